@@ -1,0 +1,408 @@
+//! The job specification: everything a worker needs to run a job's tasks and the
+//! scheduler needs to place them.
+//!
+//! A specification is encoded once, by the client, and stored and forwarded as those
+//! bytes ([`EncodedSpec`]): the journal and the workers hold exactly what was accepted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{self, MAX_INLINE_INPUT, MAX_LIST, MAX_NAME, MAX_TIME_MS};
+use crate::task::{Content, Failure};
+use crate::{Digest, Resources};
+
+/// What a user submits, version 1. Fields are never edited; see [`VersionedSpec`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Shown in listings; not unique. May be empty.
+    pub name: String,
+    /// The component to run; a blob of the tenant's.
+    pub component: Digest,
+    /// Arguments after the program's own name.
+    pub args: Vec<String>,
+    /// Environment variables, the guest's whole environment apart from `WRUN_*`.
+    pub env: Vec<(String, String)>,
+    /// Standard input of a program, or the input of a handler.
+    pub input: Input,
+    /// Files that the guest sees, read-only.
+    pub mounts: Vec<Mount>,
+    /// How many tasks; more than one makes the job an array.
+    pub count: u32,
+    /// What each task takes of a node.
+    pub resources: Resources,
+    /// What ends a task.
+    pub limits: TaskLimits,
+    /// Which failures run again, how often and after how long.
+    pub retry: RetryPolicy,
+    /// Higher runs first. 0 unless set.
+    pub priority: i32,
+    /// Labels that a node must carry, with these values.
+    pub labels: BTreeMap<String, String>,
+    /// Hosts the guest may reach.
+    pub network: Vec<HostGrant>,
+    /// What a worker does that has lost the server for longer than its lease.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// What a program reads from standard input, or a handler is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// Nothing: end of file at once, or no bytes.
+    Empty,
+    /// The same bytes for each task.
+    Content(Content),
+    /// Streamed by the client that stays attached. Only for jobs of one task.
+    Attached,
+}
+
+/// One file in the guest's file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path in the guest, `/`-separated, without `.` or `..`.
+    pub path: String,
+    /// A blob of the tenant's.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Bounds on one attempt. Times in milliseconds, sizes in bytes; `None` is without limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskLimits {
+    /// Wall time; stands still while the task is frozen.
+    pub wall_ms: Option<u64>,
+    /// Thread CPU time of the guest.
+    pub cpu_ms: Option<u64>,
+    /// A handler's result, or a program's standard output.
+    pub output_bytes: u64,
+    /// What goes to the log.
+    pub log_bytes: u64,
+    /// Log bytes a second, averaged over a second; a guest above it waits.
+    pub log_rate: u64,
+    /// Handles open at once.
+    pub handles: u32,
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self {
+            wall_ms: None,
+            cpu_ms: None,
+            output_bytes: 64 << 20,
+            log_bytes: 16 << 20,
+            log_rate: 4 << 20,
+            handles: 1024,
+        }
+    }
+}
+
+/// Which failures run again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts after the first that failures may cause.
+    pub retries: u32,
+    /// Wait before the first retry, in milliseconds; doubled for each further one.
+    pub backoff_ms: u64,
+    /// Longest wait, in milliseconds.
+    pub max_backoff_ms: u64,
+    /// The failures that count; empty means every failure except a cancellation.
+    pub on: Vec<RetryOn>,
+    /// Attempts that the loss of nodes may cost before the task fails: a task that
+    /// takes its nodes down with it must end.
+    pub requeues: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { retries: 0, backoff_ms: 1000, max_backoff_ms: 60_000, on: Vec::new(), requeues: 100 }
+    }
+}
+
+/// A kind of failure that a retry policy names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RetryOn {
+    /// This exit code.
+    Exit(i32),
+    /// Any trap.
+    Trap,
+    /// The handler's error, where it says that it is retryable.
+    Handler,
+    /// Any limit.
+    Limit,
+    /// The attempt could not be set up.
+    Setup,
+}
+
+impl RetryPolicy {
+    /// Whether `failure` is of a kind that runs again; says nothing of how many are left.
+    pub fn covers(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Cancelled | Failure::NodeLost => false,
+            _ if self.on.is_empty() => true,
+            Failure::Exit { code } => self.on.contains(&RetryOn::Exit(*code)),
+            Failure::Trap { .. } => self.on.contains(&RetryOn::Trap),
+            Failure::Handler { retryable, .. } => *retryable && self.on.contains(&RetryOn::Handler),
+            Failure::Limit { .. } => self.on.contains(&RetryOn::Limit),
+            Failure::Setup { .. } => self.on.contains(&RetryOn::Setup),
+        }
+    }
+
+    /// The wait before retry number `retry`, counted from 1, in milliseconds.
+    pub fn backoff_before(&self, retry: u32) -> u64 {
+        let doublings = retry.saturating_sub(1).min(63);
+        self.backoff_ms.saturating_mul(1 << doublings).min(self.max_backoff_ms)
+    }
+}
+
+/// A host that the guest may open connections to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostGrant {
+    /// A host name or an IP address, exactly as the guest will name it.
+    pub host: String,
+    /// The port; `None` grants every port.
+    pub port: Option<u16>,
+}
+
+/// What a worker does with a job's tasks when its lease on them ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnDisconnect {
+    /// Go on; the server may start the task elsewhere meanwhile: at least once.
+    #[default]
+    Continue,
+    /// Stop; the server waits for that: never two at a time.
+    Stop,
+}
+
+/// The stored and forwarded form. A new version is a new variant at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VersionedSpec {
+    /// See [`JobSpec`].
+    V1(JobSpec),
+}
+
+/// A [`VersionedSpec`] as postcard bytes, at most [`limits::MAX_SPEC`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodedSpec(Bytes);
+
+/// Why a specification is refused. The text names the field and its bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// A field has a value that cannot be.
+    #[error("`{field}`: {problem}")]
+    Field {
+        /// The field as the job file and the flags name it.
+        field: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// The whole is larger than [`limits::MAX_SPEC`].
+    #[error(
+        "the specification takes {size} bytes; at most {} are allowed: pass long data as input or mounts",
+        limits::MAX_SPEC
+    )]
+    TooLarge {
+        /// Encoded size in bytes.
+        size: usize,
+    },
+    /// The bytes are not a specification that this version of wrun knows.
+    #[error("the specification cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl EncodedSpec {
+    /// Checks and encodes.
+    pub fn encode(spec: &JobSpec) -> Result<Self, SpecError> {
+        spec.check()?;
+        let bytes = postcard::to_stdvec(&VersionedSpec::V1(spec.clone()))
+            .map_err(|error| SpecError::Unreadable(error.to_string()))?;
+        if bytes.len() > limits::MAX_SPEC {
+            return Err(SpecError::TooLarge { size: bytes.len() });
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    /// Decodes and checks: the bytes may come from anyone.
+    pub fn decode(&self) -> Result<JobSpec, SpecError> {
+        if self.0.len() > limits::MAX_SPEC {
+            return Err(SpecError::TooLarge { size: self.0.len() });
+        }
+        let (versioned, rest) = postcard::take_from_bytes(&self.0)
+            .map_err(|error| SpecError::Unreadable(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(SpecError::Unreadable(format!("{} bytes too many", rest.len())));
+        }
+        let VersionedSpec::V1(spec) = versioned;
+        spec.check()?;
+        Ok(spec)
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Bytes> for EncodedSpec {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for EncodedSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EncodedSpec({} bytes)", self.0.len())
+    }
+}
+
+impl JobSpec {
+    /// A specification with every field but the component at its default.
+    pub fn new(component: Digest) -> Self {
+        Self {
+            name: String::new(),
+            component,
+            args: Vec::new(),
+            env: Vec::new(),
+            input: Input::Empty,
+            mounts: Vec::new(),
+            count: 1,
+            resources: Self::DEFAULT_RESOURCES,
+            limits: TaskLimits::default(),
+            retry: RetryPolicy::default(),
+            priority: 0,
+            labels: BTreeMap::new(),
+            network: Vec::new(),
+            on_disconnect: OnDisconnect::Continue,
+        }
+    }
+
+    /// One core, 128 MiB of memory, 64 MiB of scratch, one slot.
+    pub const DEFAULT_RESOURCES: Resources =
+        Resources { cpu_milli: 1000, memory: 128 << 20, scratch: 64 << 20, slots: 1 };
+
+    /// Checks every field against its bounds. Says nothing of whether blobs exist or
+    /// whether a node can hold a task.
+    pub fn check(&self) -> Result<(), SpecError> {
+        self.check_names()?;
+        self.check_sizes()?;
+        self.check_limits()?;
+        self.mounts.iter().try_for_each(Mount::check)
+    }
+
+    fn check_names(&self) -> Result<(), SpecError> {
+        ensure(self.name.len() <= MAX_NAME && !has_control(&self.name), "name", || {
+            format!("use at most {MAX_NAME} bytes without control characters")
+        })?;
+        let lists = [
+            ("args", self.args.len()),
+            ("env", self.env.len()),
+            ("labels", self.labels.len()),
+            ("network", self.network.len()),
+            ("retry.on", self.retry.on.len()),
+        ];
+        for (field, len) in lists {
+            ensure(len <= MAX_LIST, field, || format!("{len} entries; at most {MAX_LIST}"))?;
+        }
+        ensure(self.args.iter().all(|arg| !arg.contains('\0')), "args", || {
+            "a NUL character cannot be passed to a program".to_owned()
+        })?;
+        for (key, value) in &self.env {
+            let well_formed =
+                !key.is_empty() && !key.contains(['=', '\0']) && !value.contains('\0');
+            ensure(well_formed, "env", || format!("`{key}` is not a variable's name or value"))?;
+            ensure(!key.starts_with("WRUN_"), "env", || {
+                format!("`{key}`: names that begin with WRUN_ are set by wrun")
+            })?;
+        }
+        for (key, value) in &self.labels {
+            let fits = !key.is_empty() && key.len() <= MAX_NAME && value.len() <= MAX_NAME;
+            ensure(fits, "labels", || format!("`{key}`: use 1 to {MAX_NAME} bytes"))?;
+        }
+        ensure(self.network.iter().all(|grant| !grant.host.is_empty()), "network", || {
+            "a host is empty".to_owned()
+        })
+    }
+
+    fn check_sizes(&self) -> Result<(), SpecError> {
+        let count = self.count;
+        ensure((1..=limits::MAX_COUNT).contains(&count), "count", || {
+            format!("{count} tasks; use 1 to {}", limits::MAX_COUNT)
+        })?;
+        let cpu = self.resources.cpu_milli;
+        ensure((1..=limits::CPU_PER_INSTANCE).contains(&cpu), "cpu", || {
+            format!(
+                "{}: a component instance has one thread, so a task takes more than 0 and at most 1 CPU; use `count` for more instances",
+                f64::from(cpu) / 1000.0
+            )
+        })?;
+        ensure(self.resources.memory >= limits::MIN_MEMORY, "memory", || {
+            format!("{} bytes; at least 1 MiB", self.resources.memory)
+        })?;
+        ensure(
+            self.resources.memory <= 1 << 50 && self.resources.scratch <= 1 << 50,
+            "memory",
+            || "memory and scratch are at most 1 PiB".to_owned(),
+        )?;
+        ensure(self.resources.slots == 1, "resources", || "a task takes one slot".to_owned())?;
+        ensure(self.mounts.len() <= limits::MAX_MOUNTED_FILES, "mounts", || {
+            format!("{} files; at most {}", self.mounts.len(), limits::MAX_MOUNTED_FILES)
+        })?;
+        match &self.input {
+            Input::Content(Content::Inline(bytes)) => {
+                ensure(bytes.len() <= MAX_INLINE_INPUT, "input", || {
+                    format!("{} bytes inline; at most {MAX_INLINE_INPUT}", bytes.len())
+                })
+            }
+            Input::Attached => ensure(count == 1, "input", || {
+                "only a job of one task can have attached input".to_owned()
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), SpecError> {
+        let times = [
+            ("time_limit", self.limits.wall_ms),
+            ("cpu_time_limit", self.limits.cpu_ms),
+            ("retry.backoff", Some(self.retry.backoff_ms.max(1))),
+            ("retry.max_backoff", Some(self.retry.max_backoff_ms.max(1))),
+        ];
+        for (field, value) in times {
+            let ms = value.unwrap_or(1);
+            ensure((1..=MAX_TIME_MS).contains(&ms), field, || {
+                "use more than zero and at most 366 days".to_owned()
+            })?;
+        }
+        ensure(self.retry.retries <= limits::MAX_RETRIES, "retries", || {
+            format!("{}; at most {}", self.retry.retries, limits::MAX_RETRIES)
+        })?;
+        ensure(self.limits.log_rate >= 1024, "log_rate", || "at least 1 KiB a second".to_owned())?;
+        ensure((1..=1 << 20).contains(&self.limits.handles), "handles", || {
+            "use 1 to 1048576".to_owned()
+        })
+    }
+}
+
+impl Mount {
+    fn check(&self) -> Result<(), SpecError> {
+        let parts = self.path.strip_prefix('/').unwrap_or("").split('/');
+        let named = parts.clone().all(|part| !matches!(part, "" | "." | ".."));
+        ensure(named && !has_control(&self.path) && self.path.len() <= 4096, "mounts", || {
+            format!("`{}` is not an absolute path in the guest without `.` or `..`", self.path)
+        })
+    }
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+fn ensure(
+    holds: bool,
+    field: &'static str,
+    problem: impl FnOnce() -> String,
+) -> Result<(), SpecError> {
+    if holds { Ok(()) } else { Err(SpecError::Field { field, problem: problem() }) }
+}

@@ -1,0 +1,54 @@
+//! Bounds that hold everywhere, each with its reason. Reaching one is a typed refusal.
+
+/// Largest frame on a stream, in bytes, header excluded: the most a peer can make the
+/// other side buffer per stream. Larger content travels as a blob.
+pub const MAX_FRAME: usize = 1 << 20;
+
+/// Largest encoded job specification: several must fit one frame and one journal batch.
+pub const MAX_SPEC: usize = 256 << 10;
+
+/// Content up to this size travels inside messages and journal records; above it, as a blob.
+pub const MAX_INLINE: usize = 4 << 10;
+
+/// Largest input carried inside a job specification.
+pub const MAX_INLINE_INPUT: usize = 64 << 10;
+
+/// Largest component, after adaptation. CPython as a component is 18 MB; Rust programs
+/// with debug information reach 20 MB.
+pub const MAX_COMPONENT: u64 = 256 << 20;
+
+/// Largest blob of any kind.
+pub const MAX_BLOB: u64 = 16 << 30;
+
+/// Largest checkpoint that a task may save.
+pub const MAX_CHECKPOINT: u64 = 256 << 20;
+
+/// Most tasks in one job.
+pub const MAX_COUNT: u32 = 10_000_000;
+
+/// Most arguments, environment variables, labels or grants in one job, each.
+pub const MAX_LIST: usize = 1024;
+
+/// Most files that one job mounts.
+pub const MAX_MOUNTED_FILES: usize = 4096;
+
+/// Longest name of a job, a node or a label, in bytes.
+pub const MAX_NAME: usize = 128;
+
+/// Most retries a job may ask for.
+pub const MAX_RETRIES: u32 = 1000;
+
+/// Longest time limit or back-off, in milliseconds: one year.
+pub const MAX_TIME_MS: u64 = 366 * 24 * 3600 * 1000;
+
+/// Most rows in one answer; a longer listing is paged.
+pub const MAX_PAGE: u32 = 1000;
+
+/// Most submissions in one request.
+pub const MAX_SUBMISSIONS: usize = 4096;
+
+/// A thousand thousandths: one component instance runs on one thread.
+pub const CPU_PER_INSTANCE: u32 = 1000;
+
+/// Least memory a task may ask for: below one mebibyte a Rust guest does not start.
+pub const MIN_MEMORY: u64 = 1 << 20;

@@ -1,0 +1,15 @@
+//! The messages: between users and the server ([`user`]), between workers and the
+//! server ([`worker`]), and how a new machine joins ([`join`]).
+//!
+//! Every enum is only ever added to at its end. The protocol's version is the ALPN that
+//! both sides offer; a version and its predecessor work together.
+
+pub mod join;
+pub mod user;
+pub mod worker;
+
+/// ALPN of users and workers, who hold a certificate of the cluster.
+pub const ALPN: &[u8] = b"wrun/1";
+
+/// ALPN of a machine that has only a join token.
+pub const ALPN_JOIN: &[u8] = b"wrun-join/1";

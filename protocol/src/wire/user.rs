@@ -1,0 +1,384 @@
+//! Requests of users, one bidirectional stream each: the client sends one [`Request`],
+//! the server answers with [`Response`] frames as the request's doc says, then ends the
+//! stream. Raw bytes, where a request says so, follow the frame without framing.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::job::EncodedSpec;
+use crate::node::{NodeInfo, NodeState};
+use crate::task::{Content, Outcome, Usage};
+use crate::{Digest, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
+
+/// What a user asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Who am I, which cluster is this? → [`Response::Hello`].
+    Hello,
+    /// Submit jobs. Answered when every accepted one is durable → [`Response::Submitted`].
+    Submit(Vec<Submission>),
+    /// Which of these blobs must be uploaded? → [`Response::Missing`].
+    MissingBlobs(Vec<Digest>),
+    /// Upload: `size` raw bytes follow → [`Response::Done`] once stored and checked.
+    PutBlob {
+        /// What the bytes must hash to.
+        digest: Digest,
+        /// How many follow.
+        size: u64,
+    },
+    /// Download → [`Response::Blob`], then that many raw bytes.
+    GetBlob(Digest),
+    /// List jobs, newest first → [`Response::Jobs`].
+    Jobs(JobFilter),
+    /// One job → [`Response::Job`].
+    Job(JobId),
+    /// Tasks of a job in order of index → [`Response::Tasks`].
+    Tasks {
+        /// The job.
+        job: JobId,
+        /// Lowest index wanted.
+        from: u32,
+        /// At most [`crate::limits::MAX_PAGE`].
+        limit: u32,
+        /// Only tasks in this state.
+        state: Option<TaskState>,
+    },
+    /// Follow a job to its end → [`Response::Progress`] whenever it changes, at most ten
+    /// a second, the last with a terminal state.
+    Watch(JobId),
+    /// The log of a task → [`Response::Log`] chunks, then [`Response::Done`].
+    Logs {
+        /// The job.
+        job: JobId,
+        /// The task's index.
+        index: u32,
+        /// Wait for the task to start and to end, through every attempt.
+        follow: bool,
+    },
+    /// The output of a task that succeeded → [`Response::Output`].
+    Output {
+        /// The job.
+        job: JobId,
+        /// The task's index.
+        index: u32,
+    },
+    /// Attach to a job of one task: the client sends [`Stdin`] frames, the server
+    /// [`Response::Log`] as it arrives and at the end [`Response::Progress`].
+    Attach(JobId),
+    /// Cancel → [`Response::Done`] once durable. Cancelling what has ended is refused.
+    Cancel(JobId),
+    /// List nodes → [`Response::Nodes`].
+    Nodes,
+    /// Drain a node or take it back into service → [`Response::Done`]. Admin.
+    Drain {
+        /// Name or id.
+        node: String,
+        /// `false` takes it back.
+        drain: bool,
+    },
+    /// Forget a lost node → [`Response::Done`]. Admin.
+    RemoveNode(String),
+    /// A join token → [`Response::Token`]. Admin.
+    CreateToken {
+        /// How long it is valid, in milliseconds.
+        ttl_ms: u64,
+    },
+    /// A certificate for a user's key → [`Response::Certificate`]. Admin.
+    CreateUser {
+        /// Whose work it is.
+        tenant: TenantName,
+        /// What it may do.
+        role: Role,
+        /// PKCS #10 request, DER; only its key is used.
+        csr: Vec<u8>,
+        /// How long it is valid, in milliseconds.
+        ttl_ms: u64,
+    },
+}
+
+/// One job to submit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Made by the client; repeating it returns the same job.
+    pub id: SubmitId,
+    /// The job.
+    pub spec: EncodedSpec,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFilter {
+    /// Of every tenant; admin only.
+    pub all_tenants: bool,
+    /// Only in this state.
+    pub state: Option<JobState>,
+    /// Only jobs older than this one: the next page.
+    pub before: Option<JobId>,
+    /// At most [`crate::limits::MAX_PAGE`].
+    pub limit: u32,
+}
+
+/// Sent by a client that is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdin {
+    /// More bytes.
+    Data(Bytes),
+    /// No more.
+    End,
+}
+
+/// What the server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// The request was refused; nothing has changed.
+    Refused(RequestError),
+    /// It is done.
+    Done,
+    /// To [`Request::Hello`].
+    Hello {
+        /// Version of wrun at the server.
+        version: String,
+        /// The caller's tenant.
+        tenant: TenantName,
+        /// The caller's role.
+        role: Role,
+    },
+    /// To [`Request::Submit`], one answer for each submission, in order.
+    Submitted(Vec<Result<JobId, RequestError>>),
+    /// To [`Request::MissingBlobs`].
+    Missing(Vec<Digest>),
+    /// To [`Request::GetBlob`]: raw bytes follow.
+    Blob {
+        /// How many.
+        size: u64,
+    },
+    /// To [`Request::Jobs`].
+    Jobs(Vec<JobSummary>),
+    /// To [`Request::Job`].
+    Job(Box<JobDetail>),
+    /// To [`Request::Tasks`].
+    Tasks(Vec<TaskDetail>),
+    /// To [`Request::Watch`] and [`Request::Attach`].
+    Progress(JobProgress),
+    /// To [`Request::Logs`] and [`Request::Attach`].
+    Log(LogChunk),
+    /// To [`Request::Output`].
+    Output(Content),
+    /// To [`Request::Nodes`].
+    Nodes(Vec<NodeSummary>),
+    /// To [`Request::CreateToken`]: the secret, and the address workers should use.
+    Token {
+        /// 32 random bytes, known to nobody else.
+        secret: [u8; 32],
+        /// When it stops being valid.
+        expires: Timestamp,
+    },
+    /// To [`Request::CreateUser`]: the certificate, DER.
+    Certificate(Vec<u8>),
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct RequestError {
+    /// The kind, for programs.
+    pub code: ErrorCode,
+    /// What, where and what to do, for people. One line.
+    pub message: String,
+}
+
+impl RequestError {
+    /// An error of kind `code` with `message`.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Kinds of refusal. The CLI's exit codes follow from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorCode {
+    /// The request cannot be right as it is.
+    InvalidInput,
+    /// What it names does not exist, or is not the caller's to see.
+    NotFound,
+    /// The caller's role does not allow it.
+    Denied,
+    /// No node can ever satisfy it.
+    Unsatisfiable,
+    /// It does not fit the state of what it names.
+    Conflict,
+    /// A limit or quota is reached.
+    LimitReached,
+    /// Not now; trying again can help.
+    Unavailable,
+    /// The server's disk is full.
+    StorageFull,
+    /// A fault of wrun's.
+    Internal,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// No task has been placed yet.
+    Pending,
+    /// At least one task has been placed.
+    Running,
+    /// Every task succeeded.
+    Succeeded,
+    /// Every task has ended and at least one failed.
+    Failed,
+    /// Cancelled by a user.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether it is final.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// Waits to be placed.
+    Pending,
+    /// Placed on a node, not known to have started.
+    Assigned,
+    /// Known to have started.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended otherwise, and no retry is left.
+    Failed,
+    /// Cancelled by a user.
+    Cancelled,
+}
+
+/// How many tasks of a job are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// Waiting to be placed.
+    pub pending: u32,
+    /// Placed or running.
+    pub running: u32,
+    /// Ended well.
+    pub succeeded: u32,
+    /// Ended otherwise.
+    pub failed: u32,
+    /// Cancelled.
+    pub cancelled: u32,
+}
+
+/// A row of `wrun jobs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// The job.
+    pub id: JobId,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// Where it stands.
+    pub state: JobState,
+    /// Where its tasks stand.
+    pub tasks: TaskCounts,
+    /// Its priority.
+    pub priority: i32,
+    /// When it was accepted.
+    pub submitted: Timestamp,
+    /// When a task was first placed.
+    pub started: Option<Timestamp>,
+    /// When the last task ended.
+    pub ended: Option<Timestamp>,
+}
+
+/// `wrun job ID`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobDetail {
+    /// What the listing shows.
+    pub summary: JobSummary,
+    /// As it was accepted.
+    pub spec: EncodedSpec,
+    /// Of every attempt that has ended.
+    pub usage: Usage,
+    /// Why tasks wait, if any do.
+    pub pending_reason: Option<String>,
+    /// The first failure, if any task failed.
+    pub failure: Option<Outcome>,
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDetail {
+    /// Its index.
+    pub index: u32,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The node of the last attempt.
+    pub node: Option<NodeId>,
+    /// That node's name.
+    pub node_name: Option<String>,
+    /// When the last attempt was placed.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// How the last attempt that ended did so.
+    pub outcome: Option<Outcome>,
+    /// What that attempt used.
+    pub usage: Usage,
+    /// What a handler last reported, from 0 to 1000, and its message.
+    pub progress: Option<(u16, String)>,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobProgress {
+    /// Where it stands.
+    pub state: JobState,
+    /// Where its tasks stand.
+    pub tasks: TaskCounts,
+    /// The first failure, if any task failed.
+    pub failure: Option<Outcome>,
+}
+
+/// Which stream of the guest a chunk comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error, and the log calls of a handler.
+    Stderr,
+}
+
+/// A piece of a task's log. A stored log is a sequence of such frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogChunk {
+    /// Where it comes from.
+    pub stream: LogStream,
+    /// The bytes as the guest wrote them.
+    pub data: Bytes,
+}
+
+/// A row of `wrun nodes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSummary {
+    /// The node.
+    pub id: NodeId,
+    /// As it described itself.
+    pub info: NodeInfo,
+    /// Whether it takes tasks.
+    pub state: NodeState,
+    /// What its tasks hold.
+    pub used: Resources,
+    /// Tasks placed there that have not ended.
+    pub tasks: u32,
+    /// When it was last heard of.
+    pub last_seen: Timestamp,
+}

@@ -1,0 +1,233 @@
+//! Between a worker and the server. The worker opens one bidirectional stream, the
+//! session, and says [`FromWorker::Hello`]; messages then flow both ways in batches.
+//!
+//! Assignments and results are grouped by job and given as ranges, so that a task of an
+//! array costs a few bytes. Reports of the worker are numbered; it keeps each until the
+//! server has acknowledged it, which the server does once what it tells is durable.
+//! After a reconnection the worker sends all unacknowledged reports again.
+//!
+//! Besides the session, the worker opens a bidirectional stream per blob ([`BlobRequest`])
+//! and the server one per live log or attachment ([`LiveRequest`]).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::user::LogChunk;
+use crate::job::EncodedSpec;
+use crate::node::NodeInfo;
+use crate::task::{Content, Outcome, Usage};
+use crate::{AttemptId, Digest, IndexRange, JobId, TaskId, TenantName, Timestamp};
+
+/// What kind of batch component it is, by its exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ComponentKind {
+    /// Exports `wasi:cli/run`: a program.
+    Command,
+    /// Exports `wrun:task/handler`.
+    Handler,
+}
+
+/// From the server, on the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// First, in answer to `Hello`.
+    Welcome {
+        /// How long after the last acknowledged heartbeat the worker's lease ends, in ms.
+        lease_ms: u64,
+        /// How often the worker sends a heartbeat, in ms.
+        heartbeat_ms: u64,
+        /// The server's time.
+        now: Timestamp,
+        /// Attempts of the `Hello` that were given to others meanwhile: stop them.
+        stale: Vec<AttemptId>,
+    },
+    /// What the tasks of a job are; sent before its first assignment on a session.
+    Job {
+        /// The job.
+        job: JobId,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Which interface to call.
+        kind: ComponentKind,
+        /// The specification.
+        spec: EncodedSpec,
+    },
+    /// Run these; the worker starts them as its resources allow, in this order.
+    Assign(Vec<Assignment>),
+    /// Run this one from its checkpoint.
+    Resume {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What an earlier attempt saved last.
+        checkpoint: Content,
+    },
+    /// Stop these attempts; their results will be refused. Nothing is reported for them.
+    Stop(Vec<Assignment>),
+    /// Give back those of these that have not started → [`Report::Returned`] for each.
+    Recall(Vec<Assignment>),
+    /// No more assignments of this job will come: forget it once its tasks have ended.
+    Forget(JobId),
+    /// Freeze an attempt, or let it go on.
+    Freeze {
+        /// The attempt.
+        attempt: AttemptId,
+        /// `false` lets it go on.
+        frozen: bool,
+    },
+    /// Every report up to this number is durable.
+    Acknowledge {
+        /// Number of the last such report.
+        report: u64,
+    },
+    /// Answer to a heartbeat.
+    HeartbeatAck {
+        /// Its number.
+        beat: u64,
+    },
+}
+
+/// The same attempt number of a range of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The job.
+    pub job: JobId,
+    /// Which execution, from 1.
+    pub attempt: u32,
+    /// Which tasks.
+    pub tasks: IndexRange,
+}
+
+/// From the worker, on the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// First. Says what it is and what it still runs or holds.
+    Hello {
+        /// The node.
+        info: NodeInfo,
+        /// Random, made at the worker's start: tells a reconnection from a restart.
+        incarnation: u64,
+        /// Attempts that it has, started or not, and whose end it has not reported.
+        attempts: Vec<Assignment>,
+    },
+    /// Reports in order, numbered from `first`.
+    Reports {
+        /// Number of the first one. Numbers go on across reconnections of one incarnation.
+        first: u64,
+        /// The reports.
+        reports: Vec<Report>,
+    },
+    /// Not acknowledged, not repeated: what is only of interest now.
+    Progress {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How far it is, from 0 to 1000.
+        permille: u16,
+        /// Said by the guest.
+        message: String,
+    },
+    /// Sent every `heartbeat_ms`.
+    Heartbeat {
+        /// Number, from 1.
+        beat: u64,
+    },
+    /// The worker wants no more tasks and will go when it has none.
+    Draining,
+    /// The worker has nothing left and goes now. Its lease ends at once.
+    Goodbye,
+}
+
+/// What a worker must not lose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// These have been running for a while. Sent only for tasks that take long.
+    Started(Assignment),
+    /// These ended well with nothing to tell: no output, no log. `usage` is their sum.
+    Succeeded {
+        /// Which.
+        tasks: Assignment,
+        /// Over all of them.
+        usage: Usage,
+    },
+    /// One ended.
+    Ended {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How it ended, and with what.
+        result: Box<TaskResult>,
+    },
+    /// Given back without having run: recalled, or the worker drains.
+    Returned(Assignment),
+    /// A checkpoint was saved. The guest's call returns when this is acknowledged.
+    Checkpoint {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What it saved.
+        content: Content,
+    },
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// Success or the reason of failure.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// What a handler returned. A program's output is the standard output in its log.
+    pub output: Option<Content>,
+    /// The log: [`LogChunk`] frames one after the other. `None` when nothing was written.
+    pub log: Option<Content>,
+}
+
+/// Opened by the worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlobRequest {
+    /// Download a blob that the job may read → [`BlobReply::Found`], then raw bytes.
+    Get {
+        /// The job for which it is needed.
+        job: JobId,
+        /// Its address.
+        digest: Digest,
+    },
+    /// Upload a blob for the job's tenant: raw bytes follow → [`BlobReply::Stored`].
+    Put {
+        /// The job whose task made it.
+        job: JobId,
+        /// What the bytes hash to.
+        digest: Digest,
+        /// How many follow.
+        size: u64,
+    },
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BlobReply {
+    /// Raw bytes follow.
+    Found {
+        /// How many.
+        size: u64,
+    },
+    /// It is stored durably.
+    Stored,
+    /// It cannot be had or stored.
+    Refused(super::user::RequestError),
+}
+
+/// Opened by the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LiveRequest {
+    /// The log of a running attempt from its beginning, and on as it is written.
+    Follow(TaskId),
+    /// The same, and the [`super::user::Stdin`] frames that follow feed its standard input.
+    Attach(TaskId),
+}
+
+/// The answer to a [`LiveRequest`]: frames until the attempt ends, then the stream ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LiveReply {
+    /// The next piece.
+    Log(LogChunk),
+    /// The worker does not run it, now or any more: ask for its result.
+    NotHere,
+}
