@@ -9,7 +9,6 @@
 //! Besides the session, the worker opens a bidirectional stream per blob ([`BlobRequest`])
 //! and the server one per live log or attachment ([`LiveRequest`]).
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::user::LogChunk;
