@@ -1,1 +1,91 @@
-//! placeholder
+//! What a component is, before anything runs: parse, classify by exports, check every
+//! import against what nodes give, adapt core modules built for WASI preview 1.
+//!
+//! Nothing here executes guest code, reads files or knows a clock; the bytes may come
+//! from anyone.
+//!
+//! A component's kind follows from its exports. One that exports several is, in this
+//! order, a handler, a command, an HTTP service: `wrun:task/handler` is exported on
+//! purpose only, while toolchains add `wasi:cli/run` to what was meant as a library.
+
+mod error;
+
+use std::borrow::Cow;
+
+pub use error::ComponentError;
+
+/// A component that nodes run, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared<'a> {
+    /// The bytes to store and address: those given, or an adapted core module's new ones.
+    pub component: Cow<'a, [u8]>,
+    /// What it is and needs.
+    pub inspected: Inspected,
+}
+
+/// What a component's own types say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// How it is run.
+    pub kind: Kind,
+    /// The generation of WASI that its main export belongs to; a handler counts as
+    /// [`Generation::P3`] when it imports any interface of WASI 0.3.
+    pub wasi: Generation,
+    /// The export that decided `kind`, with its version, as in `wasi:cli/run@0.2.6`.
+    pub export: String,
+    /// Its imports with their versions, in order of appearance.
+    pub imports: Vec<String>,
+    /// Whether it needs an engine with concurrency: it uses WASI 0.3, or lifts or lowers
+    /// any function asynchronously, or knows streams or futures.
+    pub needs_concurrency: bool,
+    /// Core instances that one instantiation makes, over all nested components.
+    pub core_instances: u32,
+    /// Component instances that one instantiation makes, the outermost included.
+    pub component_instances: u32,
+    /// Linear memories defined by all its core instances.
+    pub memories: u32,
+    /// Tables defined by all its core instances.
+    pub tables: u32,
+    /// Sum of the memories' initial sizes, in bytes: less than this can never hold it.
+    pub initial_memory: u64,
+}
+
+/// How a component is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A program: exports `wasi:cli/run`.
+    Command,
+    /// A function from bytes to bytes: exports `wrun:task/handler`.
+    Handler,
+    /// An HTTP service: exports `wasi:http/incoming-handler` or `wasi:http/handler`.
+    Http,
+}
+
+/// A generation of WASI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Generation {
+    /// 0.2: functions that block.
+    P2,
+    /// 0.3: async functions, streams, futures.
+    P3,
+}
+
+/// Makes `bytes` ready to run: adapts a core module for WASI preview 1, checks and
+/// classifies a component. An HTTP service is refused: nodes run batch work.
+///
+/// # Errors
+/// Says what is wrong, where, and what to do.
+pub fn prepare(bytes: &[u8]) -> Result<Prepared<'_>, ComponentError> {
+    let _ = bytes;
+    todo!("lands next")
+}
+
+/// Checks and classifies bytes that must already be a component. Unlike [`prepare`] it
+/// adapts nothing and lets an HTTP service pass as [`Kind::Http`].
+///
+/// # Errors
+/// As [`prepare`].
+pub fn inspect(component: &[u8]) -> Result<Inspected, ComponentError> {
+    let _ = component;
+    todo!("lands next")
+}
