@@ -1,0 +1,236 @@
+//! What can go wrong, per operation. Each text says what, where and what to do; none
+//! ever holds a secret.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wrun_protocol::codec::CodecError;
+
+use crate::address::AddressError;
+
+/// An identity, certificate or credential cannot be made, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    File {
+        /// `cannot read` or `cannot write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A private file can be read by others.
+    #[error("{} holds a private key and others may read it: run `chmod 600` on it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The content of a file or a field is not what it should be.
+    #[error("{what}: {problem}")]
+    Malformed {
+        /// The file or field.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The certificate's time is over.
+    #[error("the certificate expired {} ago: ask an admin of the cluster for a new one", Age(*.since))]
+    Expired {
+        /// How long ago.
+        since: Duration,
+    },
+    /// The certificate's time has not begun.
+    #[error("the certificate becomes valid in {} only: is this machine's clock right?", Age(*.until))]
+    NotYetValid {
+        /// How long until then.
+        until: Duration,
+    },
+    /// A signing request is not one, or its signature does not fit its key.
+    #[error("the certificate signing request cannot be used: {0}")]
+    Request(String),
+    /// A key or certificate cannot be made.
+    #[error("cannot make a key or certificate: {0}")]
+    Make(String),
+}
+
+/// A listener cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be bound.
+    #[error("cannot listen on UDP {address}: {source}{}", hint(source))]
+    Bind {
+        /// The wanted address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// No connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The text is not a server's address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The host name has no address.
+    #[error("cannot find the host of `{server}`: {problem}; check the name and this machine's DNS")]
+    Resolve {
+        /// As given.
+        server: String,
+        /// What the resolver said.
+        problem: String,
+    },
+    /// Nothing answers there.
+    #[error(
+        "no wrun server answers at {server} ({tried}): is `wrun server` running there, and does a firewall let UDP through?"
+    )]
+    NoServer {
+        /// As given.
+        server: String,
+        /// Which addresses, and how each failed.
+        tried: String,
+    },
+    /// Its certificate is of another authority.
+    #[error(
+        "the server at {server} belongs to another cluster (its certificate is not of the expected authority): use the credential or join token that this cluster gave out"
+    )]
+    WrongAuthority {
+        /// As given.
+        server: String,
+    },
+    /// Its certificate's time is over or has not begun.
+    #[error("the certificate of the server at {server} is {problem}: restart the server to renew it, and check the clocks")]
+    ServerCertificate {
+        /// As given.
+        server: String,
+        /// `expired`, `not yet valid`, …
+        problem: String,
+    },
+    /// This side's own identity cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The server does not accept this side's certificate.
+    #[error("the server at {server} refuses this credential: {problem}")]
+    Refused {
+        /// As given.
+        server: String,
+        /// Why, and what to do.
+        problem: String,
+    },
+    /// The two sides have no protocol version in common.
+    #[error("the server at {server} speaks another version of the protocol: use the same version of wrun on both sides, or one next to it")]
+    Version {
+        /// As given.
+        server: String,
+    },
+    /// The server closed the connection, or it broke, before it could be used.
+    #[error("the connection to {server} ended at once: {source}")]
+    Closed {
+        /// As given.
+        server: String,
+        /// Why.
+        source: Closed,
+    },
+    /// This machine cannot open a socket.
+    #[error("cannot open a UDP socket: {0}")]
+    Socket(#[source] io::Error),
+}
+
+/// Why a connection is no longer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// The peer closed it.
+    #[error("closed by the peer: {reason} (code {code})")]
+    Peer {
+        /// See [`crate::close_code`].
+        code: u32,
+        /// Said by the peer; at most a line.
+        reason: String,
+    },
+    /// This side closed it.
+    #[error("closed by this side")]
+    Local,
+    /// Nothing was heard of the peer for the idle time.
+    #[error("the peer has not answered for too long: it or the network is down")]
+    TimedOut,
+    /// TLS on the other side refused this side's certificate.
+    #[error("the peer refuses this certificate: {0}")]
+    Certificate(String),
+    /// Anything else.
+    #[error("connection lost: {0}")]
+    Lost(String),
+}
+
+/// A message or bytes could not be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The message cannot be encoded or is too large. Nothing of it was sent.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The peer wants no more of this stream.
+    #[error("the peer stopped the stream (code {0})")]
+    Stopped(u32),
+    /// The stream was finished or reset by this side.
+    #[error("the stream was already finished")]
+    Finished,
+    /// The connection is no longer.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// A message or bytes could not be received.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// What came is no message, or its announced size is too large.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The stream ended in the middle of a frame or of announced raw bytes.
+    #[error("the stream ended after {got} of {wanted} bytes")]
+    Truncated {
+        /// How many were announced.
+        wanted: u64,
+        /// How many came.
+        got: u64,
+    },
+    /// The peer gave the stream up.
+    #[error("the peer gave the stream up (code {0})")]
+    Reset(u32),
+    /// This side stopped the stream.
+    #[error("the stream was already stopped")]
+    Stopped,
+    /// The connection is no longer.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// A duration in the largest unit that fits, for people.
+struct Age(Duration);
+
+impl std::fmt::Display for Age {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0.as_secs();
+        let (count, unit) = match seconds {
+            0..120 => (seconds, "seconds"),
+            120..7200 => (seconds / 60, "minutes"),
+            7200..172_800 => (seconds / 3600, "hours"),
+            _ => (seconds / 86_400, "days"),
+        };
+        write!(f, "{count} {unit}")
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": another process has this port; stop it or choose another",
+        io::ErrorKind::PermissionDenied => ": choose a port above 1023",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
+    }
+}

@@ -1,0 +1,53 @@
+//! Bounds of the transport, each with its reason. A connection begins with the least
+//! and is given the rest once its peer is known.
+
+use std::time::Duration;
+
+/// What one endpoint allows. [`Limits::default`] suits a cluster; tests make it small.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bidirectional streams that a known peer may have open at once; opening one more waits.
+    pub streams: u32,
+    /// Bytes a peer may send on one stream before they are read. At least one frame, or
+    /// a frame could never arrive whole.
+    pub stream_window: u32,
+    /// Bytes a known peer may send on all streams before they are read.
+    pub connection_window: u32,
+    /// Bytes this side keeps that the peer has not acknowledged; a writer waits above it.
+    pub send_window: u64,
+    /// A peer not heard of for this long is gone.
+    pub idle: Duration,
+    /// How often a connecting side lets itself be heard when it has nothing to say.
+    pub keep_alive: Duration,
+    /// A handshake that takes longer is given up, on either side.
+    pub handshake: Duration,
+    /// Connections of one listener, in total.
+    pub connections: usize,
+    /// Connections of one node or one tenant.
+    pub connections_per_peer: usize,
+    /// Connections without a known peer (in handshake, or joining), in total.
+    pub anonymous: usize,
+    /// The same, from one IP address.
+    pub anonymous_per_address: usize,
+    /// How long a connection without a known peer may last after its handshake.
+    pub anonymous_life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams: 1024,
+            stream_window: 2 << 20,
+            connection_window: 16 << 20,
+            send_window: 8 << 20,
+            idle: Duration::from_secs(20),
+            keep_alive: Duration::from_secs(5),
+            handshake: Duration::from_secs(5),
+            connections: 16_384,
+            connections_per_peer: 1024,
+            anonymous: 512,
+            anonymous_per_address: 64,
+            anonymous_life: Duration::from_secs(30),
+        }
+    }
+}
