@@ -1,1 +1,15 @@
-//! placeholder
+//! The node agent: joins a cluster, keeps one session with the server, and runs the
+//! tasks it is assigned in the sandbox.
+//!
+//! One task, the agent (`agent`), owns everything that is decided here; guests run on
+//! the sandbox's threads and meet it only in `floor`, where tasks start and end. This
+//! crate places nothing and retries nothing: that is the scheduler's. It never runs a
+//! guest itself and opens no socket but through `wrun-net`.
+
+mod config;
+mod error;
+mod handle;
+
+pub use config::WorkerConfig;
+pub use error::WorkerError;
+pub use handle::{WorkerHandle, start};

@@ -1,0 +1,58 @@
+//! What a worker is given by its operator.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wrun_net::JoinToken;
+use wrun_protocol::Resources;
+
+/// How a worker is started.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Where the server listens, `host:port`.
+    pub server: String,
+    /// Directory of this node's identity, caches and scratch space. Belongs to this
+    /// worker alone, and is made if it is not there.
+    pub data_dir: PathBuf,
+    /// Needed once: a data directory that holds an identity needs no token.
+    pub join: Option<JoinToken>,
+    /// The node's name, unique in the cluster.
+    pub name: String,
+    /// What tasks may take together.
+    pub capacity: Resources,
+    /// Labels that jobs may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// Threads that run guests; at least 1.
+    pub threads: usize,
+    /// How long running tasks may go on when the worker drains.
+    pub grace: Duration,
+    /// Bytes that downloaded components and files may take on disk.
+    pub artefact_bytes: u64,
+    /// Bytes that compiled components may take on disk.
+    pub compiled_bytes: u64,
+}
+
+impl WorkerConfig {
+    /// Two threads and cores, 256 slots, 4 GiB of memory, 16 GiB of scratch space, half a
+    /// minute of grace, 8 GiB of artefacts; named `node`.
+    pub fn new(server: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            server: server.into(),
+            data_dir: data_dir.into(),
+            join: None,
+            name: "node".to_owned(),
+            capacity: Resources {
+                cpu_milli: 2000,
+                memory: 4 << 30,
+                scratch: 16 << 30,
+                slots: 256,
+            },
+            labels: BTreeMap::new(),
+            threads: 2,
+            grace: Duration::from_secs(30),
+            artefact_bytes: 8 << 30,
+            compiled_bytes: 2 << 30,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a worker could not start or go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use wrun_sandbox::SandboxError;
+
+/// Each text says what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A setting cannot be.
+    #[error("`{setting}` of the worker: {problem}")]
+    Setting {
+        /// Field of [`crate::WorkerConfig`].
+        setting: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// Another process uses the data directory.
+    #[error("{path} is in use by another worker; stop that one or choose another directory")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error("the data directory cannot be used: {path}: {source}")]
+    DataDir {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is neither an identity in the data directory nor a token to get one.
+    #[error(
+        "{path} holds no identity of a node yet: pass a join token (`wrun token` on the server makes one)"
+    )]
+    NoIdentity {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The stored identity cannot be used.
+    #[error("the node's identity at {path} cannot be used: {problem}; remove it and join again")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The cluster did not take the machine in.
+    #[error("cannot join the cluster at {server}: {problem}")]
+    Join {
+        /// The address that was tried.
+        server: String,
+        /// What went wrong, and what to do.
+        problem: String,
+    },
+    /// The sandbox could not be built.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The agent ended in a way that is a fault of wrun's.
+    #[error("the node agent stopped unexpectedly; its tasks run elsewhere once its lease is over")]
+    Fault,
+}
