@@ -41,7 +41,9 @@ pub enum ComponentError {
         allowed: u64,
     },
     /// The file ends in the middle of something.
-    #[error("the file is cut off: it ends at byte {size} in the middle of a section; copy or build it again")]
+    #[error(
+        "the file is cut off: it ends at byte {size} in the middle of a section; copy or build it again"
+    )]
     Truncated {
         /// Its size in bytes.
         size: u64,
@@ -87,6 +89,24 @@ pub enum ComponentError {
         export: String,
         /// The versions that nodes run.
         supported: &'static str,
+    },
+    /// A known interface without the function that nodes call.
+    #[error(
+        "its export `{export}` has no function `{function}`; build it against the published interface"
+    )]
+    ExportShape {
+        /// The export with its version.
+        export: String,
+        /// What it lacks.
+        function: String,
+    },
+    /// Nested components that unfold into too many instances.
+    #[error(
+        "one instance of it would be more than {allowed} core instances, or too deeply nested ones; compose it of fewer components"
+    )]
+    TooManyInstances {
+        /// Most core instances in one component.
+        allowed: u32,
     },
     /// An HTTP service submitted where only batch work runs.
     #[error(

@@ -8,11 +8,21 @@
 //! order, a handler, a command, an HTTP service: `wrun:task/handler` is exported on
 //! purpose only, while toolchains add `wasi:cli/run` to what was meant as a library.
 
+mod adapt;
+mod census;
+mod classify;
 mod error;
+mod foreign;
+mod given;
+mod name;
+mod scan;
 
 use std::borrow::Cow;
 
+use wrun_protocol::limits::MAX_COMPONENT;
+
 pub use error::ComponentError;
+use name::{InterfaceName, Track};
 
 /// A component that nodes run, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +48,9 @@ pub struct Inspected {
     /// Whether it needs an engine with concurrency: it uses WASI 0.3, or lifts or lowers
     /// any function asynchronously, or knows streams or futures.
     pub needs_concurrency: bool,
-    /// Core instances that one instantiation makes, over all nested components.
+    /// Core instances that one instantiation makes, over all nested components. The
+    /// engine adds its own, at most one for each call between nested components.
     pub core_instances: u32,
-    /// Component instances that one instantiation makes, the outermost included.
-    pub component_instances: u32,
     /// Linear memories defined by all its core instances.
     pub memories: u32,
     /// Tables defined by all its core instances.
@@ -76,16 +85,75 @@ pub enum Generation {
 /// # Errors
 /// Says what is wrong, where, and what to do.
 pub fn prepare(bytes: &[u8]) -> Result<Prepared<'_>, ComponentError> {
-    let _ = bytes;
-    todo!("lands next")
+    let component = match layer(bytes)? {
+        Layer::Component => Cow::Borrowed(bytes),
+        Layer::Module => Cow::Owned(adapt::module(bytes)?),
+    };
+    let inspected = inspect(&component)?;
+    if inspected.kind == Kind::Http {
+        return Err(ComponentError::Service { export: inspected.export });
+    }
+    Ok(Prepared { component, inspected })
 }
 
 /// Checks and classifies bytes that must already be a component. Unlike [`prepare`] it
 /// adapts nothing and lets an HTTP service pass as [`Kind::Http`].
 ///
 /// # Errors
-/// As [`prepare`].
+/// As [`prepare`]; a core module is [`ComponentError::NotAdaptable`].
 pub fn inspect(component: &[u8]) -> Result<Inspected, ComponentError> {
-    let _ = component;
-    todo!("lands next")
+    if let Layer::Module = layer(component)? {
+        return Err(ComponentError::NotAdaptable {
+            reason: "a component is wanted here, not a core module; submit it to have it adapted"
+                .to_owned(),
+        });
+    }
+    let scan = scan::component(component)?;
+    let main = classify::main_export(&scan)?;
+    let names = given::missing(&scan.types, scan.imports.iter().copied());
+    if !names.is_empty() {
+        return Err(ComponentError::UnknownImport { names });
+    }
+    let census = census::take(&scan)?;
+    let third = scan.imports.iter().any(|name| is_third_generation(name));
+    let wasi = if third { Generation::P3 } else { main.wasi };
+    Ok(Inspected {
+        kind: main.kind,
+        wasi,
+        export: main.export,
+        imports: scan.imports.iter().map(|&name| name.to_owned()).collect(),
+        needs_concurrency: scan.is_async || wasi == Generation::P3,
+        core_instances: census.core_instances,
+        memories: census.memories,
+        tables: census.tables,
+        initial_memory: census.initial_memory,
+    })
+}
+
+fn is_third_generation(import: &str) -> bool {
+    let name = InterfaceName::parse(import);
+    name.path.starts_with("wasi:") && name.track == Track::Zero(3)
+}
+
+/// What a WebAssembly file holds, by its version field.
+enum Layer {
+    Module,
+    Component,
+}
+
+fn layer(bytes: &[u8]) -> Result<Layer, ComponentError> {
+    const MAGIC: &[u8] = b"\0asm";
+    let size = bytes.len() as u64;
+    if size > MAX_COMPONENT {
+        return Err(ComponentError::TooLarge { size, allowed: MAX_COMPONENT });
+    }
+    let Some(version) = bytes.strip_prefix(MAGIC) else {
+        return Err(foreign::refusal(bytes, MAGIC));
+    };
+    match version.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) {
+        None => Err(ComponentError::Truncated { size }),
+        Some(0x1) => Ok(Layer::Module),
+        Some(0x1_000d) => Ok(Layer::Component),
+        Some(version) => Err(ComponentError::Version { version }),
+    }
 }
