@@ -1,0 +1,40 @@
+//! The settings of the core. All of them may change between runs over one journal.
+
+use std::time::Duration;
+
+/// How the core behaves. `Default` is what `wrun server` runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long after its last acknowledged heartbeat a worker may count on its tasks.
+    pub lease: Duration,
+    /// How much longer the server waits than the worker, for clocks that drift.
+    pub lease_margin: Duration,
+    /// How often a worker sends a heartbeat.
+    pub heartbeat: Duration,
+    /// Most tasks that wait on a node beyond those its capacity holds.
+    pub max_backlog: u32,
+    /// How much work waits on a node, by the observed length of tasks: long enough to
+    /// cover a round trip, short enough that it hardly delays anybody.
+    pub backlog: Duration,
+    /// Most tasks of one tenant that have not ended; above it a submit is refused.
+    pub max_queued_tasks_per_tenant: u64,
+    /// Submissions of ended jobs whose ids are remembered; history knows the older ones.
+    pub remembered_submits: usize,
+    /// Join tokens that are valid at a time.
+    pub max_tokens: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(10),
+            lease_margin: Duration::from_secs(2),
+            heartbeat: Duration::from_secs(2),
+            max_backlog: 8192,
+            backlog: Duration::from_millis(100),
+            max_queued_tasks_per_tenant: 20_000_000,
+            remembered_submits: 1 << 16,
+            max_tokens: 1024,
+        }
+    }
+}

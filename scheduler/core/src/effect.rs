@@ -1,0 +1,43 @@
+//! What the core wants done. Effects are data, and ordered: one that follows an
+//! [`Effect::Append`] may be released only when that append is durable.
+
+use wrun_protocol::wire::user::RequestError;
+use wrun_protocol::wire::worker::ToWorker;
+use wrun_protocol::{JobId, NodeId};
+
+use crate::fact::Fact;
+use crate::input::RequestId;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make this durable. It is applied in memory already.
+    Append(Fact),
+    /// Send to a worker's session, in order; dropped if it is not connected.
+    Send {
+        /// Whose session.
+        node: NodeId,
+        /// What.
+        message: ToWorker,
+    },
+    /// Answer a request. Each request gets exactly one.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// What.
+        answer: Result<Answer, RequestError>,
+    },
+    /// Something that a watcher of this job can see has changed. May be coalesced.
+    JobChanged(JobId),
+}
+
+/// A request that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The job, new or that of an earlier submission with the same id.
+    Submitted(JobId),
+    /// It is done.
+    Done,
+    /// The node's number.
+    Joined(NodeId),
+}

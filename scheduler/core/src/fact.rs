@@ -1,0 +1,226 @@
+//! What happened: the records of the journal.
+//!
+//! State changes only by [`crate::Core::apply`] of a fact, live and at recovery alike.
+//! [`Fact`] is versioned by growth: variants are added at its end, none is ever edited
+//! or moved, so that a newer wrun reads every older journal (the golden file in the
+//! tests holds the encoding). A fact says what was decided, never why; nothing here
+//! decides anything.
+
+use serde::{Deserialize, Serialize};
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::task::{Content, Usage};
+use wrun_protocol::wire::user::JobState;
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::{AttemptId, JobId, NodeId, SubmitId, TenantName, Timestamp};
+
+/// One thing that happened. `at` is the server's time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    /// A join token was made.
+    TokenCreated {
+        /// When.
+        at: Timestamp,
+        /// SHA-256 of its secret.
+        hash: [u8; 32],
+        /// When it stops being valid.
+        expires: Timestamp,
+    },
+    /// A machine became a node; the token is used up.
+    NodeJoined {
+        /// When.
+        at: Timestamp,
+        /// Its number.
+        node: NodeId,
+        /// The name it asked for.
+        name: String,
+        /// Hash of the token it showed.
+        token: [u8; 32],
+    },
+    /// A node connected with a new description or a new incarnation.
+    NodeConnected {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        node: NodeId,
+        /// As it describes itself.
+        info: NodeInfo,
+        /// Drawn by the worker at its start.
+        incarnation: u64,
+    },
+    /// The node's lease is over, or it said goodbye: its attempts are fenced. For each
+    /// of them a [`Fact::Requeued`] or [`Fact::Ended`] follows.
+    NodeLost {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        node: NodeId,
+    },
+    /// An administrator drained the node or took it back.
+    NodeDrained {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        node: NodeId,
+        /// `false` when it was taken back.
+        drain: bool,
+    },
+    /// A lost node was forgotten.
+    NodeRemoved {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        node: NodeId,
+    },
+    /// A job was accepted.
+    JobSubmitted {
+        /// When.
+        at: Timestamp,
+        /// Its number.
+        job: JobId,
+        /// Whose it is.
+        tenant: TenantName,
+        /// The client's id of the submission.
+        id: SubmitId,
+        /// Which interface it exports.
+        kind: ComponentKind,
+        /// The specification, as accepted.
+        spec: EncodedSpec,
+    },
+    /// Attempts were given to a node.
+    Placed {
+        /// When.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which. No two overlap.
+        tasks: Vec<Assignment>,
+    },
+    /// Attempts are known to run.
+    Started {
+        /// When this was reported.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        tasks: Vec<Assignment>,
+    },
+    /// Tasks ended well with nothing to tell.
+    Succeeded {
+        /// When this was reported.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which, in order.
+        tasks: Vec<Success>,
+    },
+    /// One attempt ended and has something to tell. A task whose node was lost and that
+    /// has no requeue left ends here too, as `Failure::NodeLost`.
+    Ended {
+        /// When this was reported.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        attempt: AttemptId,
+        /// How, and with what.
+        result: Box<TaskResult>,
+        /// What becomes of the task.
+        next: Next,
+    },
+    /// Attempts will never end: their tasks wait again, from now.
+    Requeued {
+        /// When.
+        at: Timestamp,
+        /// Where they were placed.
+        node: NodeId,
+        /// Why.
+        cause: RequeueCause,
+        /// Which.
+        tasks: Vec<Assignment>,
+    },
+    /// A checkpoint of a running attempt; it replaces the one before.
+    Checkpointed {
+        /// When this was reported.
+        at: Timestamp,
+        /// Which attempt saved it.
+        attempt: AttemptId,
+        /// What it saved.
+        content: Content,
+    },
+    /// A user cancelled the job: every task that had not ended is cancelled, and the
+    /// job has ended.
+    JobCancelled {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        job: JobId,
+    },
+    /// Every report of the node's present incarnation up to this number has been dealt with.
+    Reported {
+        /// When.
+        at: Timestamp,
+        /// Which node.
+        node: NodeId,
+        /// Number of the last report.
+        report: u64,
+    },
+}
+
+/// A run of tasks that ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Success {
+    /// Which attempts.
+    pub tasks: Assignment,
+    /// What they used together.
+    pub usage: Usage,
+    /// The final state of the job, where these were its last tasks.
+    pub ends_job: Option<JobState>,
+}
+
+/// What becomes of a task after an attempt of it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Next {
+    /// The task has ended as the attempt did.
+    Final {
+        /// The final state of the job, where this was its last task.
+        ends_job: Option<JobState>,
+    },
+    /// It runs again.
+    Retry {
+        /// Not before this instant.
+        not_before: Timestamp,
+    },
+}
+
+/// Why an attempt was given up without an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequeueCause {
+    /// The node gave it back without having started it. Costs nothing.
+    Returned,
+    /// The node, or its knowledge of the attempt, was lost. Counts as a requeue.
+    NodeLost,
+}
+
+impl Fact {
+    /// When it happened.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::TokenCreated { at, .. }
+            | Self::NodeJoined { at, .. }
+            | Self::NodeConnected { at, .. }
+            | Self::NodeLost { at, .. }
+            | Self::NodeDrained { at, .. }
+            | Self::NodeRemoved { at, .. }
+            | Self::JobSubmitted { at, .. }
+            | Self::Placed { at, .. }
+            | Self::Started { at, .. }
+            | Self::Succeeded { at, .. }
+            | Self::Ended { at, .. }
+            | Self::Requeued { at, .. }
+            | Self::Checkpointed { at, .. }
+            | Self::JobCancelled { at, .. }
+            | Self::Reported { at, .. } => *at,
+        }
+    }
+}

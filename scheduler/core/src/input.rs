@@ -1,0 +1,135 @@
+//! What the driver tells the core. Each variant says who caused it and what the core
+//! owes in return.
+
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
+use wrun_protocol::{AttemptId, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp};
+
+/// Chosen by the driver, echoed in [`crate::Effect::Reply`]. Need not be unique to the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A user submits → `Reply` with [`crate::Answer::Submitted`], after the fact.
+    Submit {
+        /// Echoed.
+        request: RequestId,
+        /// Whose job it is.
+        tenant: TenantName,
+        /// Repeating it returns the same job.
+        id: SubmitId,
+        /// As the server found by reading the component.
+        kind: ComponentKind,
+        /// As the client sent it; checked here.
+        spec: EncodedSpec,
+    },
+    /// A user cancels → `Reply` with [`crate::Answer::Done`].
+    Cancel {
+        /// Echoed.
+        request: RequestId,
+        /// Which job; that the caller may see it has been checked.
+        job: JobId,
+    },
+    /// A worker said hello → `Welcome` to it.
+    NodeConnected {
+        /// By its certificate.
+        node: NodeId,
+        /// As it describes itself.
+        info: NodeInfo,
+        /// Drawn at its start.
+        incarnation: u64,
+        /// What it says it still has.
+        attempts: Vec<Assignment>,
+    },
+    /// Its session ended. Its tasks stay until the lease is over.
+    NodeDisconnected {
+        /// Which.
+        node: NodeId,
+    },
+    /// The worker wants no more tasks.
+    NodeDraining {
+        /// Which.
+        node: NodeId,
+    },
+    /// The worker has nothing left and goes: its lease ends at once.
+    NodeGone {
+        /// Which.
+        node: NodeId,
+    },
+    /// The worker's heartbeat → `HeartbeatAck`.
+    Heartbeat {
+        /// Which.
+        node: NodeId,
+        /// Its number.
+        beat: u64,
+    },
+    /// Reports of a worker → `Acknowledge` after the facts.
+    Reports {
+        /// Which.
+        node: NodeId,
+        /// Number of the first report.
+        first: u64,
+        /// In order.
+        reports: Vec<Report>,
+    },
+    /// How far an attempt is. Not recorded.
+    Progress {
+        /// Who says so.
+        node: NodeId,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// From 0 to 1000.
+        permille: u16,
+        /// Said by the guest.
+        message: String,
+    },
+    /// Freeze a running task or let it go on → `Reply` with [`crate::Answer::Done`].
+    Freeze {
+        /// Echoed.
+        request: RequestId,
+        /// Which task.
+        task: TaskId,
+        /// `false` lets it go on.
+        frozen: bool,
+    },
+    /// Drain a node or take it back → `Reply` with [`crate::Answer::Done`].
+    SetDrain {
+        /// Echoed.
+        request: RequestId,
+        /// Which node.
+        node: NodeId,
+        /// `false` takes it back.
+        drain: bool,
+    },
+    /// Forget a lost node → `Reply` with [`crate::Answer::Done`].
+    RemoveNode {
+        /// Echoed.
+        request: RequestId,
+        /// Which node.
+        node: NodeId,
+    },
+    /// A join token was made by the driver, who alone has randomness → `Reply` with
+    /// [`crate::Answer::Done`].
+    CreateToken {
+        /// Echoed.
+        request: RequestId,
+        /// SHA-256 of its secret.
+        hash: [u8; 32],
+        /// When it stops being valid.
+        expires: Timestamp,
+    },
+    /// A machine shows a token → `Reply` with [`crate::Answer::Joined`].
+    Join {
+        /// Echoed.
+        request: RequestId,
+        /// SHA-256 of the secret that it showed.
+        token_hash: [u8; 32],
+        /// The name it asks for.
+        name: String,
+    },
+    /// The instant of [`crate::Core::poll_timeout`] has come. Early or late is harmless.
+    Timeout,
+}
