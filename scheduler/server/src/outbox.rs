@@ -1,0 +1,150 @@
+//! What waits to be sent to one worker: filled by the driver, emptied by the session in
+//! batches. Bounded by messages and bytes; a worker too slow to keep it below the bound
+//! loses its session and starts over, instead of growing the server.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use wrun_protocol::task::Content;
+use wrun_protocol::wire::worker::ToWorker;
+
+/// Most messages that wait for one worker. A full backlog of distinct jobs is 8192
+/// specifications and as many assignments.
+const MAX_MESSAGES: usize = 64 * 1024;
+
+/// Most bytes that wait for one worker.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Why an outbox takes nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndReason {
+    /// The worker does not keep up.
+    Slow,
+    /// A newer session of the same node took over.
+    Replaced,
+    /// The server stops.
+    Stopped,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    messages: Vec<ToWorker>,
+    bytes: usize,
+    ended: Option<EndReason>,
+}
+
+impl Outbox {
+    /// Adds `messages`, leaving the vector empty. `false` once the outbox has ended, be it
+    /// for these messages being too many.
+    pub(crate) fn push(&self, messages: &mut Vec<ToWorker>) -> bool {
+        let mut queue = self.lock();
+        if queue.ended.is_some() {
+            messages.clear();
+            return false;
+        }
+        queue.bytes += messages.iter().map(weight).sum::<usize>();
+        queue.messages.append(messages);
+        let fits = queue.messages.len() <= MAX_MESSAGES && queue.bytes <= MAX_BYTES;
+        if !fits {
+            queue.end(EndReason::Slow);
+        }
+        drop(queue);
+        self.changed.notify_one();
+        fits
+    }
+
+    /// Ends it: what waits is dropped.
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.lock().end(reason);
+        self.changed.notify_one();
+    }
+
+    /// Everything that waits, as soon as there is something.
+    pub(crate) async fn take(&self) -> Result<Vec<ToWorker>, EndReason> {
+        loop {
+            {
+                let mut queue = self.lock();
+                if let Some(reason) = queue.ended {
+                    return Err(reason);
+                }
+                if !queue.messages.is_empty() {
+                    queue.bytes = 0;
+                    return Ok(std::mem::take(&mut queue.messages));
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Why it has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        self.lock().ended
+    }
+
+    /// A panic while the lock was held cannot leave the queue half changed.
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn end(&mut self, reason: EndReason) {
+        self.ended.get_or_insert(reason);
+        self.messages = Vec::new();
+        self.bytes = 0;
+    }
+}
+
+/// About what a message takes in memory.
+fn weight(message: &ToWorker) -> usize {
+    let inner = match message {
+        ToWorker::Job { spec, tenant, .. } => spec.as_bytes().len() + tenant.as_str().len(),
+        ToWorker::Assign(list) | ToWorker::Stop(list) | ToWorker::Recall(list) => {
+            std::mem::size_of_val(list.as_slice())
+        }
+        ToWorker::Resume { checkpoint: Content::Inline(bytes), .. } => bytes.len(),
+        ToWorker::Welcome { stale, .. } => std::mem::size_of_val(stale.as_slice()),
+        _ => 0,
+    };
+    inner + std::mem::size_of::<ToWorker>()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use wrun_protocol::JobId;
+    use wrun_protocol::wire::worker::ComponentKind;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn hands_out_everything_at_once_in_order() {
+        let outbox = Outbox::default();
+        assert!(outbox.push(&mut vec![ToWorker::Forget(JobId(1))]));
+        assert!(outbox.push(&mut vec![ToWorker::Forget(JobId(2))]));
+        let taken = outbox.take().await;
+        assert_eq!(taken, Ok(vec![ToWorker::Forget(JobId(1)), ToWorker::Forget(JobId(2))]));
+    }
+
+    #[tokio::test]
+    async fn ends_when_too_much_waits() {
+        let outbox = Outbox::default();
+        let job = ToWorker::Job {
+            job: JobId(1),
+            tenant: "lab".parse().unwrap(),
+            kind: ComponentKind::Command,
+            spec: Bytes::from(vec![0; 256 << 10]).into(),
+        };
+        let pushed = (0..300).take_while(|_| outbox.push(&mut vec![job.clone()])).count();
+        assert!(pushed < 260, "{pushed} were taken");
+        assert_eq!(outbox.take().await, Err(EndReason::Slow));
+        assert!(!outbox.push(&mut vec![job]));
+    }
+}
