@@ -1,0 +1,202 @@
+//! A server and its workers, each a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use crate::artefacts;
+use crate::client::Client;
+use crate::process::Process;
+
+/// What a test may choose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many workers are started.
+    pub workers: usize,
+    /// CPUs of each, as `--cpu` takes them.
+    pub cpu: String,
+    /// Memory of each, as `--memory` takes it.
+    pub memory: String,
+    /// How long a worker may be out of reach before its tasks run elsewhere.
+    pub lease: String,
+    /// How often a worker says that it is there.
+    pub heartbeat: String,
+    /// How long a draining worker lets its tasks run.
+    pub grace: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let text = str::to_owned;
+        Self {
+            workers: 1,
+            cpu: text("2"),
+            memory: text("2GiB"),
+            lease: text("2s"),
+            heartbeat: text("200ms"),
+            grace: text("5s"),
+        }
+    }
+}
+
+/// A running cluster. Everything it started stops when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The server; killed and started again by tests.
+    pub server: Process,
+    /// The workers, in order of start.
+    pub workers: Vec<Process>,
+    settings: Settings,
+    address: String,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// One server and one worker.
+    pub fn start() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A server and as many workers as `settings` say; returns when they have joined.
+    pub fn with(settings: Settings) -> Self {
+        let folder = tempfile::Builder::new().prefix("wrun-test-").tempdir().unwrap();
+        run(command(folder.path()).args(["server", "init", "--data"]).arg(server_data(&folder)));
+        let (server, address) = start_server(&folder, &settings, "127.0.0.1:0");
+        let mut cluster = Self { server, workers: Vec::new(), settings, address, folder };
+        cluster.point_credential_here();
+        for number in 1..=cluster.settings.workers {
+            cluster.add_worker(&format!("w{number}"));
+        }
+        cluster
+    }
+
+    /// The folder of everything; tests may put files there.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `HOST:PORT` of the server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The server's data directory.
+    pub fn server_data(&self) -> PathBuf {
+        server_data(&self.folder)
+    }
+
+    /// The first user's credential, an admin's.
+    pub fn credential(&self) -> PathBuf {
+        self.folder.path().join("credential.toml")
+    }
+
+    /// A worker's data directory.
+    pub fn worker_data(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts the server again on its data and port.
+    pub fn restart_server(&mut self) {
+        self.server.kill();
+        let (server, _) = start_server(&self.folder, &self.settings, &self.address);
+        self.server = server;
+    }
+
+    /// Joins one more worker and waits until it is ready. Returns its place in `workers`.
+    pub fn add_worker(&mut self, name: &str) -> usize {
+        let token = self.stdout(&["token", "create"]);
+        let mut worker = self.worker_command(name);
+        worker.args(["--join", token.trim()]);
+        self.workers.push(ready(Process::start(worker, self.folder.path(), name)));
+        self.workers.len() - 1
+    }
+
+    /// Starts a worker that has joined before, on its data directory, in place `at`.
+    pub fn restart_worker(&mut self, at: usize, name: &str) {
+        let worker = self.worker_command(name);
+        self.workers[at] = ready(Process::start(worker, self.folder.path(), name));
+    }
+
+    fn worker_command(&self, name: &str) -> Command {
+        let mut worker = command(self.folder.path());
+        worker.args(["worker", "--json", "--name", name, "--data"]).arg(self.worker_data(name));
+        worker.args(["--server", &self.address]);
+        worker.args(["--cpu", &self.settings.cpu, "--memory", &self.settings.memory]);
+        worker.args(["--grace", &self.settings.grace]);
+        worker
+    }
+
+    /// Runs `wrun` with the cluster's credential.
+    pub fn wrun(&self, arguments: &[&str]) -> Output {
+        command(self.folder.path()).args(arguments).output().unwrap()
+    }
+
+    /// A `wrun` command with the cluster's credential, to be started by the test.
+    pub fn command(&self) -> Command {
+        command(self.folder.path())
+    }
+
+    /// What `wrun` prints; it must succeed.
+    pub fn stdout(&self, arguments: &[&str]) -> String {
+        run(command(self.folder.path()).args(arguments))
+    }
+
+    /// A user's connection.
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.credential()).await
+    }
+
+    /// `server init` wrote the credential before a port was known.
+    fn point_credential_here(&self) {
+        let mut credential = wrun_net::Credential::load(&self.credential()).unwrap();
+        credential.server = self.address.clone();
+        credential.save(&self.credential()).unwrap();
+    }
+}
+
+fn server_data(folder: &TempDir) -> PathBuf {
+    folder.path().join("server")
+}
+
+/// `wrun`, deaf to the configuration of whoever runs the tests.
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(artefacts::wrun());
+    for (name, _) in std::env::vars_os()
+        .filter(|(name, _)| name.to_string_lossy().starts_with("WRUN_") && name != "WRUN_SEED")
+    {
+        command.env_remove(name);
+    }
+    command
+        .env("WRUN_CREDENTIAL", folder.join("credential.toml"))
+        .env("XDG_CONFIG_HOME", folder)
+        .env("HOME", folder)
+        .env("NO_COLOR", "1")
+        .current_dir(folder);
+    command
+}
+
+fn start_server(folder: &TempDir, settings: &Settings, listen: &str) -> (Process, String) {
+    let mut server = command(folder.path());
+    server.args(["server", "--json", "--listen", listen, "--data"]).arg(server_data(folder));
+    server.args(["--lease", &settings.lease, "--heartbeat", &settings.heartbeat]);
+    let mut server = Process::start(server, folder.path(), "server");
+    let address = server.wait_for("the server is ready", |printed| {
+        let ready: serde_json::Value = serde_json::from_str(printed.lines().next()?).ok()?;
+        Some(ready["address"].as_str()?.to_owned())
+    });
+    (server, address)
+}
+
+fn ready(mut worker: Process) -> Process {
+    worker.wait_for("the worker is ready", |printed| printed.contains('\n').then_some(()));
+    worker
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let (stdout, stderr) = (&output.stdout, &output.stderr);
+    let stderr = String::from_utf8_lossy(stderr);
+    assert!(output.status.success(), "{command:?} ended with {}: {stderr}", output.status);
+    String::from_utf8_lossy(stdout).into_owned()
+}
