@@ -57,6 +57,16 @@ pub enum IdentityError {
     Make(String),
 }
 
+impl IdentityError {
+    pub(crate) fn malformed(what: impl ToString, problem: impl ToString) -> Self {
+        Self::Malformed { what: what.to_string(), problem: problem.to_string() }
+    }
+
+    pub(crate) fn make(error: impl ToString) -> Self {
+        Self::Make(error.to_string())
+    }
+}
+
 /// A listener cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -106,7 +116,9 @@ pub enum ConnectError {
         server: String,
     },
     /// Its certificate's time is over or has not begun.
-    #[error("the certificate of the server at {server} is {problem}: restart the server to renew it, and check the clocks")]
+    #[error(
+        "the certificate of the server at {server} is {problem}: restart the server to renew it, and check the clocks"
+    )]
     ServerCertificate {
         /// As given.
         server: String,
@@ -125,7 +137,9 @@ pub enum ConnectError {
         problem: String,
     },
     /// The two sides have no protocol version in common.
-    #[error("the server at {server} speaks another version of the protocol: use the same version of wrun on both sides, or one next to it")]
+    #[error(
+        "the server at {server} speaks another version of the protocol: use the same version of wrun on both sides, or one next to it"
+    )]
     Version {
         /// As given.
         server: String,
@@ -166,6 +180,65 @@ pub enum Closed {
     /// Anything else.
     #[error("connection lost: {0}")]
     Lost(String),
+}
+
+impl Closed {
+    /// What quinn says of a connection's end, with TLS alerts put into words.
+    pub(crate) fn of(error: quinn::ConnectionError) -> Self {
+        use quinn::ConnectionError as Error;
+        match error {
+            Error::ApplicationClosed(close) => Self::Peer {
+                code: u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX),
+                reason: line(&close.reason),
+            },
+            Error::ConnectionClosed(close) => match alert(close.error_code) {
+                Some(alert) => Self::Certificate(refusal(alert)),
+                None if u64::from(close.error_code) == CONNECTION_REFUSED => {
+                    Self::Lost("the peer takes no more connections now; try again later".to_owned())
+                }
+                None => Self::Lost(format!("{} {}", close.error_code, line(&close.reason))),
+            },
+            Error::LocallyClosed => Self::Local,
+            Error::TimedOut => Self::TimedOut,
+            Error::Reset => Self::Lost("the peer was restarted".to_owned()),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+/// RFC 9000, section 20.1.
+const CONNECTION_REFUSED: u64 = 2;
+
+/// TLS alerts (RFC 8446, section 6) that say something of certificates.
+pub(crate) mod alerts {
+    pub(crate) const CERTIFICATE_EXPIRED: u8 = 45;
+    pub(crate) const NO_APPLICATION_PROTOCOL: u8 = 120;
+}
+
+/// The TLS alert in a QUIC error code, if it is one.
+pub(crate) fn alert(code: quinn::TransportErrorCode) -> Option<u8> {
+    let code = u64::from(code);
+    u8::try_from(code.checked_sub(0x100)?).ok()
+}
+
+fn refusal(alert: u8) -> String {
+    match alert {
+        alerts::CERTIFICATE_EXPIRED => {
+            "it has expired or is not yet valid; ask an admin of the cluster for a new one, and check this machine's clock".to_owned()
+        }
+        42..=44 | 46..=51 => {
+            "it is not one that the cluster's authority gave out; use a credential of this cluster".to_owned()
+        }
+        alerts::NO_APPLICATION_PROTOCOL => "no version of the protocol in common".to_owned(),
+        116 => "a certificate is required".to_owned(),
+        other => format!("TLS alert {other}"),
+    }
+}
+
+/// A peer's words as one line of printable text, at most 200 bytes.
+fn line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.get(..200).unwrap_or(bytes));
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A message or bytes could not be sent.

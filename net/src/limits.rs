@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use quinn::{IdleTimeout, TransportConfig};
+use wrun_protocol::codec::HEADER;
+use wrun_protocol::limits::MAX_FRAME;
+
 /// What one endpoint allows. [`Limits::default`] suits a cluster; tests make it small.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -49,5 +53,54 @@ impl Default for Limits {
             anonymous_per_address: 64,
             anonymous_life: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// For a connecting side. The server is known when the handshake is done, so it gets
+    /// everything at once.
+    pub(crate) fn client_transport(&self) -> TransportConfig {
+        let mut config = self.transport();
+        config
+            .max_concurrent_bidi_streams(self.streams.into())
+            // The server opens one to say that it accepts this side's certificate.
+            .max_concurrent_uni_streams(1_u32.into())
+            .receive_window(self.connection_window.into())
+            .keep_alive_interval(Some(self.keep_alive));
+        config
+    }
+
+    /// For a listener, before it knows the peer: one stream, and no more than its window.
+    pub(crate) fn server_transport(&self) -> TransportConfig {
+        let mut config = self.transport();
+        config
+            .max_concurrent_bidi_streams(1_u32.into())
+            .max_concurrent_uni_streams(0_u32.into())
+            .receive_window(self.stream_window().into());
+        config
+    }
+
+    /// Gives a connection what a known peer may have.
+    pub(crate) fn raise_for_known_peer(&self, connection: &quinn::Connection) {
+        connection.set_max_concurrent_bi_streams(self.streams.into());
+        connection.set_receive_window(self.connection_window.into());
+    }
+
+    fn stream_window(&self) -> u32 {
+        // A frame must be able to arrive whole, or its reader waits for ever.
+        self.stream_window.max((MAX_FRAME + HEADER) as u32)
+    }
+
+    fn transport(&self) -> TransportConfig {
+        let mut config = TransportConfig::default();
+        // An idle time beyond what QUIC can say means none, which would leak connections.
+        let idle = self.idle.min(Duration::from_secs(3600));
+        config
+            .stream_receive_window(self.stream_window().into())
+            .send_window(self.send_window)
+            .max_idle_timeout(IdleTimeout::try_from(idle).ok())
+            // Datagrams are not used.
+            .datagram_receive_buffer_size(None);
+        config
     }
 }

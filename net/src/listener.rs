@@ -1,17 +1,45 @@
 //! Accepts connections, tells who each is of, and turns away who may not be there.
+//!
+//! A stranger costs little: the number of handshakes and of anonymous connections is
+//! bounded in total and per address, each has a deadline, and under load an address must
+//! first prove that it can hear us (QUIC's Retry).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use crate::connection::Connection;
+use quinn::crypto::rustls::HandshakeData;
+use quinn::{Endpoint, Incoming, VarInt};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
+use tracing::{debug, warn};
+use wrun_protocol::wire::{ALPN, ALPN_JOIN};
+
+use crate::certificate::{Certificate, Peer};
+use crate::connection::{Connection, FLUSH, close_code};
 use crate::error::ListenError;
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::tls;
 
-/// A bound UDP port that serves `wrun/1` and `wrun-join/1`.
-pub struct Listener {}
+mod gate;
+
+pub(crate) use gate::PeerPermit;
+use gate::{Gate, StrangerPermit};
+
+/// Connections that are known and that nobody has asked for yet.
+const WAITING: usize = 256;
+
+/// A bound UDP port that serves `wrun/1` and `wrun-join/1`. Dropping it closes it.
+pub struct Listener {
+    endpoint: Endpoint,
+    local: SocketAddr,
+    accepted: Mutex<mpsc::Receiver<Connection>>,
+}
 
 impl Listener {
-    /// Binds `address` (port 0: one chosen by the system). Must be called within a tokio runtime.
+    /// Binds `address` (port 0: one chosen by the system). Must be called within a tokio
+    /// runtime.
     pub fn bind(
         address: SocketAddr,
         identity: &Identity,
@@ -19,27 +47,165 @@ impl Listener {
     ) -> Result<Self, ListenError> {
         Self::bind_with(address, identity, authority_der, Limits::default())
     }
+
     /// The same with other limits.
     pub fn bind_with(
-        _address: SocketAddr,
-        _identity: &Identity,
-        _authority_der: &[u8],
-        _limits: Limits,
+        address: SocketAddr,
+        identity: &Identity,
+        authority_der: &[u8],
+        limits: Limits,
     ) -> Result<Self, ListenError> {
-        todo!()
+        let tls = tls::server(identity, authority_der)?;
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+        config
+            .transport_config(Arc::new(limits.server_transport()))
+            .max_incoming(limits.anonymous)
+            // Nothing is sent before the handshake is done, so little is worth keeping.
+            .incoming_buffer_size(64 << 10)
+            .incoming_buffer_size_total(8 << 20);
+        let bound = |source| ListenError::Bind { address, source };
+        let endpoint = Endpoint::server(config, address).map_err(bound)?;
+        let local = endpoint.local_addr().map_err(bound)?;
+        let (known, accepted) = mpsc::channel(WAITING);
+        let door = Door { endpoint: endpoint.clone(), gate: Gate::new(&limits), limits, known };
+        tokio::spawn(Arc::new(door).run());
+        Ok(Self { endpoint, local, accepted: Mutex::new(accepted) })
     }
-    /// The next connection whose peer is known ([`crate::Peer::Anonymous`]: it may only join). `None`
-    /// once closed. Safe to cancel.
+
+    /// The next connection whose peer is known, or that may only join
+    /// ([`Peer::Anonymous`]). `None` once closed. Safe to cancel.
     pub async fn accept(&self) -> Option<Connection> {
-        todo!()
+        self.accepted.lock().await.recv().await
     }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.local
     }
-    /// Closes every connection and accepts no more; waits (a second at most) until peers
-    /// have been told.
-    pub async fn close(&self, _code: u32, _reason: &str) {
-        todo!()
+
+    /// Closes every connection and accepts no more; waits (a second at most) until the
+    /// peers have been told.
+    pub async fn close(&self, code: u32, reason: &str) {
+        self.endpoint.close(VarInt::from_u32(code), reason.as_bytes());
+        let _ = timeout(FLUSH, self.endpoint.wait_idle()).await;
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.endpoint.close(VarInt::from_u32(close_code::GOING_AWAY), b"the server has ended");
+    }
+}
+
+/// What stands between strangers and [`Listener::accept`].
+struct Door {
+    endpoint: Endpoint,
+    gate: Arc<Gate>,
+    limits: Limits,
+    known: mpsc::Sender<Connection>,
+}
+
+impl Door {
+    async fn run(self: Arc<Self>) {
+        while let Some(incoming) = self.endpoint.accept().await {
+            if self.endpoint.open_connections() >= self.limits.connections {
+                warn!(limit = self.limits.connections, "refused a connection: too many");
+                incoming.refuse();
+                continue;
+            }
+            if self.gate.is_busy() && incoming.may_retry() {
+                // Whoever gave a false address never comes back.
+                let _ = incoming.retry();
+                continue;
+            }
+            match self.gate.admit(incoming.remote_address().ip()) {
+                Some(permit) => {
+                    tokio::spawn(Arc::clone(&self).on_incoming(incoming, permit));
+                }
+                None => incoming.refuse(),
+            }
+        }
+    }
+
+    async fn on_incoming(self: Arc<Self>, incoming: Incoming, permit: StrangerPermit) {
+        let address = incoming.remote_address();
+        let Ok(connecting) = incoming.accept() else { return };
+        let connection = match timeout(self.limits.handshake, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return debug!(%address, %error, "a handshake failed"),
+            Err(_) => return debug!(%address, "a handshake took too long"),
+        };
+        match identify(&connection) {
+            Ok(Peer::Anonymous) => self.admit_anonymous(connection, permit).await,
+            Ok(peer) => {
+                drop(permit);
+                self.admit_known(connection, peer).await;
+            }
+            Err(reason) => {
+                debug!(%address, reason, "refused a connection");
+                connection.close(VarInt::from_u32(close_code::DENIED), reason.as_bytes());
+            }
+        }
+    }
+
+    async fn admit_known(&self, connection: quinn::Connection, peer: Peer) {
+        let Some(permit) = self.gate.seat(&peer) else {
+            warn!(%peer, limit = self.limits.connections_per_peer, "refused a connection: too many");
+            let reason = b"too many connections of this tenant or node: close some";
+            return connection.close(VarInt::from_u32(close_code::LIMIT), reason);
+        };
+        self.limits.raise_for_known_peer(&connection);
+        if welcome(&connection).await {
+            self.hand_over(Connection::accepted(connection, peer, Some(permit))).await;
+        }
+    }
+
+    async fn admit_anonymous(&self, connection: quinn::Connection, permit: StrangerPermit) {
+        if !welcome(&connection).await {
+            return;
+        }
+        self.hand_over(Connection::accepted(connection.clone(), Peer::Anonymous, None)).await;
+        if timeout(self.limits.anonymous_life, connection.closed()).await.is_err() {
+            let reason = b"joining took too long";
+            connection.close(VarInt::from_u32(close_code::LIMIT), reason);
+        }
+        drop(permit);
+    }
+
+    async fn hand_over(&self, connection: Connection) {
+        // Bounded: a server that does not accept makes its peers wait, then time out.
+        let waited = timeout(self.limits.handshake, self.known.send(connection)).await;
+        if !matches!(waited, Ok(Ok(()))) {
+            debug!("dropped a connection that nobody accepted");
+        }
+    }
+}
+
+/// Tells the peer that it is accepted: an empty stream. In TLS 1.3 a client ends its
+/// handshake before the server has seen its certificate.
+async fn welcome(connection: &quinn::Connection) -> bool {
+    match connection.open_uni().await {
+        Ok(mut stream) => stream.finish().is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// Who it is, by the certificate that TLS has verified; or why it may not be here.
+fn identify(connection: &quinn::Connection) -> Result<Peer, &'static str> {
+    let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    let protocol = data.and_then(|data| data.protocol).unwrap_or_default();
+    let chain = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let certificate = chain.as_ref().and_then(|chain| chain.first());
+    match (protocol.as_slice(), certificate) {
+        (ALPN, Some(der)) => match Certificate::parse(der).ok().and_then(|found| found.peer) {
+            Some(peer @ (Peer::Node(_) | Peer::User { .. })) => Ok(peer),
+            _ => Err("the certificate names no node or user"),
+        },
+        (ALPN, None) => Err("a certificate is required: use a credential of this cluster"),
+        (ALPN_JOIN, None) => Ok(Peer::Anonymous),
+        (ALPN_JOIN, Some(_)) => Err("who has a certificate need not join"),
+        _ => Err("unknown protocol"),
     }
 }

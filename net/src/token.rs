@@ -3,7 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::address::ServerAddress;
+use crate::address::{AddressError, ServerAddress};
+use crate::authority::{fingerprint, random};
+use crate::error::IdentityError;
+
+/// Begins every token, so that a person sees what it is and a newer form can be told apart.
+const PREFIX: &str = "wrun1-";
 
 /// What lets one machine join. A secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,28 +32,30 @@ pub struct JoinAddress {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTokenError {
     /// Not a token.
-    #[error("this is not a join token: {0}; copy it whole from `wrun token create`")]
+    #[error("this is not a join token: {0}; copy it whole, as the server printed it")]
     Token(&'static str),
     /// No `@`.
-    #[error("expected TOKEN@HOST:PORT, as `wrun token create` prints it: the `@` is missing")]
+    #[error("expected TOKEN@HOST:PORT, as the server printed it: the `@` is missing")]
     NoAddress,
     /// After the `@`.
     #[error(transparent)]
-    Address(#[from] crate::address::AddressError),
+    Address(#[from] AddressError),
 }
 
 impl JoinToken {
-    /// A new token with a random secret.
-    pub fn create(_fingerprint: [u8; 32]) -> Self {
-        todo!()
+    /// A new token with a random secret. Fails where the system gives no random bytes.
+    pub fn create(fingerprint: [u8; 32]) -> Result<Self, IdentityError> {
+        Ok(Self { secret: random()?, fingerprint })
     }
+
     /// SHA-256 of the secret: what the server keeps.
     pub fn hash(&self) -> [u8; 32] {
         Self::hash_secret(&self.secret)
     }
+
     /// SHA-256 of a secret that came by itself.
-    pub fn hash_secret(_secret: &[u8; 32]) -> [u8; 32] {
-        todo!()
+    pub fn hash_secret(secret: &[u8; 32]) -> [u8; 32] {
+        fingerprint(secret)
     }
 }
 
@@ -59,15 +66,33 @@ impl fmt::Debug for JoinToken {
 }
 
 impl fmt::Display for JoinToken {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        self.secret.iter().chain(&self.fingerprint).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl FromStr for JoinToken {
     type Err = ParseTokenError;
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!()
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text
+            .strip_prefix(PREFIX)
+            .ok_or(ParseTokenError::Token("it does not begin with `wrun1-`"))?;
+        if digits.len() != 128 {
+            return Err(ParseTokenError::Token("its length is wrong"));
+        }
+        let mut values = digits.bytes().map(|digit| char::from(digit).to_digit(16));
+        let mut byte = || {
+            let (high, low) = (values.next()??, values.next()??);
+            u8::try_from(high << 4 | low).ok()
+        };
+        let mut token = Self { secret: [0; 32], fingerprint: [0; 32] };
+        for place in token.secret.iter_mut().chain(&mut token.fingerprint) {
+            *place =
+                byte().ok_or(ParseTokenError::Token("it holds other than hexadecimal digits"))?;
+        }
+        Ok(token)
     }
 }
 
@@ -79,7 +104,52 @@ impl fmt::Display for JoinAddress {
 
 impl FromStr for JoinAddress {
     type Err = ParseTokenError;
-    fn from_str(_text: &str) -> Result<Self, Self::Err> {
-        todo!()
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (token, server) = text.trim().split_once('@').ok_or(ParseTokenError::NoAddress)?;
+        Ok(Self { token: token.parse()?, server: server.parse()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_what_it_prints() {
+        let token = JoinToken::create([7; 32]).unwrap();
+        assert_eq!(token.to_string().parse(), Ok(token.clone()));
+        let text = format!("{token}@[::1]:7450");
+        let address: JoinAddress = text.parse().unwrap();
+        assert_eq!(address.token, token);
+        assert_eq!(address.to_string(), text);
+    }
+
+    #[test]
+    fn two_tokens_differ_and_only_the_secret_is_hashed() {
+        let (a, b) = (JoinToken::create([7; 32]).unwrap(), JoinToken::create([7; 32]).unwrap());
+        assert_ne!(a.secret, b.secret);
+        assert_eq!(a.hash(), JoinToken { fingerprint: [8; 32], ..a.clone() }.hash());
+        assert_ne!(a.hash(), b.hash());
+    }
+
+    #[test]
+    fn other_text_is_refused_without_being_repeated() {
+        let token = JoinToken::create([7; 32]).unwrap().to_string();
+        for text in ["", "wrun1-", "wrun1-zz", &token[..40], &format!("{token}0"), "secret"] {
+            let error = text.parse::<JoinToken>().unwrap_err().to_string();
+            assert!(text.len() < 8 || !error.contains(text), "{error}");
+        }
+        let wide = format!("wrun1-{}", "é".repeat(64));
+        assert!(wide.parse::<JoinToken>().is_err());
+        assert_eq!(token.parse::<JoinAddress>(), Err(ParseTokenError::NoAddress));
+        let portless = format!("{token}@host").parse::<JoinAddress>();
+        assert!(matches!(portless, Err(ParseTokenError::Address(_))));
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let token = JoinToken { secret: [0xab; 32], fingerprint: [0xcd; 32] };
+        assert!(!format!("{token:?}").contains("ab"));
     }
 }
