@@ -4,14 +4,6 @@
 //! Everything is reached as a user reaches it: through the binary ([`Cluster::wrun`]) or
 //! over QUIC with the user's credential ([`Client`]).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a harness fails its test by panicking"
-)]
-
 pub mod artefacts;
 pub mod client;
 pub mod cluster;

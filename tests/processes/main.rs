@@ -1,0 +1,32 @@
+//! Real servers and workers over QUIC on loopback: what holds when they die.
+
+mod kills;
+mod server_loss;
+mod worker_loss;
+
+use harness::{Client, artefacts};
+use wrun_protocol::{JobSpec, Resources};
+
+/// A job of the guest `name`, small enough that many fit a node.
+async fn small_job(client: &Client, name: &str) -> JobSpec {
+    let component = std::fs::read(artefacts::guest(name)).unwrap();
+    let mut spec = JobSpec::new(client.upload(&component).await);
+    spec.resources = Resources { cpu_milli: 100, memory: 8 << 20, scratch: 1 << 20, slots: 1 };
+    spec
+}
+
+/// A job of one task that sleeps for so long and prints when it wakes.
+async fn sleeper(client: &Client, milliseconds: u64) -> JobSpec {
+    let mut spec = small_job(client, "sleeper").await;
+    spec.args = vec![milliseconds.to_string()];
+    spec
+}
+
+/// Polls until `condition` holds.
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < harness::process::PATIENCE, "{what}: not in time");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
