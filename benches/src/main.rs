@@ -1,0 +1,58 @@
+//! Measures wrun beside its peers on this machine and writes docs/benchmarks.md.
+//!
+//! `cargo xtask bench [NAME…]` runs all, or those named. Each benchmark is a file here;
+//! every figure on the page comes from one run of this program.
+
+mod answering_node;
+mod cold;
+mod idle;
+mod latency;
+mod machine;
+mod peers;
+mod raw;
+mod report;
+mod restart;
+mod scheduler;
+mod statistics;
+mod whole_path;
+
+use anyhow::{Context, Result, bail};
+
+use report::Report;
+
+/// A benchmark: its name and what runs it.
+type Benchmark = (&'static str, fn(&mut Report) -> Result<()>);
+
+const BENCHMARKS: &[Benchmark] = &[
+    ("whole-path", whole_path::measure),
+    ("latency", latency::measure),
+    ("cold", cold::measure),
+    ("scheduler", scheduler::measure),
+    ("restart", restart::measure),
+    ("idle", idle::measure),
+    ("peers", peers::measure),
+];
+
+fn main() -> Result<()> {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !BENCHMARKS.iter().any(|(n, _)| n == name)) {
+        let names: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
+        bail!("no benchmark `{unknown}`; there are {}", names.join(", "));
+    }
+    let mut report = Report::new(machine::describe());
+    for (name, measure) in BENCHMARKS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            eprintln!("==> {name}");
+            measure(&mut report).with_context(|| format!("benchmark {name}"))?;
+        }
+    }
+    let page = report.to_markdown();
+    if wanted.is_empty() {
+        let path = harness::artefacts::checkout("docs/benchmarks.md");
+        std::fs::write(&path, page).with_context(|| path.display().to_string())?;
+        println!("wrote {}", path.display());
+    } else {
+        println!("{page}");
+    }
+    Ok(())
+}
