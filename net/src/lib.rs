@@ -18,6 +18,8 @@ mod listener;
 pub mod memory;
 mod private_file;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod token;
 
