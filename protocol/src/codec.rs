@@ -37,13 +37,10 @@ pub enum CodecError {
 pub fn append_frame<M: Serialize>(buffer: &mut Vec<u8>, message: &M) -> Result<(), CodecError> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADER]);
-    let taken = std::mem::take(buffer);
-    *buffer = match postcard::to_extend(message, taken) {
-        Ok(extended) => extended,
-        Err(error) => {
-            return Err(CodecError::Garbled { size: 0, reason: error.to_string() });
-        }
-    };
+    if let Err(error) = postcard::serialize_with_flavor(message, Append(buffer)) {
+        buffer.truncate(start);
+        return Err(CodecError::Garbled { size: 0, reason: error.to_string() });
+    }
     let size = buffer.len() - start - HEADER;
     if size > MAX_FRAME {
         buffer.truncate(start);
@@ -53,6 +50,27 @@ pub fn append_frame<M: Serialize>(buffer: &mut Vec<u8>, message: &M) -> Result<(
         header.copy_from_slice(&(size as u32).to_le_bytes());
     }
     Ok(())
+}
+
+/// Lets postcard write to the end of a buffer that outlives the encoding.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// The payload length that a frame's header announces.
