@@ -16,6 +16,7 @@ pub(crate) fn module(bytes: &[u8]) -> Result<Vec<u8>, ComponentError> {
     scan::module(bytes)?;
     Surface::of(bytes)?.check()?;
     ComponentEncoder::default()
+        .validate(true)
         .module(bytes)
         .and_then(|encoder| {
             encoder.adapter(

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use wasmparser::component_types::{ComponentEntityType, ComponentInstanceTypeId};
+use wasmparser::component_types::{ComponentAnyTypeId, ComponentEntityType, ResourceId};
 use wasmparser::types::Types;
 
 use crate::name::{InterfaceName, Track};
@@ -23,49 +23,52 @@ fn parse_line(line: &'static str) -> Option<Line> {
 }
 
 /// Imports that no node gives, by the full name that the component uses; a single
-/// missing function of a known interface is named `interface#function`.
+/// missing function or resource of a known interface is named `interface#item`.
 pub(crate) fn missing<'a>(types: &Types, imports: impl Iterator<Item = &'a str>) -> Vec<String> {
-    imports.flat_map(|name| missing_of(types, name)).collect()
-}
-
-fn missing_of(types: &Types, name: &str) -> Vec<String> {
-    let parsed = InterfaceName::parse(name);
-    let given = GIVEN.get(&(parsed.path, parsed.track));
-    let entity = types.component_item_for_import(name).map(|item| item.ty);
-    match (given, entity) {
-        (Some(given), Some(ComponentEntityType::Instance(id))) => {
-            let lacks = |item: &&str| !given.contains(item);
-            linked(types, id).filter(lacks).map(|item| format!("{name}#{item}")).collect()
-        }
-        // A type alone asks for nothing at run time.
-        (_, Some(ComponentEntityType::Type { .. })) if !is_resource(types, name) => Vec::new(),
-        _ => vec![name.to_owned()],
+    let mut check = Check { types, seen: BTreeSet::new(), missing: Vec::new() };
+    for name in imports {
+        check.on_import(name);
     }
+    check.missing
 }
 
-/// Items of an instance that the host must define: functions, resources, and whatever
-/// no interface of ours has.
-fn linked(types: &Types, id: ComponentInstanceTypeId) -> impl Iterator<Item = &str> {
-    types[id].exports.iter().filter_map(|(name, item)| match item.ty {
-        ComponentEntityType::Type { created, .. } => {
-            matches!(created, wasmparser::component_types::ComponentAnyTypeId::Resource(_))
-                .then_some(name.as_str())
-        }
-        _ => Some(name.as_str()),
-    })
+struct Check<'t> {
+    types: &'t Types,
+    /// Resources of imports so far: a second mention is a `use` of the first.
+    seen: BTreeSet<ResourceId>,
+    missing: Vec<String>,
 }
 
-fn is_resource(types: &Types, import: &str) -> bool {
-    let item = types.component_item_for_import(import);
-    item.is_some_and(|item| {
-        matches!(
-            item.ty,
-            ComponentEntityType::Type {
-                created: wasmparser::component_types::ComponentAnyTypeId::Resource(_),
-                ..
+impl Check<'_> {
+    fn on_import(&mut self, name: &str) {
+        let types = self.types;
+        let parsed = InterfaceName::parse(name);
+        let given = GIVEN.get(&(parsed.path, parsed.track));
+        let entity = types.component_item_for_import(name).map(|item| item.ty);
+        match (given, entity) {
+            (Some(given), Some(ComponentEntityType::Instance(id))) => {
+                for (item, found) in &types[id].exports {
+                    if self.asks_for(found.ty) && !given.contains(item.as_str()) {
+                        self.missing.push(format!("{name}#{item}"));
+                    }
+                }
             }
-        )
-    })
+            (_, Some(entity)) if !self.asks_for(entity) => {}
+            _ => self.missing.push(name.to_owned()),
+        }
+    }
+
+    /// Whether the host must define this item. It must not define types, which are
+    /// compared by structure, nor resources that another import defines.
+    fn asks_for(&mut self, entity: ComponentEntityType) -> bool {
+        match entity {
+            ComponentEntityType::Type { created: ComponentAnyTypeId::Resource(id), .. } => {
+                self.seen.insert(id.resource())
+            }
+            ComponentEntityType::Type { .. } => false,
+            _ => true,
+        }
+    }
 }
 
 #[cfg(test)]
