@@ -1,0 +1,186 @@
+//! Checks the function's signature and writes the export.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, ItemFn, ReturnType, Type};
+
+/// What replaces the annotated item: the item, and the export or what is wrong.
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    if !attribute.is_empty() {
+        let error = Error::new_spanned(attribute, "`#[task]` takes no arguments");
+        return with_error(&item, &error);
+    }
+    let function = match syn::parse2::<ItemFn>(item.clone()) {
+        Ok(function) => function,
+        Err(_) => {
+            let error = Error::new_spanned(&item, "`#[task]` goes on a function");
+            return with_error(&item, &error);
+        }
+    };
+    match export(&function) {
+        Ok(export) => quote!(#function #export),
+        Err(error) => with_error(&item, &error),
+    }
+}
+
+fn with_error(item: &TokenStream, error: &Error) -> TokenStream {
+    let error = error.to_compile_error();
+    quote!(#item #error)
+}
+
+fn export(function: &ItemFn) -> Result<TokenStream, Error> {
+    check(function)?;
+    let name = &function.sig.ident;
+    let call = match function.sig.inputs.first() {
+        None => quote!(#name()),
+        Some(FnArg::Typed(argument)) => decoded_call(function, &argument.ty),
+        Some(FnArg::Receiver(receiver)) => {
+            return Err(Error::new_spanned(
+                receiver,
+                "a task is a free function: take its input as the argument",
+            ));
+        }
+    };
+    let returned = function.sig.output.span();
+    let result = quote_spanned!(returned=>
+        let result: ::core::result::Result<_, _> = #call;
+        let result = result.map_err(::wrun_sdk::Error::from);
+    );
+    Ok(quote! {
+        const _: () = {
+            fn run(
+                input: ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::Error> {
+                let _ = &input;
+                #result
+                ::wrun_sdk::export::encode(result?)
+            }
+
+            #[cfg(not(target_family = "wasm"))]
+            const _: fn(
+                ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::Error> = run;
+
+            #[cfg(target_family = "wasm")]
+            struct Component;
+
+            #[cfg(target_family = "wasm")]
+            impl ::wrun_sdk::export::Guest for Component {
+                fn handle(
+                    input: ::std::vec::Vec<u8>,
+                ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::export::HandlerError>
+                {
+                    run(input).map_err(::wrun_sdk::Error::into)
+                }
+            }
+
+            #[cfg(target_family = "wasm")]
+            ::wrun_sdk::export::export_task!(Component with_types_in ::wrun_sdk::export::bindings);
+        };
+    })
+}
+
+/// The call with its argument decoded; a reference is lent what was decoded.
+fn decoded_call(function: &ItemFn, argument: &Type) -> TokenStream {
+    let name = &function.sig.ident;
+    let span = argument.span();
+    match argument {
+        Type::Reference(reference) => {
+            let owned = match &*reference.elem {
+                Type::Slice(slice) => {
+                    let element = &slice.elem;
+                    quote!(::std::vec::Vec<#element>)
+                }
+                Type::Path(path) if path.path.is_ident("str") => quote!(::std::string::String),
+                other => quote!(#other),
+            };
+            quote_spanned!(span=> #name(&::wrun_sdk::export::decode::<#owned>(input)?))
+        }
+        owned => quote_spanned!(span=> #name(::wrun_sdk::export::decode::<#owned>(input)?)),
+    }
+}
+
+fn check(function: &ItemFn) -> Result<(), Error> {
+    let signature = &function.sig;
+    if let Some(token) = &signature.asyncness {
+        return Err(Error::new_spanned(token, "a task is not async: it has its thread to itself"));
+    }
+    if let Some(token) = &signature.unsafety {
+        return Err(Error::new_spanned(token, "a task is called by safe code: remove `unsafe`"));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new_spanned(
+            &signature.generics,
+            "a task is not generic: its input and output are given types",
+        ));
+    }
+    if let Some(extra) = signature.inputs.iter().nth(1) {
+        return Err(Error::new_spanned(
+            extra,
+            "a task has one input: put several values into a struct that derives `serde::Deserialize`",
+        ));
+    }
+    if let Some(FnArg::Typed(argument)) = signature.inputs.first()
+        && let Type::Reference(reference) = &*argument.ty
+        && reference.mutability.is_some()
+    {
+        return Err(Error::new_spanned(&argument.ty, "take the input by value to change it"));
+    }
+    if matches!(signature.output, ReturnType::Default) {
+        return Err(Error::new_spanned(
+            &signature.ident,
+            "a task returns a `Result`: `-> Result<Output, wrun_sdk::Error>`, or `Result<(), _>` for none",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(item: &str) -> String {
+        expand(TokenStream::new(), item.parse().unwrap()).to_string()
+    }
+
+    fn refusal(item: &str) -> String {
+        let text = expanded(item);
+        assert!(text.contains("compile_error"), "{text}");
+        text
+    }
+
+    #[test]
+    fn the_function_stays_as_it_was() {
+        let text = expanded("pub fn f(x: u32) -> Result<u32, Error> { Ok(x) }");
+        assert!(text.starts_with("pub fn f (x : u32) -> Result < u32 , Error > { Ok (x) }"));
+        assert!(text.contains("decode :: < u32 >"), "{text}");
+    }
+
+    #[test]
+    fn references_are_lent_what_they_refer_to() {
+        assert!(expanded("fn f(x: &[u8]) -> R { x }").contains("Vec < u8 >"));
+        assert!(expanded("fn f(x: &str) -> R { x }").contains("String"));
+        assert!(expanded("fn f(x: &Job) -> R { x }").contains("decode :: < Job >"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_task_is_told_what_to_do() {
+        assert!(refusal("struct S;").contains("goes on a function"));
+        assert!(refusal("async fn f() -> R { }").contains("not async"));
+        assert!(refusal("unsafe fn f() -> R { }").contains("remove `unsafe`"));
+        assert!(refusal("fn f<T>(x: T) -> R { }").contains("not generic"));
+        assert!(refusal("fn f(a: u8, b: u8) -> R { }").contains("one input"));
+        assert!(refusal("fn f(&self) -> R { }").contains("free function"));
+        assert!(refusal("fn f(x: &mut J) -> R { }").contains("by value"));
+        assert!(refusal("fn f(x: u8) { }").contains("returns a `Result`"));
+        let arguments = expand(
+            quote!(name = "x"),
+            quote!(
+                fn f() -> R {}
+            ),
+        )
+        .to_string();
+        assert!(arguments.contains("takes no arguments"));
+    }
+}
