@@ -1,0 +1,370 @@
+//! What every message looks like as bytes, for ever: a newer wrun reads what an older one
+//! wrote, and nodes of both work together. `golden.txt` holds a line for each; a line is
+//! only ever added.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+use wrun_protocol::codec::append_frame;
+use wrun_protocol::job::*;
+use wrun_protocol::node::{NodeInfo, NodeState};
+use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
+use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::user::*;
+use wrun_protocol::wire::worker::*;
+use wrun_protocol::*;
+
+const GOLDEN: &str = include_str!("golden.txt");
+
+#[derive(Default)]
+struct Lines(Vec<(String, String)>);
+
+impl Lines {
+    fn add<M: Serialize>(&mut self, name: &str, message: M) {
+        let mut frame = Vec::new();
+        append_frame(&mut frame, &message).unwrap();
+        let hex = frame[4..].iter().map(|byte| format!("{byte:02x}")).collect();
+        self.0.push((name.to_owned(), hex));
+    }
+
+    /// Messages of one enum, in the order of their variants.
+    fn add_all<M: Serialize, const N: usize>(&mut self, name: &str, messages: [M; N]) {
+        for (number, message) in messages.into_iter().enumerate() {
+            self.add(&format!("{name}.{number}"), message);
+        }
+    }
+}
+
+#[test]
+fn every_message_is_encoded_as_it_ever_was() {
+    let mut lines = Lines::default();
+    add_user_messages(&mut lines);
+    add_worker_messages(&mut lines);
+    add_stored_values(&mut lines);
+    let golden: BTreeMap<&str, &str> =
+        GOLDEN.lines().filter_map(|line| line.split_once(" = ")).collect();
+    let mut wrong = String::new();
+    for (name, hex) in &lines.0 {
+        match golden.get(name.as_str()) {
+            Some(known) if known == hex => {}
+            Some(known) => wrong += &format!("changed: {name}: was {known}, is {hex}\n"),
+            None => wrong += &format!("add to golden.txt: {name} = {hex}\n"),
+        }
+    }
+    for name in golden.keys().filter(|name| !lines.0.iter().any(|line| line.0 == **name)) {
+        wrong += &format!("no longer tested: {name}\n");
+    }
+    assert!(
+        wrong.is_empty(),
+        "messages are only ever added, at the end of their enum; nothing sent or stored may \
+         change:\n{wrong}"
+    );
+}
+
+const DIGEST: Digest = Digest([0xd1; 32]);
+const JOB: JobId = JobId(300);
+const TASK: TaskId = TaskId { job: JOB, index: 7 };
+const ATTEMPT: AttemptId = AttemptId { task: TASK, attempt: 2 };
+const TASKS: Assignment =
+    Assignment { job: JOB, attempt: 1, tasks: IndexRange { first: 0, count: 1000 } };
+const USAGE: Usage = Usage { wall_us: 1500, cpu_us: 900, frozen_us: 0, peak_memory: 1 << 20 };
+const NODE: NodeId = NodeId(4);
+const AT: Timestamp = Timestamp(1_700_000_000_000);
+
+fn tenant() -> TenantName {
+    "lab".parse().unwrap()
+}
+
+fn refusal() -> RequestError {
+    RequestError::new(ErrorCode::NotFound, "no such job")
+}
+
+fn spec() -> JobSpec {
+    let mut spec = JobSpec::new(DIGEST);
+    spec.name = "resize".into();
+    spec.args = vec!["-v".into()];
+    spec.env = vec![("LANG".into(), "C".into())];
+    spec.input = Input::Content(Content::Inline(Bytes::from_static(b"in")));
+    spec.mounts = vec![Mount { path: "/data/a".into(), digest: DIGEST, size: 9 }];
+    spec.limits.wall_ms = Some(60_000);
+    spec.retry.on = vec![RetryOn::Exit(-1), RetryOn::Trap];
+    spec.priority = -5;
+    spec.labels = BTreeMap::from([("zone".into(), "a".into())]);
+    spec.network = vec![HostGrant { host: "example.org".into(), port: Some(443) }];
+    spec
+}
+
+fn info() -> NodeInfo {
+    NodeInfo {
+        name: "n-1".into(),
+        capacity: Resources { cpu_milli: 2000, memory: 1 << 30, scratch: 1 << 30, slots: 64 },
+        labels: BTreeMap::from([("zone".into(), "a".into())]),
+        version: "0.1.0".into(),
+    }
+}
+
+fn result() -> TaskResult {
+    TaskResult {
+        outcome: Outcome::Failed(Failure::Exit { code: 3 }),
+        usage: USAGE,
+        output: Some(Content::Inline(Bytes::from_static(b"out"))),
+        log: Some(Content::Blob { digest: DIGEST, size: 5000 }),
+    }
+}
+
+fn encoded() -> EncodedSpec {
+    EncodedSpec::from(Bytes::from_static(b"spec"))
+}
+
+fn add_user_messages(lines: &mut Lines) {
+    let submission = Submission { id: SubmitId([5; 16]), spec: encoded() };
+    let filter = JobFilter {
+        all_tenants: true,
+        state: Some(JobState::Running),
+        before: Some(JOB),
+        limit: 100,
+    };
+    lines.add_all(
+        "user.Request",
+        [
+            Request::Hello,
+            Request::Submit(vec![submission]),
+            Request::MissingBlobs(vec![DIGEST]),
+            Request::PutBlob { digest: DIGEST, size: 70_000 },
+            Request::GetBlob(DIGEST),
+            Request::Jobs(filter),
+            Request::Job(JOB),
+            Request::Tasks { job: JOB, from: 1, limit: 2, state: Some(TaskState::Failed) },
+            Request::Watch(JOB),
+            Request::Logs { job: JOB, index: 7, follow: true },
+            Request::Output { job: JOB, index: 7 },
+            Request::Attach(JOB),
+            Request::Cancel(JOB),
+            Request::Nodes,
+            Request::Drain { node: "n4".into(), drain: true },
+            Request::RemoveNode("n4".into()),
+            Request::CreateToken { ttl_ms: 3_600_000 },
+            Request::CreateUser { tenant: tenant(), role: Role::Admin, csr: vec![0x30], ttl_ms: 9 },
+        ],
+    );
+    add_responses(lines);
+    lines.add_all("user.Stdin", [Stdin::Data(Bytes::from_static(b"in")), Stdin::End]);
+    lines.add_all(
+        "join.JoinRequest",
+        [JoinRequest::Node { secret: [6; 32], csr: vec![0x30], name: "n-1".into() }],
+    );
+    lines.add_all(
+        "join.JoinReply",
+        [
+            JoinReply::Welcome { node: NODE, certificate: vec![0x30], authority: vec![0x31] },
+            JoinReply::Refused(refusal()),
+        ],
+    );
+}
+
+fn add_responses(lines: &mut Lines) {
+    let tasks = TaskCounts { pending: 1, running: 2, succeeded: 3, failed: 4, cancelled: 5 };
+    let summary = JobSummary {
+        id: JOB,
+        name: "resize".into(),
+        tenant: tenant(),
+        state: JobState::Running,
+        tasks,
+        priority: -5,
+        submitted: AT,
+        started: Some(AT),
+        ended: None,
+    };
+    let detail = JobDetail {
+        summary: summary.clone(),
+        spec: encoded(),
+        usage: USAGE,
+        pending_reason: Some("no node is free".into()),
+        failure: Some(Outcome::Failed(Failure::NodeLost)),
+    };
+    let task = TaskDetail {
+        index: 7,
+        state: TaskState::Running,
+        attempts: 2,
+        node: Some(NODE),
+        node_name: Some("n-1".into()),
+        started: Some(AT),
+        ended: None,
+        outcome: None,
+        usage: USAGE,
+        progress: Some((500, "half".into())),
+    };
+    let node = NodeSummary {
+        id: NODE,
+        info: info(),
+        state: NodeState::Ready,
+        used: Resources::default(),
+        tasks: 3,
+        last_seen: AT,
+    };
+    let chunk = LogChunk { stream: LogStream::Stderr, data: Bytes::from_static(b"line\n") };
+    lines.add_all(
+        "user.Response",
+        [
+            Response::Refused(refusal()),
+            Response::Done,
+            Response::Hello { version: "0.1.0".into(), tenant: tenant(), role: Role::User },
+            Response::Submitted(vec![Ok(JOB), Err(refusal())]),
+            Response::Missing(vec![DIGEST]),
+            Response::Blob { size: 70_000 },
+            Response::Jobs(vec![summary]),
+            Response::Job(Box::new(detail)),
+            Response::Tasks(vec![task]),
+            Response::Progress(JobProgress { state: JobState::Succeeded, tasks, failure: None }),
+            Response::Log(chunk),
+            Response::Output(Content::Blob { digest: DIGEST, size: 70_000 }),
+            Response::Nodes(vec![node]),
+            Response::Token { secret: [6; 32], expires: AT },
+            Response::Certificate(vec![0x30]),
+        ],
+    );
+}
+
+fn add_worker_messages(lines: &mut Lines) {
+    let content = || Content::Inline(Bytes::from_static(b"state"));
+    lines.add_all(
+        "worker.ToWorker",
+        [
+            ToWorker::Welcome {
+                lease_ms: 10_000,
+                heartbeat_ms: 2000,
+                now: AT,
+                stale: vec![ATTEMPT],
+            },
+            ToWorker::Job {
+                job: JOB,
+                tenant: tenant(),
+                kind: ComponentKind::Handler,
+                spec: encoded(),
+            },
+            ToWorker::Assign(vec![TASKS]),
+            ToWorker::Resume { attempt: ATTEMPT, checkpoint: content() },
+            ToWorker::Stop(vec![TASKS]),
+            ToWorker::Recall(vec![TASKS]),
+            ToWorker::Forget(JOB),
+            ToWorker::Freeze { attempt: ATTEMPT, frozen: true },
+            ToWorker::Acknowledge { report: 17 },
+            ToWorker::HeartbeatAck { beat: 18 },
+        ],
+    );
+    let reports = vec![
+        Report::Started(TASKS),
+        Report::Succeeded { tasks: TASKS, usage: USAGE },
+        Report::Ended { attempt: ATTEMPT, result: Box::new(result()) },
+        Report::Returned(TASKS),
+        Report::Checkpoint { attempt: ATTEMPT, content: content() },
+    ];
+    for (number, report) in reports.iter().enumerate() {
+        lines.add(&format!("worker.Report.{number}"), report);
+    }
+    lines.add_all(
+        "worker.FromWorker",
+        [
+            FromWorker::Hello { info: info(), incarnation: 99, attempts: vec![TASKS] },
+            FromWorker::Reports { first: 17, reports },
+            FromWorker::Progress { attempt: ATTEMPT, permille: 500, message: "half".into() },
+            FromWorker::Heartbeat { beat: 18 },
+            FromWorker::Draining,
+            FromWorker::Goodbye,
+        ],
+    );
+    lines.add_all(
+        "worker.BlobRequest",
+        [
+            BlobRequest::Get { job: JOB, digest: DIGEST },
+            BlobRequest::Put { job: JOB, digest: DIGEST, size: 70_000 },
+        ],
+    );
+    lines.add_all(
+        "worker.BlobReply",
+        [BlobReply::Found { size: 70_000 }, BlobReply::Stored, BlobReply::Refused(refusal())],
+    );
+    lines.add_all("worker.LiveRequest", [LiveRequest::Follow(TASK), LiveRequest::Attach(TASK)]);
+    let chunk = LogChunk { stream: LogStream::Stdout, data: Bytes::from_static(b"line\n") };
+    lines.add_all("worker.LiveReply", [LiveReply::Log(chunk), LiveReply::NotHere]);
+}
+
+fn add_stored_values(lines: &mut Lines) {
+    lines.add_all("job.VersionedSpec", [VersionedSpec::V1(spec())]);
+    lines.add_all("job.Input", [Input::Empty, spec().input, Input::Attached]);
+    lines.add_all("job.OnDisconnect", [OnDisconnect::Continue, OnDisconnect::Stop]);
+    lines.add_all(
+        "job.RetryOn",
+        [RetryOn::Exit(-1), RetryOn::Trap, RetryOn::Handler, RetryOn::Limit, RetryOn::Setup],
+    );
+    lines.add_all(
+        "task.Failure",
+        [
+            Failure::Exit { code: -1 },
+            Failure::Handler { message: "bad input".into(), retryable: true },
+            Failure::Trap { message: "unreachable".into() },
+            Failure::Limit { limit: Limit::Memory, allowed: 1 << 27 },
+            Failure::Setup { message: "no such export".into() },
+            Failure::Cancelled,
+            Failure::NodeLost,
+        ],
+    );
+    lines.add_all("task.Outcome", [Outcome::Succeeded, Outcome::Failed(Failure::Cancelled)]);
+    lines.add_all(
+        "task.Limit",
+        [
+            Limit::Memory,
+            Limit::WallTime,
+            Limit::CpuTime,
+            Limit::Output,
+            Limit::Log,
+            Limit::Scratch,
+            Limit::Handles,
+            Limit::Stack,
+            Limit::LogRate,
+            Limit::Fibers,
+        ],
+    );
+    lines.add_all("worker.ComponentKind", [ComponentKind::Command, ComponentKind::Handler]);
+    lines.add_all("tenant.Role", [Role::User, Role::Admin]);
+    lines.add_all(
+        "node.NodeState",
+        [NodeState::Ready, NodeState::Draining, NodeState::Disconnected, NodeState::Lost],
+    );
+    lines.add_all(
+        "user.ErrorCode",
+        [
+            ErrorCode::InvalidInput,
+            ErrorCode::NotFound,
+            ErrorCode::Denied,
+            ErrorCode::Unsatisfiable,
+            ErrorCode::Conflict,
+            ErrorCode::LimitReached,
+            ErrorCode::Unavailable,
+            ErrorCode::StorageFull,
+            ErrorCode::Internal,
+        ],
+    );
+    lines.add_all(
+        "user.JobState",
+        [
+            JobState::Pending,
+            JobState::Running,
+            JobState::Succeeded,
+            JobState::Failed,
+            JobState::Cancelled,
+        ],
+    );
+    lines.add_all(
+        "user.TaskState",
+        [
+            TaskState::Pending,
+            TaskState::Assigned,
+            TaskState::Running,
+            TaskState::Succeeded,
+            TaskState::Failed,
+            TaskState::Cancelled,
+        ],
+    );
+}

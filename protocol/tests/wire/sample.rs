@@ -1,0 +1,266 @@
+//! Any message, drawn from bytes: proptest makes the bytes and shrinks them, shorter and
+//! smaller bytes give simpler messages. Draws reach every variant and edge of the numbers.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use wrun_protocol::job::*;
+use wrun_protocol::node::{NodeInfo, NodeState};
+use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
+use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::user::*;
+use wrun_protocol::wire::worker::*;
+use wrun_protocol::*;
+
+/// Where draws come from; zeros once the bytes are used up.
+pub(crate) struct Source<'a>(std::slice::Iter<'a, u8>);
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes.iter())
+    }
+
+    pub(crate) fn draw<T: Sample>(&mut self) -> T {
+        T::sample(self)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.0.next().copied().unwrap_or(0)
+    }
+
+    fn below(&mut self, bound: u8) -> u8 {
+        self.byte() % bound
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        std::array::from_fn(|_| self.byte())
+    }
+}
+
+pub(crate) trait Sample {
+    fn sample(source: &mut Source<'_>) -> Self;
+}
+
+/// Small numbers, the ends of the type, and anything.
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Sample for $number {
+            fn sample(s: &mut Source<'_>) -> Self {
+                match s.below(4) {
+                    0 => s.byte() as $number,
+                    1 => <$number>::MAX,
+                    2 => <$number>::MIN,
+                    _ => <$number>::from_le_bytes(s.bytes()),
+                }
+            }
+        }
+    )*};
+}
+
+numbers!(u16, u32, u64, i32);
+
+/// A struct whose fields are all drawn.
+macro_rules! structs {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        impl Sample for $name {
+            fn sample(s: &mut Source<'_>) -> Self {
+                Self { $($field: s.draw()),* }
+            }
+        }
+    )*};
+}
+
+/// A struct around one value.
+macro_rules! wrappers {
+    ($($name:ident),*) => {$(
+        impl Sample for $name {
+            fn sample(s: &mut Source<'_>) -> Self {
+                Self(s.draw())
+            }
+        }
+    )*};
+}
+
+/// An enum with each variant as likely. A variant is written as in a pattern; a match
+/// without a wildcard makes the compiler ask for a variant that was added and not listed.
+macro_rules! enums {
+    ($($name:ident { $($variant:ident $(($($one:ident),*))? $({$($field:ident),*})?),* })*) => {$(
+        impl Sample for $name {
+            #[allow(unused_assignments)]
+            fn sample(s: &mut Source<'_>) -> Self {
+                #[allow(dead_code, unused_variables)]
+                fn every_variant_is_listed(value: &$name) {
+                    match value {
+                        $($name::$variant $(($($one),*))? $({$($field),*})? => {})*
+                    }
+                }
+                let count = [$(stringify!($variant)),*].len() as u8;
+                let mut chosen = s.below(count);
+                $(
+                    if chosen == 0 {
+                        return Self::$variant $(($({ let $one = s.draw(); $one }),*))?
+                            $({$($field: s.draw()),*})?;
+                    }
+                    chosen -= 1;
+                )*
+                unreachable!("chosen below the count")
+            }
+        }
+    )*};
+}
+
+impl Sample for bool {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.below(2) == 1
+    }
+}
+
+impl<const N: usize> Sample for [u8; N] {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.bytes()
+    }
+}
+
+impl Sample for u8 {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.byte()
+    }
+}
+
+impl Sample for String {
+    fn sample(s: &mut Source<'_>) -> Self {
+        let alphabet = ['a', 'é', '\0', '中', '\n', '😀', '/', '=', 'Z', ' '];
+        let length = s.below(12);
+        (0..length).map(|_| alphabet[usize::from(s.byte()) % alphabet.len()]).collect()
+    }
+}
+
+impl Sample for Bytes {
+    fn sample(s: &mut Source<'_>) -> Self {
+        Bytes::from(s.draw::<Vec<u8>>())
+    }
+}
+
+impl<T: Sample> Sample for Vec<T> {
+    fn sample(s: &mut Source<'_>) -> Self {
+        let length = s.below(5);
+        (0..length).map(|_| s.draw()).collect()
+    }
+}
+
+impl<T: Sample> Sample for Option<T> {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.draw::<bool>().then(|| s.draw())
+    }
+}
+
+impl<T: Sample> Sample for Box<T> {
+    fn sample(s: &mut Source<'_>) -> Self {
+        Box::new(s.draw())
+    }
+}
+
+impl<A: Sample, B: Sample> Sample for (A, B) {
+    fn sample(s: &mut Source<'_>) -> Self {
+        (s.draw(), s.draw())
+    }
+}
+
+impl<T: Sample, E: Sample> Sample for Result<T, E> {
+    fn sample(s: &mut Source<'_>) -> Self {
+        if s.draw() { Ok(s.draw()) } else { Err(s.draw()) }
+    }
+}
+
+impl<K: Sample + Ord, V: Sample> Sample for BTreeMap<K, V> {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.draw::<Vec<(K, V)>>().into_iter().collect()
+    }
+}
+
+impl Sample for TenantName {
+    fn sample(s: &mut Source<'_>) -> Self {
+        let names = ["a", "lab-7", "t0", "z-----------z"];
+        let name = names[usize::from(s.byte()) % names.len()];
+        name.parse().expect("a tenant's name")
+    }
+}
+
+impl Sample for EncodedSpec {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.draw::<Bytes>().into()
+    }
+}
+
+wrappers!(JobId, NodeId, SubmitId, Digest, Timestamp);
+
+structs! {
+    TaskId { job, index }
+    AttemptId { task, attempt }
+    IndexRange { first, count }
+    Resources { cpu_milli, memory, scratch, slots }
+    JobSpec { name, component, args, env, input, mounts, count, resources, limits, retry,
+        priority, labels, network, on_disconnect }
+    Mount { path, digest, size }
+    TaskLimits { wall_ms, cpu_ms, output_bytes, log_bytes, log_rate, handles }
+    RetryPolicy { retries, backoff_ms, max_backoff_ms, on, requeues }
+    HostGrant { host, port }
+    NodeInfo { name, capacity, labels, version }
+    Usage { wall_us, cpu_us, frozen_us, peak_memory }
+    Submission { id, spec }
+    JobFilter { all_tenants, state, before, limit }
+    RequestError { code, message }
+    TaskCounts { pending, running, succeeded, failed, cancelled }
+    JobSummary { id, name, tenant, state, tasks, priority, submitted, started, ended }
+    JobDetail { summary, spec, usage, pending_reason, failure }
+    TaskDetail { index, state, attempts, node, node_name, started, ended, outcome, usage,
+        progress }
+    JobProgress { state, tasks, failure }
+    LogChunk { stream, data }
+    NodeSummary { id, info, state, used, tasks, last_seen }
+    Assignment { job, attempt, tasks }
+    TaskResult { outcome, usage, output, log }
+}
+
+enums! {
+    Role { User, Admin }
+    NodeState { Ready, Draining, Disconnected, Lost }
+    Input { Empty, Content(content), Attached }
+    RetryOn { Exit(code), Trap, Handler, Limit, Setup }
+    OnDisconnect { Continue, Stop }
+    VersionedSpec { V1(spec) }
+    Content { Inline(bytes), Blob { digest, size } }
+    Outcome { Succeeded, Failed(failure) }
+    Failure { Exit { code }, Handler { message, retryable }, Trap { message },
+        Limit { limit, allowed }, Setup { message }, Cancelled, NodeLost }
+    Limit { Memory, WallTime, CpuTime, Output, Log, Scratch, Handles, Stack, LogRate, Fibers }
+    Request { Hello, Submit(submissions), MissingBlobs(digests), PutBlob { digest, size },
+        GetBlob(digest), Jobs(filter), Job(job), Tasks { job, from, limit, state }, Watch(job),
+        Logs { job, index, follow }, Output { job, index }, Attach(job), Cancel(job), Nodes,
+        Drain { node, drain }, RemoveNode(node), CreateToken { ttl_ms },
+        CreateUser { tenant, role, csr, ttl_ms } }
+    Stdin { Data(bytes), End }
+    Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
+        Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
+        Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der) }
+    ErrorCode { InvalidInput, NotFound, Denied, Unsatisfiable, Conflict, LimitReached,
+        Unavailable, StorageFull, Internal }
+    JobState { Pending, Running, Succeeded, Failed, Cancelled }
+    TaskState { Pending, Assigned, Running, Succeeded, Failed, Cancelled }
+    LogStream { Stdout, Stderr }
+    ComponentKind { Command, Handler }
+    ToWorker { Welcome { lease_ms, heartbeat_ms, now, stale }, Job { job, tenant, kind, spec },
+        Assign(assignments), Resume { attempt, checkpoint }, Stop(assignments),
+        Recall(assignments), Forget(job), Freeze { attempt, frozen }, Acknowledge { report },
+        HeartbeatAck { beat } }
+    FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
+        Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye }
+    Report { Started(tasks), Succeeded { tasks, usage }, Ended { attempt, result },
+        Returned(tasks), Checkpoint { attempt, content } }
+    BlobRequest { Get { job, digest }, Put { job, digest, size } }
+    BlobReply { Found { size }, Stored, Refused(error) }
+    LiveRequest { Follow(task), Attach(task) }
+    LiveReply { Log(chunk), NotHere }
+    JoinRequest { Node { secret, csr, name } }
+    JoinReply { Welcome { node, certificate, authority }, Refused(error) }
+}
