@@ -1,43 +1,178 @@
 //! Starting a worker, and what its owner holds of it.
 
-use wrun_protocol::NodeId;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{WorkerConfig, WorkerError};
+use tokio::sync::{mpsc, watch};
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::{NodeId, Resources, limits};
+use wrun_sandbox::{Sandbox, SandboxConfig};
+
+use crate::agent::{Agent, Command, Parts};
+use crate::artefacts::Artefacts;
+use crate::blobs::Blobs;
+use crate::data_dir::DataDir;
+use crate::executor::Executor;
+use crate::floor::{Floor, start_spiller};
+use crate::join::membership;
+use crate::link::{Dial, QuicDial};
+use crate::log::SpillDir;
+use crate::setup::Workshop;
+use crate::{WorkerConfig, WorkerError, link};
+
+/// The first pause after a connection that was lost.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Commands that wait; the second of a kind changes nothing.
+const COMMANDS: usize = 4;
+
+/// How the worker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Runs,
+    Ended,
+    Fault,
+}
 
 /// A running worker. Dropping it stops the worker at once.
 #[derive(Debug)]
-pub struct WorkerHandle {}
+pub struct WorkerHandle {
+    node: NodeId,
+    warnings: Vec<String>,
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<State>,
+}
 
 /// Takes the data directory, joins if it must, builds the sandbox and starts the agent,
 /// which connects and reconnects on its own from then on.
 pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
-    todo!("{config:?}")
+    check(&config)?;
+    let root = config.data_dir.clone();
+    let data = off_thread(move || DataDir::open(&root)).await??;
+    let member = membership(&config, &data).await?;
+    let sandbox_config = SandboxConfig {
+        threads: config.threads,
+        slots: config.capacity.slots,
+        memory: config.capacity.memory,
+        cache_bytes: config.compiled_bytes,
+        ..SandboxConfig::new(data.compiled())
+    };
+    let sandbox = off_thread(move || Sandbox::new(sandbox_config)).await??;
+    let warnings = sandbox.warnings().to_vec();
+    let dial = QuicDial {
+        server: config.server.clone(),
+        identity: member.identity,
+        authority: member.authority,
+    };
+    launch(config, data, member.node, warnings, sandbox, Box::new(dial)).await
+}
+
+fn check(config: &WorkerConfig) -> Result<(), WorkerError> {
+    let refuse = |setting, problem: String| Err(WorkerError::Setting { setting, problem });
+    let Resources { cpu_milli, memory, slots, .. } = config.capacity;
+    if config.threads == 0 {
+        return refuse("threads", "at least 1".to_owned());
+    }
+    if cpu_milli == 0 || slots == 0 || memory < limits::MIN_MEMORY {
+        return refuse(
+            "capacity",
+            format!("{}: give some CPU, at least 1 MiB of memory and 1 slot", config.capacity),
+        );
+    }
+    if config.name.is_empty() || config.name.len() > limits::MAX_NAME {
+        return refuse("name", format!("use 1 to {} bytes", limits::MAX_NAME));
+    }
+    Ok(())
+}
+
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, WorkerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| WorkerError::Fault)
+}
+
+/// Puts the parts together around `executor` and sets them going.
+pub(crate) async fn launch<E: Executor>(
+    config: WorkerConfig,
+    data: DataDir,
+    node: NodeId,
+    warnings: Vec<String>,
+    executor: E,
+    dial: Box<dyn Dial>,
+) -> Result<WorkerHandle, WorkerError> {
+    let in_data = |source| WorkerError::DataDir { path: data.root().to_owned(), source };
+    let spill = Arc::new(SpillDir::new(&data.logs()));
+    let (spiller, _thread) = start_spiller(spill.clone()).map_err(in_data)?;
+    let (current, connection) = watch::channel(None);
+    let blobs = Arc::new(Blobs::new(connection));
+    let artefacts =
+        Artefacts::open(&data.artefacts(), &data.incoming(), config.artefact_bytes, blobs.clone())
+            .map_err(in_data)?;
+    let floor = Floor::new(executor, config.capacity, data.scratch(), spill, spiller);
+    let workshop = Workshop::new(floor.clone(), Arc::new(artefacts), data.mounts());
+    let (events, link_events) = mpsc::channel(link::INWARD);
+    let (commands, received) = mpsc::channel(COMMANDS);
+    let parts = Parts {
+        info: NodeInfo {
+            name: config.name,
+            capacity: config.capacity,
+            labels: config.labels,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        },
+        incarnation: link::random(),
+        grace: config.grace,
+        floor: floor.clone(),
+        workshop: Arc::new(workshop),
+        blobs,
+        link: link_events,
+        commands: received,
+    };
+    let connecting = tokio::spawn(link::run(dial, FIRST_PAUSE, floor, events, current));
+    let agent = tokio::spawn(Agent::new(parts).run());
+    let (tell, state) = watch::channel(State::Runs);
+    tokio::spawn(async move {
+        let ended = agent.await;
+        connecting.abort();
+        let _ = connecting.await;
+        // Released before the owner hears of the end, who may start the next one here.
+        drop(data);
+        tell.send_replace(if ended.is_ok() { State::Ended } else { State::Fault });
+    });
+    Ok(WorkerHandle { node, warnings, commands, state })
 }
 
 impl WorkerHandle {
     /// The node's number in the cluster.
     pub fn node(&self) -> NodeId {
-        todo!()
+        self.node
     }
 
     /// What this machine lacks, in words for the operator; empty when nothing.
     pub fn warnings(&self) -> &[String] {
-        todo!()
+        &self.warnings
     }
 
     /// Hands back what has not started, waits for the rest up to the grace time, hands
     /// back what is left, and ends. Returns when that is done.
     pub async fn drain(&self) {
-        todo!()
+        // If it has ended already, there is nothing to drain.
+        let _ = self.commands.send(Command::Drain).await;
+        let _ = self.ended().await;
     }
 
-    /// Stops at once: guests are stopped, nothing is handed back.
+    /// Stops at once: guests are stopped, nothing is handed back. Returns before that is
+    /// done; see [`WorkerHandle::ended`].
     pub fn stop(&self) {
-        todo!()
+        // A full queue holds a stop or a drain that a stop follows when this is dropped.
+        let _ = self.commands.try_send(Command::Stop);
     }
 
     /// Waits until the worker has ended.
     pub async fn ended(&self) -> Result<(), WorkerError> {
-        todo!()
+        let mut state = self.state.clone();
+        match state.wait_for(|state| *state != State::Runs).await.as_deref() {
+            Ok(State::Ended) => Ok(()),
+            _ => Err(WorkerError::Fault),
+        }
     }
 }

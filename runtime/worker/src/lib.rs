@@ -6,9 +6,28 @@
 //! crate places nothing and retries nothing: that is the scheduler's. It never runs a
 //! guest itself and opens no socket but through `wrun-net`.
 
+mod agent;
+mod artefacts;
+mod blobs;
 mod config;
+mod data_dir;
 mod error;
+mod events;
+mod executor;
+mod floor;
 mod handle;
+mod job;
+mod join;
+mod lease;
+mod link;
+mod live;
+mod log;
+mod mounts;
+mod outbox;
+mod results;
+mod setup;
+mod slots;
+mod streams;
 
 pub use config::WorkerConfig;
 pub use error::WorkerError;

@@ -1,0 +1,77 @@
+//! What the agent needs of a sandbox: the seam at which its tests put executions that
+//! end when the test says so. Holds no logic.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wrun_protocol::Digest;
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_sandbox::{PrepareError, Prepared, Sandbox, StartError, TaskEvents, TaskHandle, TaskStart};
+
+/// Runs components.
+pub(crate) trait Executor: Send + Sync + 'static {
+    /// A component, ready to be started any number of times.
+    type Program: Send + Sync + 'static;
+    /// An execution that was started.
+    type Handle: Clone + Send + Sync + 'static;
+
+    /// Makes the component in `file` ready.
+    fn compile(
+        &self,
+        digest: Digest,
+        file: PathBuf,
+    ) -> impl Future<Output = Result<Arc<Self::Program>, PrepareError>> + Send;
+
+    /// Which interface the component exports.
+    fn kind(program: &Self::Program) -> ComponentKind;
+
+    /// Starts one execution; never waits.
+    fn start(
+        &self,
+        program: &Arc<Self::Program>,
+        task: TaskStart,
+        events: &Arc<dyn TaskEvents>,
+    ) -> Result<Self::Handle, StartError>;
+
+    /// Takes the CPU away, or gives it back.
+    fn freeze(handle: &Self::Handle, frozen: bool);
+
+    /// Ends the execution as cancelled.
+    fn stop(handle: &Self::Handle);
+}
+
+impl Executor for Sandbox {
+    type Program = Prepared;
+    type Handle = TaskHandle;
+
+    fn compile(
+        &self,
+        digest: Digest,
+        file: PathBuf,
+    ) -> impl Future<Output = Result<Arc<Prepared>, PrepareError>> + Send {
+        Self::compile(self, digest, move || std::fs::read(file).map(Bytes::from))
+    }
+
+    fn kind(program: &Prepared) -> ComponentKind {
+        program.kind()
+    }
+
+    fn start(
+        &self,
+        program: &Arc<Prepared>,
+        task: TaskStart,
+        events: &Arc<dyn TaskEvents>,
+    ) -> Result<TaskHandle, StartError> {
+        Self::start(self, program, task, events)
+    }
+
+    fn freeze(handle: &TaskHandle, frozen: bool) {
+        if frozen { handle.freeze() } else { handle.thaw() }
+    }
+
+    fn stop(handle: &TaskHandle) {
+        handle.stop();
+    }
+}

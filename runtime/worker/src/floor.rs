@@ -1,0 +1,187 @@
+//! Where tasks start and end, on the agent's task as well as on guest threads: a guest
+//! thread whose task has ended starts the next one itself, without a detour through the
+//! agent. Decides nothing; [`crate::slots`] says what is next.
+
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use wrun_protocol::task::{Failure, Outcome, Usage};
+use wrun_protocol::wire::user::LogStream;
+use wrun_protocol::{AttemptId, Resources};
+use wrun_sandbox::{CheckpointDone, StartError, TaskEnd, TaskEvents, TaskInput, TaskStart};
+
+use crate::events::{Checkpoint, Ended, Event, EventQueue};
+use crate::executor::Executor;
+use crate::job::{Setup, SharedInput};
+use crate::log::SpillDir;
+use crate::slots::{Running, Slots, Starting};
+use crate::streams::Streams;
+
+/// Logs that wait to be spilled; a log beyond that asks again with its next line.
+pub(crate) const MAX_SPILLING: usize = 1024;
+
+/// Shared by the agent and the guest threads.
+pub(crate) struct Floor<E: Executor> {
+    executor: E,
+    slots: Mutex<Slots<E>>,
+    pub(crate) events: EventQueue<E>,
+    pub(crate) spill: Arc<SpillDir>,
+    spiller: SyncSender<Arc<Streams>>,
+    scratch: PathBuf,
+    /// Itself, as the sandbox wants it.
+    this: Weak<Self>,
+}
+
+impl<E: Executor> Floor<E> {
+    /// Everything of `capacity` is free. Scratch directories are made in `scratch`.
+    pub(crate) fn new(
+        executor: E,
+        capacity: Resources,
+        scratch: PathBuf,
+        spill: Arc<SpillDir>,
+        spiller: SyncSender<Arc<Streams>>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            executor,
+            slots: Mutex::new(Slots::new(capacity)),
+            events: EventQueue::new(),
+            spill,
+            spiller,
+            scratch,
+            this: this.clone(),
+        })
+    }
+
+    /// The slots. Hold them for a moment only: guest threads wait for them.
+    pub(crate) fn slots(&self) -> MutexGuard<'_, Slots<E>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn executor(&self) -> &E {
+        &self.executor
+    }
+
+    /// Starts what fits now.
+    pub(crate) fn start_ready(&self) {
+        let Some(events) = self.this.upgrade().map(|this| this as Arc<dyn TaskEvents>) else {
+            return;
+        };
+        loop {
+            let Some(starting) = self.slots().take_next() else { return };
+            self.start(starting, &events);
+        }
+    }
+
+    fn start(&self, starting: Starting<E>, events: &Arc<dyn TaskEvents>) {
+        let token = starting.token;
+        let started = match starting.job.setup.get() {
+            Some(setup) => {
+                self.executor.start(&setup.program, self.task(&starting, setup), events)
+            }
+            None => Err(StartError::Refused("its job was not set up".to_owned())),
+        };
+        match started {
+            Ok(handle) => self.slots().on_started(token, handle),
+            Err(error) => self.on_ended(token, could_not_start(&error)),
+        }
+    }
+
+    fn task(&self, starting: &Starting<E>, setup: &Setup<E>) -> TaskStart {
+        let input = match &setup.input {
+            SharedInput::Empty => TaskInput::Empty,
+            SharedInput::Bytes(bytes) => TaskInput::Bytes(bytes.clone()),
+            SharedInput::File(path) => TaskInput::File(path.clone()),
+            SharedInput::Attached => starting
+                .streams
+                .as_ref()
+                .and_then(|streams| streams.take_stdin())
+                .map_or(TaskInput::Empty, TaskInput::Stream),
+        };
+        let wants_scratch = setup.context.resources.scratch > 0;
+        TaskStart {
+            token: starting.token,
+            job: setup.context.clone(),
+            index: starting.index,
+            attempt: starting.attempt,
+            input,
+            checkpoint: starting.checkpoint.clone(),
+            scratch: wants_scratch.then(|| self.scratch.join(starting.token.to_string())),
+        }
+    }
+
+    fn on_ended(&self, token: u64, end: TaskEnd) {
+        let Some(running) = self.slots().on_ended(token) else { return };
+        self.events.push(event(running, end));
+    }
+
+    fn streams(&self, token: u64) -> Option<Arc<Streams>> {
+        self.slots().running_mut(token).map(|running| running.streams().clone())
+    }
+}
+
+fn event<E: Executor>(running: Running<E>, end: TaskEnd) -> Event<E> {
+    let Running { job, index, attempt, streams, stopping, .. } = running;
+    if let Some(streams) = &streams {
+        streams.close();
+    }
+    let plain = end.outcome.is_success() && end.output.is_none();
+    if plain && streams.is_none() && stopping.is_none() {
+        return Event::Succeeded { job: job.id, attempt, index, usage: end.usage };
+    }
+    let attempt = job.id.task(index).attempt(attempt);
+    Event::Ended(Box::new(Ended { job, attempt, end, streams, stopping }))
+}
+
+fn could_not_start(error: &StartError) -> TaskEnd {
+    let outcome = Outcome::Failed(Failure::Setup { message: error.to_string() });
+    TaskEnd { outcome, usage: Usage::default(), output: None }
+}
+
+impl<E: Executor> TaskEvents for Floor<E> {
+    fn log(&self, token: u64, stream: LogStream, bytes: Bytes) {
+        let Some(streams) = self.streams(token) else { return };
+        if streams.log.append(stream, &bytes)
+            && self.spiller.try_send(streams.clone()).is_err()
+            && streams.log.is_behind()
+        {
+            streams.log.spill(&self.spill);
+        }
+    }
+
+    fn progress(&self, token: u64, permille: u16, message: &str) {
+        self.events.set_progress(token, permille, message);
+    }
+
+    fn save_checkpoint(&self, token: u64, state: Bytes, done: CheckpointDone) {
+        let attempt: Option<AttemptId> = self.slots().running_mut(token).map(|running| {
+            running.job.id.task(running.index).attempt(running.attempt)
+        });
+        match attempt {
+            Some(attempt) => {
+                let checkpoint = Checkpoint { token, attempt, state, done };
+                self.events.push(Event::Checkpoint(Box::new(checkpoint)));
+            }
+            None => done.unavailable("the task has ended"),
+        }
+    }
+
+    fn ended(&self, token: u64, end: TaskEnd) {
+        self.on_ended(token, end);
+        self.start_ready();
+    }
+}
+
+/// Spills logs on a thread of its own until every sender is gone.
+pub(crate) fn start_spiller(
+    dir: Arc<SpillDir>,
+) -> std::io::Result<(SyncSender<Arc<Streams>>, std::thread::JoinHandle<()>)> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<Arc<Streams>>(MAX_SPILLING);
+    let thread = std::thread::Builder::new().name("wrun-logs".to_owned()).spawn(move || {
+        while let Ok(streams) = receiver.recv() {
+            streams.log.spill(&dir);
+        }
+    })?;
+    Ok((sender, thread))
+}

@@ -1,0 +1,88 @@
+//! A job as this node knows it: its specification, and what was set up for its tasks.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use wrun_protocol::job::{EncodedSpec, Input, OnDisconnect, SpecError};
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
+use wrun_sandbox::JobContext;
+
+use crate::artefacts::Pinned;
+use crate::executor::Executor;
+use crate::mounts::MountTree;
+
+/// One job. Its tasks hold it by `Arc`.
+pub(crate) struct Job<E: Executor> {
+    pub(crate) id: JobId,
+    pub(crate) tenant: TenantName,
+    pub(crate) kind: ComponentKind,
+    pub(crate) spec: JobSpec,
+    /// Set once everything that its tasks need is on this node.
+    pub(crate) setup: OnceLock<Setup<E>>,
+}
+
+/// What the tasks of a job share while they run.
+pub(crate) struct Setup<E: Executor> {
+    pub(crate) program: Arc<E::Program>,
+    pub(crate) context: Arc<JobContext>,
+    pub(crate) input: SharedInput,
+    /// Keeps the job's files in the cache.
+    pub(crate) pins: Vec<Pinned>,
+    /// Keeps the directories of its mounts.
+    pub(crate) mounts: Option<MountTree>,
+}
+
+/// The input, as far as tasks share it.
+pub(crate) enum SharedInput {
+    Empty,
+    Bytes(Bytes),
+    File(PathBuf),
+    /// Each task has its own, from whoever is attached to it.
+    Attached,
+}
+
+impl<E: Executor> Job<E> {
+    /// Decodes the specification, which is checked again: it came over the wire.
+    pub(crate) fn decode(
+        id: JobId,
+        tenant: TenantName,
+        kind: ComponentKind,
+        spec: &EncodedSpec,
+    ) -> Result<Self, SpecError> {
+        Ok(Self { id, tenant, kind, spec: spec.decode()?, setup: OnceLock::new() })
+    }
+
+    /// What each task takes.
+    pub(crate) fn request(&self) -> &Resources {
+        &self.spec.resources
+    }
+
+    /// Whether its tasks end when the worker's lease does.
+    pub(crate) fn stops_with_lease(&self) -> bool {
+        self.spec.on_disconnect == OnDisconnect::Stop
+    }
+
+    /// Whether each task reads what an attached client sends.
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.spec.input, Input::Attached)
+    }
+
+    /// What the sandbox is told, with directories that are there by now.
+    pub(crate) fn context(&self, mounts: Vec<(String, PathBuf)>) -> JobContext {
+        let name = if self.spec.name.is_empty() { "main" } else { self.spec.name.as_str() };
+        JobContext {
+            job: self.id,
+            tenant: self.tenant.clone(),
+            kind: self.kind,
+            count: self.spec.count,
+            args: std::iter::once(name.to_owned()).chain(self.spec.args.iter().cloned()).collect(),
+            env: self.spec.env.clone(),
+            limits: self.spec.limits.clone(),
+            resources: self.spec.resources,
+            mounts,
+            network: self.spec.network.clone(),
+        }
+    }
+}

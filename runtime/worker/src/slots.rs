@@ -1,0 +1,436 @@
+//! Task slots: which assignments wait, which tasks run, and what is free. Plain state, no
+//! execution and no I/O; [`crate::floor`] holds it under a lock, since tasks begin and
+//! end on guest threads too.
+//!
+//! Tasks start in the order of their assignment as resources allow. Those whose job is
+//! still being set up stand aside meanwhile, so that a long download delays no other job.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wrun_protocol::wire::worker::Assignment;
+use wrun_protocol::{IndexRange, JobId, Resources, TaskId};
+
+use crate::executor::Executor;
+use crate::job::Job;
+use crate::streams::Streams;
+
+/// Tasks that may wait on this node; what is assigned above it is given back.
+pub(crate) const MAX_QUEUED: u64 = 65_536;
+
+/// Attempts of one job that wait to start.
+pub(crate) struct Run<E: Executor> {
+    pub(crate) job: Arc<Job<E>>,
+    pub(crate) attempt: u32,
+    pub(crate) tasks: IndexRange,
+    pub(crate) checkpoint: Option<Bytes>,
+    /// Place in the order of assignment.
+    order: u64,
+}
+
+/// An attempt that runs, or is about to.
+pub(crate) struct Running<E: Executor> {
+    pub(crate) job: Arc<Job<E>>,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    /// `None` for the moment between taking its place and being started.
+    pub(crate) handle: Option<E::Handle>,
+    /// Made when it first logs or is followed.
+    pub(crate) streams: Option<Arc<Streams>>,
+    /// Set when the agent wants it ended.
+    pub(crate) stopping: Option<Stopping>,
+    frozen: bool,
+    /// Sweep during which it started, and whether that was told.
+    sweep: u32,
+    told: bool,
+}
+
+/// Why an attempt is being stopped, which decides what is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// Nobody wants to hear of it any more.
+    Silently,
+    /// The worker goes away: the task is given back.
+    Returned,
+}
+
+/// What to start: a place was taken for it.
+pub(crate) struct Starting<E: Executor> {
+    pub(crate) token: u64,
+    pub(crate) job: Arc<Job<E>>,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    pub(crate) checkpoint: Option<Bytes>,
+    pub(crate) streams: Option<Arc<Streams>>,
+}
+
+struct Place<E: Executor> {
+    generation: u32,
+    running: Option<Running<E>>,
+}
+
+/// The slots of one node.
+pub(crate) struct Slots<E: Executor> {
+    free: Resources,
+    paused: bool,
+    queue: VecDeque<Run<E>>,
+    /// Runs whose job is being set up.
+    aside: BTreeMap<JobId, Vec<Run<E>>>,
+    queued: u64,
+    order: u64,
+    places: Vec<Place<E>>,
+    vacant: Vec<u32>,
+    sweep: u32,
+    /// Streams of tasks that are followed before they start.
+    awaited: HashMap<TaskId, Arc<Streams>>,
+}
+
+impl<E: Executor> Slots<E> {
+    /// All of `capacity` is free.
+    pub(crate) fn new(capacity: Resources) -> Self {
+        Self {
+            free: capacity,
+            paused: false,
+            queue: VecDeque::new(),
+            aside: BTreeMap::new(),
+            queued: 0,
+            order: 0,
+            places: Vec::new(),
+            vacant: Vec::new(),
+            sweep: 0,
+            awaited: HashMap::new(),
+        }
+    }
+
+    /// Adds attempts to the queue; gives them back where too many wait already.
+    pub(crate) fn enqueue(
+        &mut self,
+        job: &Arc<Job<E>>,
+        attempt: u32,
+        tasks: IndexRange,
+        checkpoint: Option<Bytes>,
+    ) -> Result<(), IndexRange> {
+        let count = u64::from(tasks.end() - tasks.first);
+        if self.queued + count > MAX_QUEUED {
+            return Err(tasks);
+        }
+        self.queued += count;
+        self.order += 1;
+        let run = Run { job: job.clone(), attempt, tasks, checkpoint, order: self.order };
+        if job.setup.get().is_some() {
+            self.queue.push_back(run);
+        } else {
+            self.aside.entry(job.id).or_default().push(run);
+        }
+        Ok(())
+    }
+
+    /// The job's tasks can start: they take their place in the order.
+    pub(crate) fn on_set_up(&mut self, job: JobId) {
+        for run in self.aside.remove(&job).unwrap_or_default() {
+            let at = self.queue.partition_point(|other| other.order < run.order);
+            self.queue.insert(at, run);
+        }
+    }
+
+    /// The job's tasks can never start: takes those out that stand aside.
+    pub(crate) fn take_aside(&mut self, job: JobId) -> Vec<Run<E>> {
+        let runs = self.aside.remove(&job).unwrap_or_default();
+        self.queued -= runs.iter().map(|run| u64::from(run.tasks.count)).sum::<u64>();
+        runs
+    }
+
+    /// Whether tasks may start. Pausing touches nothing that runs.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Takes a place and resources for the next task, if it fits now.
+    pub(crate) fn take_next(&mut self) -> Option<Starting<E>> {
+        if self.paused {
+            return None;
+        }
+        let run = self.queue.front_mut()?;
+        self.free = self.free.checked_sub(run.job.request())?;
+        let (index, attempt, job) = (run.tasks.first, run.attempt, run.job.clone());
+        let checkpoint = run.checkpoint.take();
+        run.tasks.first += 1;
+        run.tasks.count -= 1;
+        if run.tasks.count == 0 {
+            self.queue.pop_front();
+        }
+        self.queued -= 1;
+        let streams = self.streams_at_start(&job, index);
+        let token = self.occupy(Running {
+            job: job.clone(),
+            index,
+            attempt,
+            handle: None,
+            streams: streams.clone(),
+            stopping: None,
+            frozen: false,
+            sweep: self.sweep,
+            told: false,
+        });
+        Some(Starting { token, job, index, attempt, checkpoint, streams })
+    }
+
+    fn streams_at_start(&mut self, job: &Arc<Job<E>>, index: u32) -> Option<Arc<Streams>> {
+        let awaited = if self.awaited.is_empty() {
+            None
+        } else {
+            self.awaited.remove(&job.id.task(index))
+        };
+        awaited.or_else(|| job.is_attached().then(|| Arc::new(Streams::new(&job.spec.limits))))
+    }
+
+    fn occupy(&mut self, running: Running<E>) -> u64 {
+        let at = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(Place { generation: 0, running: None });
+            self.places.len() as u32 - 1
+        });
+        let generation = match self.places.get_mut(at as usize) {
+            Some(place) => {
+                place.running = Some(running);
+                place.generation
+            }
+            None => 0,
+        };
+        u64::from(generation) << 32 | u64::from(at)
+    }
+
+    /// The attempt named by `token`, while it runs.
+    pub(crate) fn running_mut(&mut self, token: u64) -> Option<&mut Running<E>> {
+        let place = self.places.get_mut(token as u32 as usize)?;
+        if u64::from(place.generation) != token >> 32 {
+            return None;
+        }
+        place.running.as_mut()
+    }
+
+    /// It was started. What was wanted of it meanwhile is done now.
+    pub(crate) fn on_started(&mut self, token: u64, handle: E::Handle) {
+        let Some(running) = self.running_mut(token) else { return };
+        if running.frozen {
+            E::freeze(&handle, true);
+        }
+        if running.stopping.is_some() {
+            E::stop(&handle);
+        }
+        running.handle = Some(handle);
+    }
+
+    /// It has ended: its place and resources are free again.
+    pub(crate) fn on_ended(&mut self, token: u64) -> Option<Running<E>> {
+        let at = token as u32;
+        let place = self.places.get_mut(at as usize)?;
+        if u64::from(place.generation) != token >> 32 {
+            return None;
+        }
+        let running = place.running.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.vacant.push(at);
+        if let Some(free) = self.free.checked_add(running.job.request()) {
+            self.free = free;
+        }
+        Some(running)
+    }
+
+    /// Takes those of `wanted` out of the queue that have not started.
+    pub(crate) fn take_queued(&mut self, wanted: &[Assignment]) -> Vec<Assignment> {
+        let mut by_attempt: HashMap<(JobId, u32), Vec<IndexRange>> = HashMap::new();
+        for each in wanted {
+            by_attempt.entry((each.job, each.attempt)).or_default().push(each.tasks);
+        }
+        let mut taken = Vec::new();
+        let mut kept = VecDeque::with_capacity(self.queue.len());
+        for run in self.queue.drain(..) {
+            cut_all(run, &by_attempt, &mut taken, &mut |run| kept.push_back(run));
+        }
+        self.queue = kept;
+        let jobs: BTreeSet<JobId> = wanted.iter().map(|each| each.job).collect();
+        for job in jobs {
+            let mut left = Vec::new();
+            for run in self.aside.remove(&job).unwrap_or_default() {
+                cut_all(run, &by_attempt, &mut taken, &mut |run| left.push(run));
+            }
+            if !left.is_empty() {
+                self.aside.insert(job, left);
+            }
+        }
+        self.on_taken(&taken);
+        taken
+    }
+
+    fn on_taken(&mut self, taken: &[Assignment]) {
+        self.queued -= taken.iter().map(|each| u64::from(each.tasks.count)).sum::<u64>();
+        self.awaited.retain(|task, streams| {
+            let gone =
+                taken.iter().any(|each| each.job == task.job && each.tasks.contains(task.index));
+            if gone {
+                streams.close();
+            }
+            !gone
+        });
+    }
+
+    /// Everything that waits, in the order of assignment.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = (&Arc<Job<E>>, Assignment)> {
+        self.queue.iter().chain(self.aside.values().flatten()).map(|run| {
+            let assignment = Assignment { job: run.job.id, attempt: run.attempt, tasks: run.tasks };
+            (&run.job, assignment)
+        })
+    }
+
+    /// Everything that runs.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &Running<E>> {
+        self.places.iter().filter_map(|place| place.running.as_ref())
+    }
+
+    /// How many run.
+    pub(crate) fn running_count(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+
+    /// How many wait.
+    pub(crate) fn queued_count(&self) -> u64 {
+        self.queued
+    }
+
+    /// Stops running attempts; says how many were not being stopped already.
+    pub(crate) fn stop(
+        &mut self,
+        why: Stopping,
+        mut wanted: impl FnMut(&Running<E>) -> bool,
+    ) -> usize {
+        let mut stopped = 0;
+        for running in self.places.iter_mut().filter_map(|place| place.running.as_mut()) {
+            if running.stopping == Some(Stopping::Silently) || !wanted(running) {
+                continue;
+            }
+            running.stopping = Some(why);
+            stopped += 1;
+            if let Some(handle) = &running.handle {
+                E::stop(handle);
+            }
+        }
+        stopped
+    }
+
+    /// Freezes an attempt that runs, or lets it go on.
+    pub(crate) fn freeze(&mut self, job: JobId, index: u32, attempt: u32, frozen: bool) {
+        let found = self
+            .places
+            .iter_mut()
+            .filter_map(|place| place.running.as_mut())
+            .find(|running| running.is(job, index, attempt));
+        if let Some(running) = found {
+            running.frozen = frozen;
+            if let Some(handle) = &running.handle {
+                E::freeze(handle, frozen);
+            }
+        }
+    }
+
+    /// Called about every 100 ms while tasks run: those that have run for a whole interval
+    /// and were not told of yet.
+    pub(crate) fn sweep(&mut self) -> Vec<Assignment> {
+        let now = self.sweep;
+        self.sweep = self.sweep.wrapping_add(1);
+        let mut long = Vec::new();
+        for running in self.places.iter_mut().filter_map(|place| place.running.as_mut()) {
+            if !running.told && running.sweep != now {
+                running.told = true;
+                long.push(running.assignment());
+            }
+        }
+        long
+    }
+
+    /// Whether a sweep would have something to tell, now or at the next one.
+    pub(crate) fn wants_sweep(&self) -> bool {
+        self.running().any(|running| !running.told)
+    }
+
+    /// The streams of a task that runs or waits here, and whether it runs; makes them if
+    /// nobody asked before.
+    pub(crate) fn streams_of(&mut self, task: TaskId) -> Option<Arc<Streams>> {
+        for running in self.places.iter_mut().filter_map(|place| place.running.as_mut()) {
+            if running.job.id == task.job && running.index == task.index {
+                return Some(running.streams().clone());
+            }
+        }
+        let job = self.queued().find_map(|(job, run)| {
+            (run.job == task.job && run.tasks.contains(task.index)).then(|| job.clone())
+        })?;
+        let streams = self
+            .awaited
+            .entry(task)
+            .or_insert_with(|| Arc::new(Streams::new(&job.spec.limits)));
+        Some(streams.clone())
+    }
+}
+
+impl<E: Executor> Running<E> {
+    fn is(&self, job: JobId, index: u32, attempt: u32) -> bool {
+        self.job.id == job && self.index == index && self.attempt == attempt
+    }
+
+    /// Whether it is one of `wanted`.
+    pub(crate) fn is_of(&self, wanted: &Assignment) -> bool {
+        self.job.id == wanted.job
+            && self.attempt == wanted.attempt
+            && wanted.tasks.contains(self.index)
+    }
+
+    /// It alone.
+    pub(crate) fn assignment(&self) -> Assignment {
+        Assignment { job: self.job.id, attempt: self.attempt, tasks: IndexRange::one(self.index) }
+    }
+
+    /// Its streams, made now if they were not.
+    pub(crate) fn streams(&mut self) -> &Arc<Streams> {
+        let limits = &self.job.spec.limits;
+        self.streams.get_or_insert_with(|| Arc::new(Streams::new(limits)))
+    }
+}
+
+/// Splits `run` into what is wanted, which goes to `taken`, and the rest, which is kept.
+fn cut_all<E: Executor>(
+    run: Run<E>,
+    wanted: &HashMap<(JobId, u32), Vec<IndexRange>>,
+    taken: &mut Vec<Assignment>,
+    keep: &mut impl FnMut(Run<E>),
+) {
+    let Some(ranges) = wanted.get(&(run.job.id, run.attempt)) else { return keep(run) };
+    let mut rest = vec![run.tasks];
+    for range in ranges {
+        rest = rest.iter().flat_map(|part| without(*part, *range)).collect();
+        let from = range.first.clamp(run.tasks.first, run.tasks.end());
+        let to = range.end().clamp(from, run.tasks.end());
+        if from < to {
+            let tasks = IndexRange { first: from, count: to - from };
+            taken.push(Assignment { job: run.job.id, attempt: run.attempt, tasks });
+        }
+    }
+    for tasks in rest {
+        keep(Run {
+            job: run.job.clone(),
+            attempt: run.attempt,
+            tasks,
+            checkpoint: run.checkpoint.clone(),
+            order: run.order,
+        });
+    }
+}
+
+/// What of `part` lies before and after `range`.
+fn without(part: IndexRange, range: IndexRange) -> impl Iterator<Item = IndexRange> {
+    let from = range.first.clamp(part.first, part.end());
+    let to = range.end().clamp(from, part.end());
+    [(part.first, from), (to, part.end())]
+        .into_iter()
+        .filter(|(first, end)| first < end)
+        .map(|(first, end)| IndexRange { first, count: end - first })
+}
