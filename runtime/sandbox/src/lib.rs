@@ -5,10 +5,36 @@
 //! nothing but compiled code, and never retries: one call to [`Sandbox::start`] is one
 //! execution, and [`TaskEvents::ended`] is called for it exactly once.
 
+mod account;
+mod bindings;
+mod cache;
+mod compiled;
 mod config;
+mod context;
+mod control;
+mod cpu;
+mod engines;
 mod error;
+mod facts;
+mod fair;
+mod files;
+mod files3;
+mod guests;
+mod http;
+mod link;
+mod names;
+mod network;
+mod outcome;
+mod permits;
+mod run;
 mod sandbox;
+mod scratch;
+mod seal;
+mod state;
+mod stdio;
 mod task;
+mod ticker;
+mod turn;
 
 pub use config::SandboxConfig;
 pub use error::{PrepareError, SandboxError, StartError};

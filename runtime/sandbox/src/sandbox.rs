@@ -8,84 +8,189 @@ use bytes::Bytes;
 use wrun_protocol::Digest;
 use wrun_protocol::wire::worker::ComponentKind;
 
+use crate::cache::Cache;
+use crate::compiled::Compiler;
+use crate::control::Control;
+use crate::engines::{self, Engines};
+use crate::facts::Facts;
+use crate::guests::Guests;
+use crate::link::{Entry, Linkers, stacks};
+use crate::permits::Demand;
+use crate::run::Execution;
+use crate::scratch::Scratch;
+use crate::seal::Sealer;
+use crate::turn::Task;
 use crate::{PrepareError, SandboxConfig, SandboxError, StartError, TaskEvents, TaskStart};
 
-/// Runs components. Cheap to clone; the last clone to go stops the threads.
+/// Runs components. Cheap to clone. When the last clone goes, every task that still runs
+/// ends as cancelled, and then the threads end.
 #[derive(Clone)]
-pub struct Sandbox {}
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    compiler: Arc<Compiler>,
+    guests: Arc<Guests>,
+    warnings: Vec<String>,
+    memory: u64,
+}
 
 /// A component, compiled and linked, ready to be started any number of times.
-pub struct Prepared {}
+pub struct Prepared {
+    pub(crate) entry: Entry,
+    pub(crate) facts: Facts,
+    pub(crate) demand: Demand,
+}
 
 /// An execution that was started. Dropping it changes nothing.
 #[derive(Clone)]
-pub struct TaskHandle {}
+pub struct TaskHandle(Arc<Task>);
 
 impl Sandbox {
     /// Builds engines and starts the threads.
+    ///
+    /// # Errors
+    /// A setting that cannot be, a cache directory or key that cannot be used, an engine
+    /// or thread that the machine refuses.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        todo!("{config:?}")
+        engines::check(&config)?;
+        let sealer = Sealer::open(&config.cache_dir)?;
+        let cache = Cache::new(&config.cache_dir, sealer, config.cache_bytes);
+        let mut warnings = Vec::new();
+        let engines = Arc::new(Engines::new(&config, &mut warnings)?);
+        let linkers =
+            Linkers::new(&engines).map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+        let guests = Guests::start(&config, Arc::clone(&engines))?;
+        let threads = config.compile_threads;
+        let compiler = Compiler::start(engines, linkers, cache, threads);
+        let compiler = compiler.map_err(|error| {
+            guests.close();
+            SandboxError::Thread(error)
+        })?;
+        Ok(Self(Arc::new(Inner { compiler, guests, warnings, memory: config.memory })))
     }
 
     /// What this machine lacks, in words for the operator; empty when nothing.
     pub fn warnings(&self) -> &[String] {
-        todo!()
+        &self.0.warnings
     }
 
     /// Compiles and links the component, or finds it compiled. Once per digest at a time,
     /// however many ask; `source` is called on a compile thread, and only if this node
-    /// has no compiled form.
+    /// has no compiled form. The bytes must be a component: a core module was adapted at
+    /// submit.
+    ///
+    /// # Errors
+    /// Why the component cannot run here; each text says what to do.
     pub async fn compile(
         &self,
         digest: Digest,
         source: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
     ) -> Result<Arc<Prepared>, PrepareError> {
-        let _ = (digest, source);
-        todo!()
+        self.0.compiler.prepare(digest, Box::new(source)).await
     }
 
     /// Starts one execution; never waits. It may first queue for a place in the pool.
+    ///
+    /// # Errors
+    /// Nothing was started: too many wait, the task asks for what this node cannot give,
+    /// or the sandbox is closing.
     pub fn start(
         &self,
         prepared: &Arc<Prepared>,
         task: TaskStart,
         events: &Arc<dyn TaskEvents>,
     ) -> Result<TaskHandle, StartError> {
-        let _ = (prepared, task, events);
-        todo!()
+        self.check(prepared, &task)?;
+        let guests = &self.0.guests;
+        let facts = prepared.facts;
+        let memory = task.job.resources.memory;
+        let stacks = stacks(facts, memory, guests.stack());
+        let demand = Demand { stacks, ..prepared.demand };
+        let control = Arc::new(Control::new(task.token, task.job, Arc::clone(events)));
+        let scratch = Arc::new(Scratch::new(task.scratch));
+        let execution = Execution {
+            prepared: Arc::clone(prepared),
+            guests: Arc::clone(guests),
+            index: task.index,
+            attempt: task.attempt,
+            input: task.input,
+            checkpoint: task.checkpoint,
+            scratch: Arc::clone(&scratch),
+        };
+        let running = Box::pin(crate::run::run(execution, Arc::clone(&control)));
+        let make = |number| {
+            let guests = Arc::clone(guests);
+            Arc::new(Task::new(control, number, guests, facts.flavor, demand, scratch, running))
+        };
+        let task = guests.enter(make).ok_or(StartError::Closed)?;
+        match guests.acquire(facts.flavor, demand, &task) {
+            Ok(true) => task.on_admitted(),
+            Ok(false) => {}
+            Err(full) => {
+                guests.leave(task.number);
+                return Err(StartError::Full { waiting: full.waiting });
+            }
+        }
+        Ok(TaskHandle(task))
+    }
+
+    fn check(&self, prepared: &Prepared, task: &TaskStart) -> Result<(), StartError> {
+        let wanted = task.job.resources.memory;
+        if wanted > self.0.memory {
+            return Err(StartError::Refused(format!(
+                "the task asks for {wanted} bytes of memory; this node has {} for tasks",
+                self.0.memory
+            )));
+        }
+        if task.job.kind != prepared.facts.kind {
+            return Err(StartError::Refused(format!(
+                "the job expects a {:?}, but the component is a {:?}",
+                task.job.kind, prepared.facts.kind
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.compiler.close();
+        self.guests.close();
     }
 }
 
 impl Prepared {
     /// Which interface it exports.
     pub fn kind(&self) -> ComponentKind {
-        todo!()
+        self.facts.kind
     }
 }
 
 impl TaskHandle {
     /// The caller's name for the execution.
     pub fn token(&self) -> u64 {
-        todo!()
+        self.0.control.token
     }
 
-    /// Takes the CPU away, within 20 ms. Everything else stays with the task.
+    /// Takes the CPU away, within 20 ms; a bulk memory operation finishes first.
+    /// Everything else stays with the task.
     pub fn freeze(&self) {
-        todo!()
+        self.0.freeze();
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        todo!()
+        self.0.thaw();
     }
 
-    /// Ends it as cancelled, frozen or not, also while it waits for the host.
+    /// Ends it as cancelled, frozen or not, also while it waits for the host. One that
+    /// has reached its own end meanwhile keeps its outcome.
     pub fn stop(&self) {
-        todo!()
+        self.0.stop();
     }
 
-    /// Thread CPU time it has used until now.
+    /// Thread CPU time it has used until now, as of the last tick.
     pub fn cpu_used(&self) -> Duration {
-        todo!()
+        self.0.control.cpu_used()
     }
 }

@@ -1,0 +1,90 @@
+//! What is known of a component besides its code: kept beside the code, so that the
+//! original bytes are not needed once it is compiled.
+
+use wrun_component::{Generation, Inspected, Kind};
+use wrun_protocol::wire::worker::ComponentKind;
+
+use crate::engines::Flavor;
+
+/// What one instance is and takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) kind: ComponentKind,
+    pub(crate) flavor: Flavor,
+    /// Whether a program's `run` is that of WASI 0.3.
+    pub(crate) concurrent_run: bool,
+    pub(crate) cores: u32,
+    pub(crate) memories: u32,
+    pub(crate) tables: u32,
+}
+
+impl Facts {
+    /// `None` for a component that is neither program nor handler.
+    pub(crate) fn of(inspected: &Inspected) -> Option<Self> {
+        let kind = match inspected.kind {
+            Kind::Command => ComponentKind::Command,
+            Kind::Handler => ComponentKind::Handler,
+            Kind::Http => return None,
+        };
+        let concurrent_run = kind == ComponentKind::Command && inspected.wasi == Generation::P3;
+        let concurrent = inspected.needs_concurrency || inspected.wasi == Generation::P3;
+        Some(Self {
+            kind,
+            flavor: if concurrent { Flavor::Concurrent } else { Flavor::Plain },
+            concurrent_run,
+            cores: inspected.core_instances,
+            memories: inspected.memories,
+            tables: inspected.tables,
+        })
+    }
+
+    pub(crate) fn to_line(self) -> String {
+        let kind = match self.kind {
+            ComponentKind::Command => "command",
+            ComponentKind::Handler => "handler",
+        };
+        let Self { flavor, concurrent_run, cores, memories, tables, .. } = self;
+        let flavor = flavor.to_word();
+        format!("{kind} {flavor} {concurrent_run} {cores} {memories} {tables}")
+    }
+
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let facts = Self {
+            kind: match words.next()? {
+                "command" => ComponentKind::Command,
+                "handler" => ComponentKind::Handler,
+                _ => return None,
+            },
+            flavor: match words.next()? {
+                "plain" => Flavor::Plain,
+                "concurrent" => Flavor::Concurrent,
+                _ => return None,
+            },
+            concurrent_run: words.next()?.parse().ok()?,
+            cores: words.next()?.parse().ok()?,
+            memories: words.next()?.parse().ok()?,
+            tables: words.next()?.parse().ok()?,
+        };
+        words.next().is_none().then_some(facts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_reads_back() {
+        let facts = Facts {
+            kind: ComponentKind::Command,
+            flavor: Flavor::Concurrent,
+            concurrent_run: true,
+            cores: 3,
+            memories: 1,
+            tables: 2,
+        };
+        assert_eq!(Facts::from_line(&facts.to_line()), Some(facts));
+        assert_eq!(Facts::from_line("command plain"), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! The threads that run guests, and the queue they take turns from. I/O has threads of
+//! its own: a guest that spins stops no timer and no neighbour.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use tokio::runtime::{Handle, Runtime};
+use wasmtime::Engine;
+
+use crate::cpu::thread_time;
+use crate::engines::{Engines, Flavor};
+use crate::fair::{FairQueue, Virtual};
+use crate::permits::{Demand, Full, Permits};
+use crate::ticker::Ticker;
+use crate::turn::Task;
+use crate::{SandboxConfig, SandboxError};
+
+/// Threads that wait for files and names on behalf of guests, for each guest thread.
+const BLOCKING_PER_THREAD: usize = 8;
+
+/// What all guests share.
+pub(crate) struct Guests {
+    engines: Arc<Engines>,
+    ticker: Arc<Ticker>,
+    io: Handle,
+    runtime: Mutex<Option<Runtime>>,
+    stack: usize,
+    ready: Mutex<Ready>,
+    work: Condvar,
+    /// How many are in the queue, to be read without its lock.
+    waiting: AtomicUsize,
+    plain: Mutex<Permits<Arc<Task>>>,
+    concurrent: Mutex<Permits<Arc<Task>>>,
+}
+
+struct Ready {
+    queue: FairQueue<Arc<Task>>,
+    live: HashMap<u64, Arc<Task>>,
+    next: u64,
+    threads: usize,
+    closed: bool,
+}
+
+impl Guests {
+    /// Starts the threads.
+    pub(crate) fn start(
+        config: &SandboxConfig,
+        engines: Arc<Engines>,
+    ) -> Result<Arc<Self>, SandboxError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("wrun-guest-io")
+            .worker_threads(config.io_threads)
+            .max_blocking_threads((config.threads * BLOCKING_PER_THREAD).max(16))
+            .enable_all()
+            .build()
+            .map_err(SandboxError::Thread)?;
+        let both = vec![engines.plain.engine.clone(), engines.concurrent.engine.clone()];
+        let permits = |pool: Demand| Mutex::new(Permits::new(pool, config.max_waiting));
+        let guests = Arc::new(Self {
+            ticker: Ticker::start(both, config.tick).map_err(SandboxError::Thread)?,
+            io: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            stack: config.stack,
+            ready: Mutex::new(Ready {
+                queue: FairQueue::new(),
+                live: HashMap::new(),
+                next: 0,
+                threads: 0,
+                closed: false,
+            }),
+            work: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            plain: permits(engines.plain.pool),
+            concurrent: permits(engines.concurrent.pool),
+            engines,
+        });
+        for index in 0..config.threads {
+            guests.start_thread(index).map_err(SandboxError::Thread)?;
+        }
+        Ok(guests)
+    }
+
+    fn start_thread(self: &Arc<Self>, index: usize) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        self.lock().threads += 1;
+        let started =
+            thread::Builder::new().name(format!("wrun-guest-{index}")).spawn(move || shared.run());
+        if started.is_err() {
+            self.lock().threads -= 1;
+            self.close();
+        }
+        started.map(drop)
+    }
+
+    pub(crate) fn engine(&self, flavor: Flavor) -> &Engine {
+        &self.engines.of(flavor).engine
+    }
+
+    pub(crate) fn io(&self) -> &Handle {
+        &self.io
+    }
+
+    /// Bytes of stack that a guest may use.
+    pub(crate) fn stack(&self) -> usize {
+        self.stack
+    }
+
+    /// Whether a guest that runs should let another run.
+    pub(crate) fn others_wait(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes a new task in; `None` when closed. The number names it until it leaves.
+    pub(crate) fn enter(&self, make: impl FnOnce(u64) -> Arc<Task>) -> Option<Arc<Task>> {
+        let mut ready = self.lock();
+        if ready.closed {
+            return None;
+        }
+        let number = ready.next;
+        ready.next += 1;
+        let task = make(number);
+        ready.live.insert(number, Arc::clone(&task));
+        Some(task)
+    }
+
+    /// A task has ended, and everyone was told.
+    pub(crate) fn leave(&self, number: u64) {
+        let mut ready = self.lock();
+        ready.live.remove(&number);
+        if ready.closed && ready.live.is_empty() {
+            self.work.notify_all();
+        }
+    }
+
+    /// Asks for a place in the pool; `true` when the task has it at once.
+    pub(crate) fn acquire(
+        &self,
+        flavor: Flavor,
+        demand: Demand,
+        task: &Arc<Task>,
+    ) -> Result<bool, Full> {
+        Ok(self.permits(flavor).acquire(demand, Arc::clone(task))?.is_some())
+    }
+
+    /// Gives a place back and lets in who waits and fits.
+    pub(crate) fn release(&self, flavor: Flavor, demand: Demand) {
+        self.permits(flavor).release(demand);
+        loop {
+            let next = self.permits(flavor).next(|task| task.has_left());
+            match next {
+                Some(task) => task.on_admitted(),
+                None => return,
+            }
+        }
+    }
+
+    /// Queues a task that became ready. Returns its place.
+    pub(crate) fn push(&self, at: Virtual, task: Arc<Task>) -> Virtual {
+        self.queue_with(|queue| queue.push(at, task))
+    }
+
+    /// Queues a task that has just run and goes on.
+    pub(crate) fn requeue(&self, at: Virtual, task: Arc<Task>) {
+        self.queue_with(|queue| queue.requeue(at, task));
+    }
+
+    fn queue_with<R>(&self, change: impl FnOnce(&mut FairQueue<Arc<Task>>) -> R) -> R {
+        let mut ready = self.lock();
+        let result = change(&mut ready.queue);
+        self.waiting.store(ready.queue.len(), Ordering::Relaxed);
+        drop(ready);
+        self.work.notify_one();
+        result
+    }
+
+    /// Ends every task as cancelled, then the threads.
+    pub(crate) fn close(&self) {
+        let mut ready = self.lock();
+        ready.closed = true;
+        let live: Vec<_> = ready.live.values().cloned().collect();
+        drop(ready);
+        drop(self.permits(Flavor::Plain).drain());
+        drop(self.permits(Flavor::Concurrent).drain());
+        for task in live {
+            task.stop();
+        }
+        self.work.notify_all();
+    }
+
+    fn run(&self) {
+        let entered = self.io.enter();
+        self.ticker.on_busy();
+        let mut clock = thread_time();
+        while let Some(task) = self.next(&mut clock) {
+            task.turn(&mut clock);
+        }
+        self.ticker.on_idle();
+        drop(entered);
+        self.on_thread_end();
+    }
+
+    fn next(&self, clock: &mut u64) -> Option<Arc<Task>> {
+        let mut ready = self.lock();
+        loop {
+            if let Some(task) = ready.queue.pop() {
+                self.waiting.store(ready.queue.len(), Ordering::Relaxed);
+                return Some(task);
+            }
+            if ready.closed && ready.live.is_empty() {
+                return None;
+            }
+            self.ticker.on_idle();
+            ready = self.work.wait(ready).unwrap_or_else(PoisonError::into_inner);
+            self.ticker.on_busy();
+            *clock = thread_time();
+        }
+    }
+
+    /// The last thread takes ticker and I/O down.
+    fn on_thread_end(&self) {
+        let mut ready = self.lock();
+        ready.threads -= 1;
+        let last = ready.threads == 0;
+        drop(ready);
+        if last {
+            self.ticker.close();
+            let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(runtime) = runtime {
+                runtime.shutdown_background();
+            }
+        }
+    }
+
+    fn permits(&self, flavor: Flavor) -> MutexGuard<'_, Permits<Arc<Task>>> {
+        let permits = match flavor {
+            Flavor::Plain => &self.plain,
+            Flavor::Concurrent => &self.concurrent,
+        };
+        permits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

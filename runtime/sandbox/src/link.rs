@@ -1,0 +1,105 @@
+//! Host functions, linked once per engine; and components linked against them.
+
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime_wasi::p2::bindings::CommandPre as PlainCommandPre;
+use wasmtime_wasi::p3::bindings::CommandIndices as ConcurrentCommandIndices;
+
+use crate::bindings::{Task, TaskPre};
+use crate::engines::{Engines, Flavor, Pooled, fibers_for};
+use crate::facts::Facts;
+use crate::permits::Demand;
+use crate::state::TaskState;
+use crate::{PrepareError, Prepared};
+
+/// A component's entry, its exports already looked up.
+pub(crate) enum Entry {
+    /// A program for WASI 0.2.
+    Command(PlainCommandPre<TaskState>),
+    /// A program for WASI 0.3.
+    ConcurrentCommand(InstancePre<TaskState>, ConcurrentCommandIndices),
+    /// A typed function.
+    Handler(TaskPre<TaskState>),
+}
+
+/// Everything a component may import, for each engine.
+pub(crate) struct Linkers {
+    plain: Linker<TaskState>,
+    concurrent: Linker<TaskState>,
+}
+
+impl Linkers {
+    pub(crate) fn new(engines: &Engines) -> wasmtime::Result<Self> {
+        let plain = with_plain_interfaces(&engines.plain)?;
+        let mut concurrent = with_plain_interfaces(&engines.concurrent)?;
+        wasmtime_wasi::p3::add_to_linker(&mut concurrent)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut concurrent)?;
+        crate::files3::add_to_linker(&mut concurrent)?;
+        crate::names::add_concurrent_to_linker(&mut concurrent)?;
+        Ok(Self { plain, concurrent })
+    }
+
+    /// Checks that the pool can hold an instance and links the component.
+    pub(crate) fn link(
+        &self,
+        engines: &Engines,
+        component: &Component,
+        facts: Facts,
+    ) -> Result<Prepared, PrepareError> {
+        let pooled = engines.of(facts.flavor);
+        let linker = match facts.flavor {
+            Flavor::Plain => &self.plain,
+            Flavor::Concurrent => &self.concurrent,
+        };
+        let demand = demand(component, facts);
+        if let Some((what, needs, most)) = demand.excess(pooled.pool) {
+            return Err(PrepareError::TooLarge { what, needs: needs.into(), most: most.into() });
+        }
+        let refused = |error: wasmtime::Error| PrepareError::Link(format!("{error:#}"));
+        let instance = linker.instantiate_pre(component).map_err(refused)?;
+        let entry = entry(instance, facts).map_err(refused)?;
+        Ok(Prepared { entry, facts, demand })
+    }
+}
+
+fn entry(instance: InstancePre<TaskState>, facts: Facts) -> wasmtime::Result<Entry> {
+    use wrun_protocol::wire::worker::ComponentKind;
+    Ok(match facts.kind {
+        ComponentKind::Handler => Entry::Handler(TaskPre::new(instance)?),
+        ComponentKind::Command if facts.concurrent_run => {
+            let indices = ConcurrentCommandIndices::new(&instance)?;
+            Entry::ConcurrentCommand(instance, indices)
+        }
+        ComponentKind::Command => Entry::Command(PlainCommandPre::new(instance)?),
+    })
+}
+
+/// The engine's own count where it has one; it cannot count core instances.
+fn demand(component: &Component, facts: Facts) -> Demand {
+    let counted = component.resources_required();
+    let of = |counted: Option<u32>, inspected: u32| counted.unwrap_or(0).max(inspected);
+    Demand {
+        components: 1,
+        cores: facts.cores,
+        memories: of(counted.as_ref().map(|counted| counted.num_memories), facts.memories),
+        tables: of(counted.as_ref().map(|counted| counted.num_tables), facts.tables),
+        stacks: 1,
+    }
+}
+
+/// The stacks of a task that may have fibers besides its first.
+pub(crate) fn stacks(facts: Facts, memory: u64, stack: usize) -> u32 {
+    match facts.flavor {
+        Flavor::Plain => 1,
+        Flavor::Concurrent => fibers_for(memory, stack),
+    }
+}
+
+fn with_plain_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>> {
+    let mut linker = Linker::new(&pooled.engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    crate::files::add_to_linker(&mut linker)?;
+    crate::names::add_to_linker(&mut linker)?;
+    Task::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    Ok(linker)
+}

@@ -1,0 +1,223 @@
+//! One execution from store to outcome, as a future that a guest thread polls.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::{Store, StoreContextMut, UpdateDeadline};
+use wrun_protocol::limits::MAX_BLOB;
+use wrun_protocol::task::{Failure, Limit, Outcome};
+
+use crate::control::Control;
+use crate::engines::Flavor;
+use crate::guests::Guests;
+use crate::link::Entry;
+use crate::outcome::{self, Bounds, Stage, failed};
+use crate::scratch::Scratch;
+use crate::state::{Input, Own, TaskState};
+use crate::stdio::Stdin;
+use crate::{Prepared, TaskInput};
+
+/// What one execution needs besides its control.
+pub(crate) struct Execution {
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) guests: Arc<Guests>,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    pub(crate) input: TaskInput,
+    pub(crate) checkpoint: Option<Bytes>,
+    pub(crate) scratch: Arc<Scratch>,
+}
+
+/// The outcome, and a handler's output.
+pub(crate) type Finished = (Outcome, Option<Bytes>);
+
+/// What a step that fails says instead.
+type Step<T> = Result<T, Outcome>;
+
+/// Runs to the end. Dropping the future ends the guest and frees what it holds.
+pub(crate) async fn run(execution: Execution, control: Arc<Control>) -> Finished {
+    match try_run(execution, &control).await {
+        Ok(finished) => finished,
+        Err(outcome) => (outcome, None),
+    }
+}
+
+async fn try_run(mut execution: Execution, control: &Arc<Control>) -> Step<Finished> {
+    let held = held_by_host(&execution);
+    if !control.account.charge(held) {
+        return Err(limit(Limit::Memory, control.account.limit()));
+    }
+    let input = std::mem::take(&mut execution.input);
+    let prepared = Arc::clone(&execution.prepared);
+    match &prepared.entry {
+        Entry::Command(pre) => {
+            let input = program_input(input).await?;
+            let mut guest = Guest::new(execution, control, input);
+            let made = pre.instantiate_async(&mut guest.store).await;
+            let command = guest.step(made, Stage::Setup)?;
+            let ran = command.wasi_cli_run().call_run(&mut guest.store).await;
+            let ran = guest.step(ran, Stage::Guest)?;
+            Ok((of_run(ran), None))
+        }
+        Entry::ConcurrentCommand(pre, indices) => {
+            let input = program_input(input).await?;
+            let mut guest = Guest::new(execution, control, input);
+            let made = pre.instantiate_async(&mut guest.store).await;
+            let instance = guest.step(made, Stage::Setup)?;
+            let command = indices.load(&mut guest.store, &instance);
+            let command = guest.step(command, Stage::Setup)?;
+            let run = guest
+                .store
+                .run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await);
+            let ran = run.await.and_then(|ran| ran);
+            let ran = guest.step(ran, Stage::Guest)?;
+            Ok((of_run(ran), None))
+        }
+        Entry::Handler(pre) => {
+            let input = handler_input(input, control).await?;
+            let mut guest = Guest::new(execution, control, Input::Empty);
+            let made = pre.instantiate_async(&mut guest.store).await;
+            let task = guest.step(made, Stage::Setup)?;
+            let handler = task.wrun_task_handler();
+            let handled = handler.call_handle(&mut guest.store, &input).await;
+            match guest.step(handled, Stage::Guest)? {
+                Ok(output) => handler_output(output, control),
+                Err(error) => Err(failed(Failure::Handler {
+                    message: error.message,
+                    retryable: error.retryable,
+                })),
+            }
+        }
+    }
+}
+
+/// Bytes of input and checkpoint, which stay in the host while the guest runs.
+fn held_by_host(execution: &Execution) -> u64 {
+    let input = match &execution.input {
+        TaskInput::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    };
+    (input + execution.checkpoint.as_ref().map_or(0, Bytes::len)) as u64
+}
+
+fn of_run(ran: Result<(), ()>) -> Outcome {
+    outcome::of_exit(if ran.is_ok() { 0 } else { 1 })
+}
+
+fn limit(limit: Limit, allowed: u64) -> Outcome {
+    failed(Failure::Limit { limit, allowed })
+}
+
+fn no_input(error: &std::io::Error) -> Outcome {
+    failed(Failure::Setup { message: format!("its input cannot be read: {error}") })
+}
+
+async fn program_input(input: TaskInput) -> Step<Input> {
+    Ok(match input {
+        TaskInput::Empty => Input::Empty,
+        TaskInput::Bytes(bytes) => Input::Stdin(Stdin::new(bytes, None)),
+        TaskInput::Stream(more) => Input::Stdin(Stdin::new(Bytes::new(), Some(more))),
+        TaskInput::File(path) => {
+            let open = tokio::fs::File::open(path).await.map_err(|error| no_input(&error))?;
+            Input::File(wasmtime_wasi::cli::InputFile::new(open.into_std().await))
+        }
+    })
+}
+
+/// All of it: a handler's input is one value. Charged as it comes.
+async fn handler_input(input: TaskInput, control: &Control) -> Step<Bytes> {
+    let charge = |bytes: u64| {
+        let fits = control.account.charge(bytes);
+        if fits { Ok(()) } else { Err(limit(Limit::Memory, control.account.limit())) }
+    };
+    match input {
+        TaskInput::Empty => Ok(Bytes::new()),
+        TaskInput::Bytes(bytes) => Ok(bytes),
+        TaskInput::File(path) => {
+            let size = tokio::fs::metadata(&path).await.map_err(|error| no_input(&error))?.len();
+            charge(size.min(MAX_BLOB))?;
+            let bytes = tokio::fs::read(path).await.map_err(|error| no_input(&error))?;
+            Ok(bytes.into())
+        }
+        TaskInput::Stream(mut more) => {
+            let mut all = Vec::new();
+            while let Some(bytes) = more.recv().await {
+                charge(bytes.len() as u64)?;
+                all.extend_from_slice(&bytes);
+            }
+            Ok(all.into())
+        }
+    }
+}
+
+fn handler_output(output: Vec<u8>, control: &Control) -> Step<Finished> {
+    let allowed = control.job.limits.output_bytes;
+    if output.len() as u64 > allowed {
+        return Err(limit(Limit::Output, allowed));
+    }
+    Ok((Outcome::Succeeded, Some(output.into())))
+}
+
+/// A store and what is known of its bounds.
+struct Guest {
+    store: Store<TaskState>,
+    control: Arc<Control>,
+    stack: u64,
+    fibers: u64,
+}
+
+impl Guest {
+    fn new(execution: Execution, control: &Arc<Control>, input: Input) -> Self {
+        let Execution { prepared, guests, index, attempt, checkpoint, scratch, .. } = execution;
+        let own = Own { index, attempt, input, checkpoint, scratch };
+        let state = TaskState::new(control, Arc::clone(&guests), own);
+        let facts = prepared.facts;
+        let memory = control.job.resources.memory;
+        let fibers = crate::link::stacks(facts, memory, guests.stack());
+        let mut store = Store::new(guests.engine(facts.flavor), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(on_tick);
+        // What one call may make the host copy out of the guest.
+        store.set_hostcall_fuel(usize::try_from(memory).unwrap_or(usize::MAX));
+        if facts.flavor == Flavor::Concurrent
+            && let Some(table) = store.concurrent_resource_table()
+        {
+            table.set_max_capacity(fiber_entries(fibers));
+        }
+        let stack = guests.stack() as u64;
+        Self { store, control: Arc::clone(control), stack, fibers: fibers.into() }
+    }
+
+    /// The value, or what its failure means.
+    fn step<T>(&mut self, result: wasmtime::Result<T>, stage: Stage) -> Step<T> {
+        result.map_err(|error| {
+            let bounds = Bounds {
+                stack: self.stack,
+                fibers: self.fibers,
+                fibers_full: self.is_full_of_fibers(),
+            };
+            outcome::of_error(&error, &self.control, bounds, stage)
+        })
+    }
+
+    fn is_full_of_fibers(&mut self) -> bool {
+        self.store
+            .concurrent_resource_table()
+            .is_some_and(|table| table.iter_mut().count() >= table.max_capacity())
+    }
+}
+
+/// A guest task takes at least two entries of the engine's table: itself and its thread.
+/// So many more entries are for streams, futures and calls to the host.
+fn fiber_entries(fibers: u32) -> usize {
+    fibers as usize * 2
+}
+
+/// Called in the guest when the epoch is over. It goes on only if nothing asks it not to.
+fn on_tick(store: StoreContextMut<'_, TaskState>) -> wasmtime::Result<UpdateDeadline> {
+    let control = &store.data().control;
+    control.on_clock(crate::cpu::thread_time());
+    let goes_on = !control.must_end() && !control.is_frozen() && !store.data().guests.others_wait();
+    Ok(if goes_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Yield(1) })
+}
