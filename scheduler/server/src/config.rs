@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub advertise: Option<String>,
     /// The settings of the core: leases, heartbeats, backlog, quotas.
     pub core: wrun_core::Config,
+    /// How much of the past is kept.
+    pub retention: wrun_store::Retention,
     /// A snapshot is written after this many facts, or after as many bytes of journal as
     /// the last one took, whichever is later: recovery reads at most about twice what is live.
     pub snapshot_facts: u64,
@@ -42,6 +44,7 @@ impl ServerConfig {
             data_dir: data_dir.into(),
             advertise: None,
             core: wrun_core::Config::default(),
+            retention: wrun_store::Retention::default(),
             snapshot_facts: 500_000,
             max_requests: 4096,
             max_requests_per_connection: 256,

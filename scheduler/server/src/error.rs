@@ -54,6 +54,9 @@ pub enum ServerError {
     /// The server has stopped; nothing more can be asked of it.
     #[error("the server has stopped")]
     Stopped,
+    /// The reason for which the server stopped, as everyone who asks is told.
+    #[error(transparent)]
+    Ended(#[from] std::sync::Arc<ServerError>),
     /// A request of the embedding program was refused.
     #[error(transparent)]
     Refused(#[from] wrun_protocol::wire::user::RequestError),

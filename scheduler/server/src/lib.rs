@@ -5,13 +5,23 @@
 //! and carries out what it decides; nothing here decides over jobs. What is acknowledged
 //! is durable: an effect leaves the server only after the facts before it are on disk.
 
+mod authorise;
+mod blobs;
 mod clock;
+mod components;
 mod config;
+mod data_dir;
+mod driver;
 mod error;
+mod join;
 mod outbox;
+mod recovery;
+mod requests;
 mod server;
+mod session;
+mod shared;
 mod watchers;
 
 pub use config::{DEFAULT_PORT, ServerConfig};
 pub use error::ServerError;
-pub use server::{ServerHandle, init, start};
+pub use server::{ServerHandle, credential, init, start};

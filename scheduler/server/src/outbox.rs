@@ -2,6 +2,7 @@
 //! batches. Bounded by messages and bytes; a worker too slow to keep it below the bound
 //! loses its session and starts over, instead of growing the server.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -27,8 +28,10 @@ pub(crate) enum EndReason {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
+    /// Tells the sessions of one node apart; never used twice while the server runs.
+    number: u64,
     queue: Mutex<Queue>,
     changed: Notify,
 }
@@ -41,6 +44,18 @@ struct Queue {
 }
 
 impl Outbox {
+    /// The outbox of a new session.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { number, queue: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// The session's number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Adds `messages`, leaving the vector empty. `false` once the outbox has ended, be it
     /// for these messages being too many.
     pub(crate) fn push(&self, messages: &mut Vec<ToWorker>) -> bool {
@@ -126,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn hands_out_everything_at_once_in_order() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new();
         assert!(outbox.push(&mut vec![ToWorker::Forget(JobId(1))]));
         assert!(outbox.push(&mut vec![ToWorker::Forget(JobId(2))]));
         let taken = outbox.take().await;
@@ -135,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn ends_when_too_much_waits() {
-        let outbox = Outbox::default();
+        let outbox = Outbox::new();
         let job = ToWorker::Job {
             job: JobId(1),
             tenant: "lab".parse().unwrap(),

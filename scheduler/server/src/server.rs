@@ -1,24 +1,61 @@
-//! The running server.
+//! The running server: opens what is on disk, starts the core's owner, accepts
+//! connections, and stops in order.
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wrun_net::{Connection, Credential, JoinToken, Peer};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use wrun_net::{
+    Connection, Credential, Identity, JoinToken, Listener, Peer, close_code, memory,
+    signing_request,
+};
 use wrun_protocol::{Role, TenantName};
+use wrun_store::Journal;
 
-use crate::{ServerConfig, ServerError};
+use crate::authorise::Access;
+use crate::data_dir::DataDir;
+use crate::driver::{Command, Run};
+use crate::recovery::{self, Recovered};
+use crate::requests::{self, create_token};
+use crate::shared::Shared;
+use crate::{ServerConfig, ServerError, join, session};
 
 /// A running server. Dropping it stops it without waiting; [`Self::shutdown`] waits.
-#[derive(Debug)]
-pub struct ServerHandle {}
+pub struct ServerHandle {
+    shared: Arc<Shared>,
+    listener: Arc<Listener>,
+    advertised: String,
+    warnings: Vec<String>,
+    accepting: JoinHandle<()>,
+    ended: watch::Receiver<Option<Result<(), Arc<ServerError>>>>,
+}
 
 /// Makes the data directory and the cluster's authority where there are none yet.
 ///
 /// # Errors
 /// The directory cannot be used, is in use, or holds an authority that cannot be read.
-pub fn init(_data_dir: &Path) -> Result<(), ServerError> {
-    todo!()
+pub fn init(data_dir: &Path) -> Result<(), ServerError> {
+    DataDir::open(data_dir)?.authority()?;
+    Ok(())
+}
+
+/// Makes a user's credential from the authority in the data directory, without a running
+/// server. `server` is the `HOST:PORT` that it will name.
+///
+/// # Errors
+/// The authority cannot be read, or the certificate not be made.
+pub fn credential(
+    data_dir: &Path,
+    server: &str,
+    tenant: &TenantName,
+    role: Role,
+    ttl: Duration,
+) -> Result<Credential, ServerError> {
+    let authority = wrun_net::Authority::load(&data_dir.join("ca"))?;
+    issue(&authority, server, tenant, role, ttl)
 }
 
 /// Recovers the cluster from the data directory and serves it. Must be called within a
@@ -26,38 +63,135 @@ pub fn init(_data_dir: &Path) -> Result<(), ServerError> {
 ///
 /// # Errors
 /// See [`ServerError`]: a setting, the data directory, the journal or the port.
-pub async fn start(_config: ServerConfig) -> Result<ServerHandle, ServerError> {
-    todo!()
+pub async fn start(config: ServerConfig) -> Result<ServerHandle, ServerError> {
+    config.check()?;
+    let opening = config.clone();
+    let recovered = tokio::task::spawn_blocking(move || recovery::recover(opening))
+        .await
+        .map_err(|_| ServerError::Journal("recovery failed".to_owned()))??;
+    let Recovered { data_dir, shared, parts, journal, warnings } = recovered;
+    let listener = listen(&config, &shared)?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let advertised = advertised(&config, listener.local_addr());
+    let (said, ended) = watch::channel(None);
+    let (closing, connections) = (Arc::clone(&listener), Arc::clone(&shared));
+    tokio::spawn(async move {
+        let result = Run::new(parts).run().await;
+        if let Err(error) = &result {
+            tracing::error!(%error, "the server stops");
+        }
+        connections.requests.close();
+        closing.close(close_code::GOING_AWAY, "the server stops; connect again later").await;
+        let closed = close(&connections, journal).await;
+        // The next server may have the directory once all is on disk.
+        drop(data_dir);
+        said.send_replace(Some(result.and(closed).map_err(Arc::new)));
+    });
+    let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener)));
+    Ok(ServerHandle { shared, listener, advertised, warnings, accepting, ended })
+}
+
+/// Closes what is on disk once nothing uses it any more.
+async fn close(shared: &Arc<Shared>, journal: Arc<Journal>) -> Result<(), ServerError> {
+    let history = Arc::clone(&shared.history);
+    let closing = tokio::task::spawn_blocking(move || {
+        if let Err(error) = history.flush() {
+            // What it lacks is read from the journal at the next start.
+            tracing::warn!(%error, "the history could not be flushed");
+        }
+        Arc::try_unwrap(journal).map(Journal::close)
+    });
+    match closing.await {
+        Ok(Ok(closed)) => closed.map_err(|error| ServerError::JournalLost(error.to_string())),
+        _ => Err(ServerError::JournalLost("it could not be closed".to_owned())),
+    }
+}
+
+fn listen(config: &ServerConfig, shared: &Shared) -> Result<Arc<Listener>, ServerError> {
+    let mut names = vec!["localhost".to_owned()];
+    if let Some(advertise) = &config.advertise
+        && let Ok(address) = advertise.parse::<wrun_net::ServerAddress>()
+    {
+        names.push(address.host().to_owned());
+    }
+    let identity = shared.authority.issue_server(&names)?;
+    let authority = shared.authority.certificate_der();
+    Ok(Arc::new(Listener::bind(config.listen, &identity, authority)?))
+}
+
+fn advertised(config: &ServerConfig, local: SocketAddr) -> String {
+    let reachable = if local.ip().is_unspecified() {
+        SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, local.port()))
+    } else {
+        local
+    };
+    config.advertise.clone().unwrap_or_else(|| reachable.to_string())
+}
+
+async fn accept(shared: Arc<Shared>, listener: Arc<Listener>) {
+    while let Some(connection) = listener.accept().await {
+        tokio::spawn(serve(Arc::clone(&shared), connection));
+    }
+}
+
+/// Serves one connection for what its peer may use it for.
+async fn serve(shared: Arc<Shared>, connection: Connection) {
+    match Access::of(connection.peer()) {
+        Access::User(caller) => requests::serve(shared, connection, caller).await,
+        Access::Node(node) => session::serve(shared, connection, node).await,
+        Access::Join => join::serve(shared, connection).await,
+        Access::None => connection.close(close_code::DENIED, "a server is not a client"),
+    }
+}
+
+fn issue(
+    authority: &wrun_net::Authority,
+    server: &str,
+    tenant: &TenantName,
+    role: Role,
+    ttl: Duration,
+) -> Result<Credential, ServerError> {
+    let (key, csr) = signing_request()?;
+    let certificate = authority.issue_user(tenant, role, &csr, ttl)?;
+    let identity = Identity::new(vec![certificate], key)?;
+    Ok(Credential {
+        server: server.to_owned(),
+        authority_pem: authority.certificate_pem(),
+        certificate_pem: identity.certificates_pem(),
+        key_pem: identity.key_pem(),
+    })
 }
 
 impl ServerHandle {
     /// Where it listens (UDP).
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.listener.local_addr()
     }
 
     /// `HOST:PORT` for others: what tokens and credentials carry.
-    pub fn advertised(&self) -> String {
-        todo!()
+    pub fn advertised(&self) -> &str {
+        &self.advertised
     }
 
     /// SHA-256 of the cluster authority's certificate.
     pub fn fingerprint(&self) -> [u8; 32] {
-        todo!()
+        self.shared.authority.fingerprint()
     }
 
     /// What the operator should know: a journal's tail that was cut, a history that had to be
     /// set aside.
     pub fn warnings(&self) -> &[String] {
-        todo!()
+        &self.warnings
     }
 
     /// A one-time token to join with, durable when returned.
     ///
     /// # Errors
     /// Too many tokens are valid, or the server has stopped.
-    pub async fn create_token(&self, _ttl: Duration) -> Result<JoinToken, ServerError> {
-        todo!()
+    pub async fn create_token(&self, ttl: Duration) -> Result<JoinToken, ServerError> {
+        Ok(create_token(&self.shared, ttl).await?.0)
     }
 
     /// A new credential for a user.
@@ -66,17 +200,19 @@ impl ServerHandle {
     /// The key or certificate cannot be made.
     pub fn credential(
         &self,
-        _tenant: &TenantName,
-        _role: Role,
-        _ttl: Duration,
+        tenant: &TenantName,
+        role: Role,
+        ttl: Duration,
     ) -> Result<Credential, ServerError> {
-        todo!()
+        issue(&self.shared.authority, &self.advertised, tenant, role, ttl)
     }
 
     /// A connection to this server within the process, as if `peer` had connected: for
     /// tests and programs that embed a server.
-    pub fn connect(&self, _peer: Peer) -> Connection {
-        todo!()
+    pub fn connect(&self, peer: Peer) -> Connection {
+        let (client, server) = memory::pair(peer, Peer::Server);
+        tokio::spawn(serve(Arc::clone(&self.shared), server));
+        client
     }
 
     /// Stops: accepts nothing more, makes the journal durable, closes.
@@ -84,11 +220,32 @@ impl ServerHandle {
     /// # Errors
     /// The reason, if it had stopped by itself, or the journal could not be closed.
     pub async fn shutdown(self) -> Result<(), ServerError> {
-        todo!()
+        self.accepting.abort();
+        // A driver that has ended already says why below.
+        let _ = self.shared.driver.send(Command::Stop).await;
+        self.end().await
     }
 
     /// Waits until the server stops by itself, and says why.
     pub async fn ended(&self) -> ServerError {
-        todo!()
+        match self.end().await {
+            Ok(()) => ServerError::Stopped,
+            Err(error) => error,
+        }
+    }
+
+    async fn end(&self) -> Result<(), ServerError> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(result) => Ok(result.clone().unwrap_or(Ok(()))?),
+            Err(_) => Err(ServerError::Stopped),
+        }
+    }
+}
+
+impl Drop for ServerHandle {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.shared.driver.stop_soon();
     }
 }

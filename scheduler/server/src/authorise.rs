@@ -1,0 +1,141 @@
+//! Who may do what: the one place where a peer's role and tenant meet its request.
+//!
+//! A user's tenant comes from its certificate and from nowhere else. Work of another
+//! tenant is never "denied" but "not found": to deny would tell that it exists.
+
+use wrun_net::Peer;
+use wrun_protocol::wire::user::{ErrorCode, JobFilter, Request, RequestError};
+use wrun_protocol::{JobId, NodeId, Role, TenantName};
+
+/// A user whose certificate was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// Whose work it submits.
+    pub(crate) tenant: TenantName,
+    /// What it may do.
+    pub(crate) role: Role,
+}
+
+/// What a connection may be used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The requests of a user.
+    User(Caller),
+    /// The session and blobs of a node.
+    Node(NodeId),
+    /// A join request, nothing else.
+    Join,
+    /// Nothing.
+    None,
+}
+
+impl Access {
+    /// What `peer` may use its connection for.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        match peer {
+            Peer::User { tenant, role } => {
+                Self::User(Caller { tenant: tenant.clone(), role: *role })
+            }
+            Peer::Node(node) => Self::Node(*node),
+            Peer::Anonymous => Self::Join,
+            Peer::Server => Self::None,
+        }
+    }
+}
+
+impl Caller {
+    /// Whether the caller may make this kind of request at all. Requests about one job
+    /// must besides pass [`Self::may_see`] once the job's tenant is known.
+    pub(crate) fn may_ask(&self, request: &Request) -> Result<(), RequestError> {
+        let wanted = match request {
+            Request::Drain { .. } => "drain nodes",
+            Request::RemoveNode(_) => "remove nodes",
+            Request::CreateToken { .. } => "create join tokens",
+            Request::CreateUser { .. } => "create users",
+            Request::Jobs(JobFilter { all_tenants: true, .. }) => "list the jobs of every tenant",
+            Request::Hello
+            | Request::Submit(_)
+            | Request::MissingBlobs(_)
+            | Request::PutBlob { .. }
+            | Request::GetBlob(_)
+            | Request::Jobs(_)
+            | Request::Job(_)
+            | Request::Tasks { .. }
+            | Request::Watch(_)
+            | Request::Logs { .. }
+            | Request::Output { .. }
+            | Request::Attach(_)
+            | Request::Cancel(_)
+            | Request::Nodes => return Ok(()),
+        };
+        match self.role {
+            Role::Admin => Ok(()),
+            Role::User => Err(RequestError::new(
+                ErrorCode::Denied,
+                format!("only an admin may {wanted}; your credential has the role `user`"),
+            )),
+        }
+    }
+
+    /// Whether the caller may see and steer work of `tenant`.
+    pub(crate) fn may_see(&self, tenant: &TenantName) -> bool {
+        self.role == Role::Admin || self.tenant == *tenant
+    }
+
+    /// Whether the caller is told what nodes are called, hold and carry beyond its own
+    /// work. Tenants see the nodes and their capacity, not how much others use of them.
+    pub(crate) fn may_see_load(&self) -> bool {
+        self.role == Role::Admin
+    }
+}
+
+/// The one answer for a job that is not there and for one that is not the caller's.
+pub(crate) fn no_such_job(job: JobId) -> RequestError {
+    RequestError::new(
+        ErrorCode::NotFound,
+        format!("there is no job {job}; `wrun jobs` lists those you can see"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(role: Role) -> Caller {
+        Caller { tenant: "lab".parse().unwrap(), role }
+    }
+
+    #[test]
+    fn a_user_may_not_run_the_cluster() {
+        let requests = [
+            Request::Drain { node: "n1".into(), drain: true },
+            Request::RemoveNode("n1".into()),
+            Request::CreateToken { ttl_ms: 1 },
+            Request::CreateUser {
+                tenant: "lab".parse().unwrap(),
+                role: Role::Admin,
+                csr: Vec::new(),
+                ttl_ms: 1,
+            },
+            Request::Jobs(JobFilter { all_tenants: true, ..JobFilter::default() }),
+        ];
+        for request in requests {
+            let refused = caller(Role::User).may_ask(&request).unwrap_err();
+            assert_eq!(refused.code, ErrorCode::Denied, "{request:?}");
+            assert_eq!(caller(Role::Admin).may_ask(&request), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_tenant_sees_its_own_work_only() {
+        let other = "other".parse().unwrap();
+        assert!(caller(Role::User).may_see(&"lab".parse().unwrap()));
+        assert!(!caller(Role::User).may_see(&other));
+        assert!(caller(Role::Admin).may_see(&other));
+    }
+
+    #[test]
+    fn the_server_itself_is_no_client() {
+        assert_eq!(Access::of(&Peer::Server), Access::None);
+    }
+}

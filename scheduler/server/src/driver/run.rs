@@ -1,0 +1,318 @@
+//! The task that owns the core: receives what there is, handles all of it, hands the facts
+//! to the journal in one go, and releases effects as facts become durable.
+//!
+//! It never waits for anything but its inputs, so a submit on an idle server costs one
+//! pass and one flush of the journal. When the journal fails it ends with the reason and
+//! releases nothing more: what was not durable was never acknowledged.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use wrun_core::{Core, Effect, Fact, Input, RequestId};
+use wrun_protocol::NodeId;
+use wrun_protocol::wire::worker::ToWorker;
+use wrun_store::Journal;
+
+use super::held::{Held, HeldQueue};
+use super::pending::Pending;
+use super::{Accepted, Command, Recorder};
+use crate::ServerError;
+use crate::clock::Clock;
+use crate::outbox::{EndReason, Outbox};
+use crate::watchers::Watchers;
+
+/// Commands handled between two looks at the journal.
+const BATCH: usize = 256;
+
+/// Facts that are not in the history yet, and effects that wait for facts, at most: above
+/// it no command is taken until the disk has caught up.
+const MAX_BEHIND: usize = 1 << 18;
+
+/// About what a fact takes in the journal: a snapshot is due again only after about as many
+/// bytes of facts as the last one had.
+const BYTES_PER_FACT: u64 = 64;
+
+/// How far the journal is, as its writer says.
+pub(crate) type Durable = watch::Receiver<Result<u64, String>>;
+
+/// What the owner of the core works with.
+pub(crate) struct Parts {
+    pub(crate) core: Core,
+    pub(crate) clock: Clock,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) recorder: Recorder,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) durable: Durable,
+    pub(crate) watchers: Arc<Watchers>,
+    /// The last fact that recovery found.
+    pub(crate) recovered: u64,
+    /// Facts between two snapshots, at least.
+    pub(crate) snapshot_facts: u64,
+}
+
+/// See the module.
+pub(crate) struct Run {
+    parts: Parts,
+    sessions: HashMap<NodeId, Arc<Outbox>>,
+    pending: Pending,
+    held: HeldQueue,
+    /// Facts that are in memory alone, with their numbers.
+    undurable: VecDeque<(u64, Fact)>,
+    /// Facts to hand to the journal next.
+    fresh: Vec<Fact>,
+    /// Number of the last fact that the core emitted.
+    emitted: u64,
+    /// The last fact that is durable.
+    flushed: u64,
+    snapshots: Snapshots,
+    stopping: bool,
+}
+
+/// When the next snapshot is due.
+#[derive(Debug)]
+struct Snapshots {
+    last: u64,
+    every: u64,
+    /// Taken, and waiting for its last fact to be durable.
+    waiting: Option<(u64, Vec<u8>)>,
+}
+
+impl Run {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let (last, every) = (parts.recovered, parts.snapshot_facts.max(1));
+        Self {
+            sessions: HashMap::new(),
+            pending: Pending::default(),
+            held: HeldQueue::default(),
+            undurable: VecDeque::new(),
+            fresh: Vec::new(),
+            emitted: last,
+            flushed: last,
+            snapshots: Snapshots { last, every, waiting: None },
+            stopping: false,
+            parts,
+        }
+    }
+
+    /// Runs until it is stopped, or the journal fails. Whoever waits is told by the end
+    /// of its channel.
+    pub(crate) async fn run(mut self) -> Result<(), ServerError> {
+        let ended = self.serve().await;
+        for outbox in self.sessions.values() {
+            outbox.end(EndReason::Stopped);
+        }
+        self.parts.watchers.end();
+        let recorded = self.parts.recorder.close().await;
+        ended.and(recorded)
+    }
+
+    async fn serve(&mut self) -> Result<(), ServerError> {
+        self.parts.core.start(self.parts.clock.now());
+        let mut batch = Vec::with_capacity(BATCH);
+        let timer = tokio::time::sleep(std::time::Duration::ZERO);
+        tokio::pin!(timer);
+        let mut armed = None;
+        loop {
+            self.settle()?;
+            if self.stopping && self.is_settled() {
+                return self.on_stop();
+            }
+            let due = self.parts.core.poll_timeout();
+            if due != armed {
+                armed = due;
+                if let Some(due) = due {
+                    timer.as_mut().reset(Instant::from_std(self.parts.clock.instant(due)));
+                }
+            }
+            let takes = !self.stopping && self.behind() < MAX_BEHIND;
+            tokio::select! {
+                biased;
+                changed = self.parts.durable.changed() => {
+                    changed.map_err(|_| lost("its writer is gone"))?;
+                }
+                () = self.parts.recorder.changed() => {}
+                count = self.parts.commands.recv_many(&mut batch, BATCH), if takes => {
+                    if count == 0 {
+                        self.stopping = true;
+                    }
+                    let now = self.parts.clock.now();
+                    for command in batch.drain(..) {
+                        self.on_command(now, command);
+                    }
+                }
+                () = &mut timer, if armed.is_some() && !self.stopping => {
+                    armed = None;
+                    self.parts.core.handle(self.parts.clock.now(), Input::Timeout);
+                }
+            }
+        }
+    }
+
+    /// Takes the core's effects, journals facts, releases what may leave.
+    fn settle(&mut self) -> Result<(), ServerError> {
+        self.collect();
+        self.hand_over()?;
+        self.on_durable()?;
+        self.release();
+        self.parts.recorder.send(&mut self.undurable, self.flushed)?;
+        self.held.tell_views(self.parts.recorder.recorded());
+        self.consider_snapshot()
+    }
+
+    fn on_command(&mut self, now: wrun_protocol::Timestamp, command: Command) {
+        match command {
+            Command::Submit { tenant, jobs, reply } => {
+                let first = self.pending.expect(jobs.len(), reply);
+                for (request, job) in (first..).zip(jobs) {
+                    let Accepted { id, kind, spec } = job;
+                    let (request, tenant) = (RequestId(request), tenant.clone());
+                    self.parts.core.handle(now, Input::Submit { request, tenant, id, kind, spec });
+                }
+            }
+            Command::Ask { make, reply } => {
+                let request = RequestId(self.pending.expect(1, reply));
+                self.parts.core.handle(now, make(request));
+            }
+            Command::View(look) => {
+                self.collect();
+                let tell = look(&self.parts.core);
+                self.held.hold_view(self.emitted, tell);
+            }
+            Command::Connect { node, outbox, info, incarnation, attempts } => {
+                // What was decided so far is for the session before.
+                self.collect();
+                if let Some(older) = self.sessions.insert(node, outbox) {
+                    older.end(EndReason::Replaced);
+                }
+                let input = Input::NodeConnected { node, info, incarnation, attempts };
+                self.parts.core.handle(now, input);
+            }
+            Command::Node { node, session, input } => {
+                if self.is_current(node, session) {
+                    self.parts.core.handle(now, input);
+                }
+            }
+            Command::Disconnect { node, session } => {
+                if self.is_current(node, session) {
+                    self.sessions.remove(&node);
+                    self.parts.core.handle(now, Input::NodeDisconnected { node });
+                }
+            }
+            Command::Stop => self.stopping = true,
+        }
+    }
+}
+
+impl Run {
+    fn is_current(&self, node: NodeId, session: u64) -> bool {
+        self.sessions.get(&node).is_some_and(|outbox| outbox.number() == session)
+    }
+
+    /// Takes every effect of the core: facts to journal next, others to hold.
+    fn collect(&mut self) {
+        while let Some(effect) = self.parts.core.poll_effect() {
+            let held = match effect {
+                Effect::Append(fact) => {
+                    self.emitted += 1;
+                    self.undurable.push_back((self.emitted, fact.clone()));
+                    self.fresh.push(fact);
+                    continue;
+                }
+                Effect::Send { node, message } => match self.sessions.get(&node) {
+                    Some(outbox) => Held::Send { outbox: Arc::clone(outbox), message },
+                    None => continue,
+                },
+                Effect::Reply { request, answer } => Held::Reply { request, answer },
+                Effect::JobChanged(job) => Held::Changed(job),
+            };
+            self.held.hold(self.emitted, held);
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), ServerError> {
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        let facts = std::mem::take(&mut self.fresh);
+        let last = self.parts.journal.append(facts).map_err(|error| lost(&error.to_string()))?;
+        if last == self.emitted {
+            return Ok(());
+        }
+        Err(lost(&format!("it numbered a fact {last} that is number {}", self.emitted)))
+    }
+
+    fn on_durable(&mut self) -> Result<(), ServerError> {
+        match &*self.parts.durable.borrow_and_update() {
+            Ok(durable) => self.flushed = self.flushed.max(*durable),
+            Err(reason) => return Err(lost(reason)),
+        }
+        Ok(())
+    }
+
+    /// Lets go of every effect whose facts are durable; messages leave one batch a session.
+    fn release(&mut self) {
+        let mut outgoing: HashMap<u64, (Arc<Outbox>, Vec<ToWorker>)> = HashMap::new();
+        while let Some(effect) = self.held.release(self.flushed) {
+            match effect {
+                Held::Send { outbox, message } => {
+                    let entry = outgoing.entry(outbox.number());
+                    entry.or_insert_with(|| (outbox, Vec::new())).1.push(message);
+                }
+                Held::Reply { request, answer } => self.pending.on_answer(request, answer),
+                Held::Changed(job) => {
+                    let core = &self.parts.core;
+                    self.parts.watchers.on_changed(job, || core.job_tenant(job).is_none());
+                }
+            }
+        }
+        for (outbox, mut messages) in outgoing.into_values() {
+            if !outbox.push(&mut messages) && outbox.ended() == Some(EndReason::Slow) {
+                tracing::warn!(session = outbox.number(), "a worker does not keep up: its session ends");
+            }
+        }
+    }
+
+    fn behind(&self) -> usize {
+        self.held.len().max(self.undurable.len())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.flushed == self.emitted && self.undurable.is_empty() && self.held.is_empty()
+    }
+
+    /// Takes a snapshot when one is due, and hands it over once its last fact is durable.
+    fn consider_snapshot(&mut self) -> Result<(), ServerError> {
+        let due = self.emitted - self.snapshots.last >= self.snapshots.every;
+        if due && self.snapshots.waiting.is_none() {
+            let bytes = self.parts.core.snapshot();
+            self.snapshots.last = self.emitted;
+            self.snapshots.every = self.parts.snapshot_facts.max(bytes.len() as u64 / BYTES_PER_FACT);
+            self.snapshots.waiting = Some((self.emitted, bytes));
+        }
+        if self.snapshots.waiting.as_ref().is_some_and(|(last, _)| *last <= self.flushed)
+            && let Some((last, bytes)) = self.snapshots.waiting.take()
+        {
+            self.parts.journal.snapshot(last, bytes).map_err(|error| lost(&error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// A last snapshot, so that the next start has little to read.
+    fn on_stop(&mut self) -> Result<(), ServerError> {
+        if self.emitted > self.snapshots.last {
+            let bytes = self.parts.core.snapshot();
+            self.parts
+                .journal
+                .snapshot(self.emitted, bytes)
+                .map_err(|error| lost(&error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+fn lost(reason: &str) -> ServerError {
+    ServerError::JournalLost(reason.to_owned())
+}

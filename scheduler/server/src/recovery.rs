@@ -1,0 +1,115 @@
+//! From what is on disk to a server that can start: the newest snapshot, every later fact,
+//! and a history that has caught up with them.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use wrun_core::Core;
+use wrun_protocol::Timestamp;
+use wrun_store::{History, Journal, JournalOptions};
+
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::data_dir::DataDir;
+use crate::driver::{Driver, Parts, Recorder};
+use crate::shared::{Nodes, Shared};
+use crate::watchers::Watchers;
+use crate::{ServerConfig, ServerError};
+
+/// Everything that the server runs on.
+pub(crate) struct Recovered {
+    pub(crate) data_dir: DataDir,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) parts: Parts,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads the data directory. Blocks.
+pub(crate) fn recover(config: ServerConfig) -> Result<Recovered, ServerError> {
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let authority = data_dir.authority()?;
+    let blobs = Blobs::open(&data_dir.blobs()).map_err(|error| ServerError::DataDir {
+        action: "open",
+        path: data_dir.blobs(),
+        source: std::io::Error::other(error),
+    })?;
+    let (said, durable) = watch::channel(Ok(0));
+    let on_durable = Box::new(move |result: Result<u64, wrun_store::JournalError>| {
+        said.send_replace(result.map_err(|error| error.to_string()));
+    });
+    let (journal, found) = Journal::open(&data_dir.journal(), JournalOptions { on_durable })
+        .map_err(|error| ServerError::Journal(error.to_string()))?;
+    let history = History::open(&data_dir.history(), config.retention.clone())
+        .map_err(|error| ServerError::History(error.to_string()))?;
+    let mut warnings = Vec::new();
+    if let Some(cut) = &found.cut {
+        warnings.push(format!("{cut}"));
+    }
+    let caught_up = replay(&config, found, &history)?;
+    let journal = Arc::new(journal);
+    let history = Arc::new(history);
+    let recorder = Recorder::start(Arc::clone(&history), Arc::clone(&journal), caught_up.last)
+        .map_err(|error| ServerError::History(format!("no thread for the history: {error}")))?;
+    let clock = Clock::start(caught_up.at);
+    let (driver, commands) = Driver::channel();
+    let watchers = Arc::new(Watchers::default());
+    let parts = Parts {
+        core: caught_up.core,
+        clock,
+        journal: Arc::clone(&journal),
+        recorder,
+        commands,
+        durable,
+        watchers: Arc::clone(&watchers),
+        recovered: caught_up.last,
+        snapshot_facts: config.snapshot_facts,
+    };
+    let shared = Arc::new(Shared {
+        requests: Arc::new(Semaphore::new(config.max_requests)),
+        config,
+        authority,
+        clock,
+        driver,
+        blobs,
+        components: Components::new(),
+        history,
+        watchers,
+        nodes: Nodes::default(),
+    });
+    Ok(Recovered { data_dir, shared, parts, journal, warnings })
+}
+
+/// The core and the history after every fact of the journal.
+struct CaughtUp {
+    core: Core,
+    /// The last fact.
+    last: u64,
+    /// When it happened.
+    at: Timestamp,
+}
+
+fn replay(
+    config: &ServerConfig,
+    found: wrun_store::Recovered,
+    history: &History,
+) -> Result<CaughtUp, ServerError> {
+    let (mut core, mut last) = match found.snapshot {
+        Some((seq, bytes)) => (Core::restore(config.core.clone(), &bytes)?, seq),
+        None => (Core::new(config.core.clone()), 0),
+    };
+    let (covered, recorded) = (last, history.applied());
+    let mut at = Timestamp(0);
+    for (seq, fact) in found.facts {
+        if seq > recorded {
+            history.apply(seq, &fact);
+        }
+        if seq > covered {
+            core.apply(&fact);
+        }
+        last = last.max(seq);
+        at = at.max(fact.at());
+    }
+    Ok(CaughtUp { core, last, at })
+}

@@ -1,0 +1,178 @@
+//! What users ask. One stream each; this module receives the request, has it authorised,
+//! hands it to its room and sends what comes back.
+
+mod attach;
+mod blobs;
+mod cluster;
+mod jobs;
+mod live;
+mod logs;
+mod output;
+mod recorded;
+mod submit;
+mod watch;
+
+pub(crate) use cluster::create_token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use wrun_net::{Connection, RecvStream, SendError, SendStream, close_code};
+use wrun_protocol::wire::user::{ErrorCode, Request, RequestError, Response};
+
+use crate::authorise::Caller;
+use crate::blobs::BlobError;
+use crate::shared::Shared;
+
+/// How long a client may take to send its request once it has opened the stream.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+
+/// Streams that wait to be told that too many are open already, beyond those served.
+const MAX_REFUSING: usize = 64;
+
+/// Why a request is not answered in full.
+#[derive(Debug)]
+enum Failure {
+    /// The client is told.
+    Refused(RequestError),
+    /// The client has gone.
+    Gone,
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Send(_) => Self::Gone,
+            other => Self::Refused(other.into()),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Codec(error) => {
+                Self::Refused(RequestError::new(ErrorCode::LimitReached, error.to_string()))
+            }
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// Serves a user's connection to its end.
+pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, caller: Caller) {
+    let mut requests = JoinSet::new();
+    let most = shared.config.max_requests_per_connection;
+    while let Ok((send, recv)) = connection.accept().await {
+        while requests.try_join_next().is_some() {}
+        let total = Arc::clone(&shared.requests).try_acquire_owned();
+        match total {
+            Ok(permit) if requests.len() < most => {
+                let (shared, caller) = (Arc::clone(&shared), caller.clone());
+                requests.spawn(async move {
+                    on_stream(&shared, &caller, send, recv).await;
+                    drop(permit);
+                });
+            }
+            _ if requests.len() < most + MAX_REFUSING => {
+                requests.spawn(refuse_as_too_many(send));
+            }
+            _ => connection.close(close_code::LIMIT, "far too many requests at once"),
+        }
+    }
+}
+
+async fn refuse_as_too_many(mut send: SendStream) {
+    let text = "too many requests at once; wait for some to end, then try again";
+    let refused = RequestError::new(ErrorCode::LimitReached, text);
+    let _ = tokio::time::timeout(REQUEST_WITHIN, send.send(&Response::Refused(refused))).await;
+    let _ = send.finish();
+}
+
+async fn on_stream(shared: &Arc<Shared>, caller: &Caller, mut send: SendStream, mut recv: RecvStream) {
+    let request = match tokio::time::timeout(REQUEST_WITHIN, recv.recv::<Request>()).await {
+        Ok(Ok(Some(request))) => request,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => {
+            let refused = RequestError::new(ErrorCode::InvalidInput, format!("request: {error}"));
+            let _ = send.send(&Response::Refused(refused)).await;
+            let _ = send.finish();
+            return;
+        }
+        Err(_) => return send.reset(close_code::PROTOCOL),
+    };
+    let answered = match caller.may_ask(&request) {
+        Ok(()) => answer(shared, caller, request, &mut send, &mut recv).await,
+        Err(denied) => {
+            tracing::warn!(
+                target: "wrun::audit",
+                tenant = %caller.tenant, role = %caller.role, reason = %denied, "denied"
+            );
+            Err(denied.into())
+        }
+    };
+    if let Err(Failure::Refused(refused)) = answered {
+        // A client that is gone needs no refusal.
+        let _ = send.send(&Response::Refused(refused)).await;
+    }
+    let _ = send.finish();
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: Request,
+    send: &mut SendStream,
+    recv: &mut RecvStream,
+) -> Result<(), Failure> {
+    let response = match request {
+        Request::Hello => Response::Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tenant: caller.tenant.clone(),
+            role: caller.role,
+        },
+        Request::Submit(list) => submit::on_submit(shared, caller, list).await?,
+        Request::MissingBlobs(list) => blobs::on_missing(shared, caller, list).await?,
+        Request::PutBlob { digest, size } => {
+            blobs::on_put(shared, caller, digest, size, recv).await?
+        }
+        Request::GetBlob(digest) => return blobs::on_get(shared, caller, digest, send).await,
+        Request::Jobs(filter) => jobs::on_jobs(shared, caller, filter).await?,
+        Request::Job(job) => jobs::on_job(shared, caller, job).await?,
+        Request::Tasks { job, from, limit, state } => {
+            jobs::on_tasks(shared, caller, job, from, limit, state).await?
+        }
+        Request::Watch(job) => return watch::on_watch(shared, caller, job, send).await,
+        Request::Logs { job, index, follow } => {
+            return logs::on_logs(shared, caller, job.task(index), follow, send).await;
+        }
+        Request::Output { job, index } => {
+            output::on_output(shared, caller, job.task(index)).await?
+        }
+        Request::Attach(job) => {
+            return attach::on_attach(shared, caller, job, send, recv).await;
+        }
+        Request::Cancel(job) => cluster::on_cancel(shared, caller, job).await?,
+        Request::Nodes => cluster::on_nodes(shared, caller).await?,
+        Request::Drain { node, drain } => cluster::on_drain(shared, caller, node, drain).await?,
+        Request::RemoveNode(node) => cluster::on_remove_node(shared, caller, node).await?,
+        Request::CreateToken { ttl_ms } => {
+            cluster::on_create_token(shared, caller, ttl_ms).await?
+        }
+        Request::CreateUser { tenant, role, csr, ttl_ms } => {
+            cluster::on_create_user(shared, caller, &tenant, role, &csr, ttl_ms)?
+        }
+    };
+    Ok(send.send(&response).await?)
+}
+
+fn refused(code: ErrorCode, text: impl Into<String>) -> RequestError {
+    RequestError::new(code, text)
+}

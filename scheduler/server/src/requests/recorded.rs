@@ -1,0 +1,136 @@
+//! What the history knows, in the words of the protocol. Logs are read piece by piece: a
+//! log may be larger than the server's memory.
+
+use bytes::{Buf, Bytes, BytesMut};
+use wrun_protocol::codec::{HEADER, decode, frame_size};
+use wrun_protocol::task::Content;
+use wrun_protocol::wire::user::{
+    ErrorCode, JobDetail, JobState, JobSummary, LogChunk, RequestError, TaskDetail, TaskState,
+};
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::{Digest, JobId, TaskId, TenantName};
+
+use super::logs::is_over;
+use super::refused;
+use crate::blobs::Blobs;
+use crate::shared::Shared;
+
+/// A task's last attempt that ended, and what it left.
+pub(super) struct RecordedTask {
+    pub(super) detail: TaskDetail,
+    pub(super) output: Option<Content>,
+    pub(super) log: Option<Content>,
+    /// Whether its output is the standard output in its log.
+    pub(super) is_program: bool,
+}
+
+pub(super) async fn job(shared: &Shared, job: JobId) -> Result<Option<JobDetail>, RequestError> {
+    let row = shared.history(move |history| history.job(job)).await?;
+    Ok(row.map(|row| row.detail))
+}
+
+pub(super) async fn jobs(
+    shared: &Shared,
+    tenant: Option<TenantName>,
+    state: Option<JobState>,
+    before: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<JobSummary>, RequestError> {
+    let rows = shared
+        .history(move |history| history.jobs(tenant.as_ref(), state, before, limit as usize))
+        .await?;
+    Ok(rows.into_iter().map(|row| row.detail.summary).collect())
+}
+
+pub(super) async fn task(
+    shared: &Shared,
+    task: TaskId,
+) -> Result<Option<RecordedTask>, RequestError> {
+    let found = shared
+        .history(move |history| Ok((history.job(task.job)?, history.task(task)?)))
+        .await?;
+    let (job, Some(row)) = found else { return Ok(None) };
+    Ok(Some(RecordedTask {
+        detail: row.detail,
+        output: row.output,
+        log: row.log,
+        is_program: job.is_none_or(|job| job.kind == ComponentKind::Command),
+    }))
+}
+
+pub(super) async fn tasks(
+    shared: &Shared,
+    job: JobId,
+    from: u32,
+    limit: u32,
+    state: Option<TaskState>,
+) -> Result<Vec<TaskDetail>, RequestError> {
+    if state.is_some_and(|state| !is_over(state)) {
+        return Ok(Vec::new());
+    }
+    let rows = shared.history(move |history| history.tasks(job, from, limit)).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| row.detail)
+        .filter(|row| is_over(row.state) && state.is_none_or(|state| row.state == state))
+        .collect())
+}
+
+/// Reads a recorded log chunk by chunk.
+pub(super) struct LogReader<'a> {
+    blobs: &'a Blobs,
+    tenant: &'a TenantName,
+    source: Option<(Digest, u64)>,
+    offset: u64,
+    buffer: BytesMut,
+}
+
+impl<'a> LogReader<'a> {
+    pub(super) fn open(blobs: &'a Blobs, tenant: &'a TenantName, log: &Content) -> Self {
+        let (source, buffer) = match log {
+            Content::Inline(bytes) => (None, BytesMut::from(bytes.as_ref())),
+            Content::Blob { digest, size } => (Some((*digest, *size)), BytesMut::new()),
+        };
+        Self { blobs, tenant, source, offset: 0, buffer }
+    }
+
+    /// The next chunk; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<LogChunk>, RequestError> {
+        if !self.fill(HEADER).await? {
+            return Ok(None);
+        }
+        let header = self.buffer.get(..HEADER).and_then(|bytes| bytes.try_into().ok());
+        let size = frame_size(header.unwrap_or_default()).map_err(|error| damaged(&error))?;
+        if !self.fill(HEADER + size).await? {
+            return Err(damaged(&"it ends in the middle of a chunk"));
+        }
+        self.buffer.advance(HEADER);
+        let payload: Bytes = self.buffer.split_to(size).freeze();
+        decode(&payload).map(Some).map_err(|error| damaged(&error))
+    }
+
+    /// Reads on until `wanted` bytes are at hand. `false` at a clean end.
+    async fn fill(&mut self, wanted: usize) -> Result<bool, RequestError> {
+        while self.buffer.len() < wanted {
+            let piece = match self.source {
+                Some((digest, size)) => {
+                    self.blobs.read(self.tenant, digest, self.offset, size).await?
+                }
+                None => Bytes::new(),
+            };
+            if piece.is_empty() {
+                if self.buffer.is_empty() {
+                    return Ok(false);
+                }
+                return Err(damaged(&"it ends in the middle of a chunk"));
+            }
+            self.offset += piece.len() as u64;
+            self.buffer.extend_from_slice(&piece);
+        }
+        Ok(true)
+    }
+}
+
+fn damaged(problem: &dyn std::fmt::Display) -> RequestError {
+    refused(ErrorCode::Internal, format!("the recorded log is damaged: {problem}"))
+}

@@ -1,0 +1,162 @@
+//! Submissions: everything that can be checked apart from the core is checked here, on the
+//! connection's own task, so that the core's owner spends next to nothing on a job.
+
+use wrun_protocol::job::{EncodedSpec, Input};
+use wrun_protocol::limits::MAX_SUBMISSIONS;
+use wrun_protocol::task::Content;
+use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, Submission};
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::{Digest, JobId, JobSpec, TenantName, resources};
+
+use super::refused;
+use crate::authorise::Caller;
+use crate::components::Checked;
+use crate::driver::Accepted;
+use crate::shared::Shared;
+
+/// Submissions checked before others on the same thread get a turn: about a millisecond.
+const CHECKED_IN_A_ROW: usize = 256;
+
+type Answer = Result<JobId, RequestError>;
+
+/// Submits the jobs, one answer for each; those refused do not hinder the others.
+pub(super) async fn on_submit(
+    shared: &Shared,
+    caller: &Caller,
+    submissions: Vec<Submission>,
+) -> Result<Response, RequestError> {
+    if submissions.len() > MAX_SUBMISSIONS {
+        let text = format!("{} jobs in one request; at most {MAX_SUBMISSIONS}", submissions.len());
+        return Err(refused(ErrorCode::LimitReached, text));
+    }
+    let repeated = is_repeated(shared, caller, &submissions).await?;
+    let mut answers: Vec<Option<Answer>> = Vec::with_capacity(submissions.len());
+    let mut accepted = Vec::with_capacity(submissions.len());
+    for (index, submission) in submissions.into_iter().enumerate() {
+        if index % CHECKED_IN_A_ROW == CHECKED_IN_A_ROW - 1 {
+            tokio::task::yield_now().await;
+        }
+        let earlier = if repeated { recorded(shared, caller, &submission).await? } else { None };
+        answers.push(match earlier {
+            Some(job) => Some(Ok(job)),
+            None => match check(shared, &caller.tenant, submission).await {
+                Ok(job) => {
+                    accepted.push(job);
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            },
+        });
+    }
+    let mut submitted = shared.driver.submit(caller.tenant.clone(), accepted).await?.into_iter();
+    let missing = || Err(refused(ErrorCode::Internal, "the scheduler gave no answer"));
+    let answers = answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(|| submitted.next().unwrap_or_else(missing)))
+        .collect();
+    Ok(Response::Submitted(answers))
+}
+
+/// Whether the history knows the first submission. The core remembers live jobs and a
+/// bounded number of ended ones; older repetitions are found in the history. A request is
+/// repeated as a whole and was recorded in order, so that its first submission tells
+/// whether any need be looked up.
+async fn is_repeated(
+    shared: &Shared,
+    caller: &Caller,
+    submissions: &[Submission],
+) -> Result<bool, RequestError> {
+    match submissions.first() {
+        Some(first) => Ok(recorded(shared, caller, first).await?.is_some()),
+        None => Ok(false),
+    }
+}
+
+async fn recorded(
+    shared: &Shared,
+    caller: &Caller,
+    submission: &Submission,
+) -> Result<Option<JobId>, RequestError> {
+    let (tenant, id) = (caller.tenant.clone(), submission.id);
+    shared.history(move |history| history.job_by_submit_id(&tenant, id)).await
+}
+
+async fn check(
+    shared: &Shared,
+    tenant: &TenantName,
+    submission: Submission,
+) -> Result<Accepted, RequestError> {
+    let Submission { id, spec } = submission;
+    let decoded =
+        spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
+    let component = shared.components.check(&shared.blobs, tenant, decoded.component).await?;
+    fits(&decoded, &component)?;
+    has_blobs(shared, tenant, &decoded).await?;
+    let spec = if component.component == decoded.component {
+        spec
+    } else {
+        adapted(decoded, component.component)?
+    };
+    Ok(Accepted { id, kind: component.kind, spec })
+}
+
+/// Names the component that a module was adapted to; see [`crate::components`].
+fn adapted(mut spec: JobSpec, component: Digest) -> Result<EncodedSpec, RequestError> {
+    spec.component = component;
+    EncodedSpec::encode(&spec).map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))
+}
+
+fn fits(spec: &JobSpec, component: &Checked) -> Result<(), RequestError> {
+    if component.kind == ComponentKind::Handler && spec.input == Input::Attached {
+        return Err(refused(
+            ErrorCode::InvalidInput,
+            "input: a handler takes its input as a whole; give it with `--input FILE`",
+        ));
+    }
+    if component.initial_memory > spec.resources.memory {
+        return Err(refused(
+            ErrorCode::InvalidInput,
+            format!(
+                "memory: {}, but the component's memories begin with {}; ask for more",
+                resources::Bytes(spec.resources.memory),
+                resources::Bytes(component.initial_memory)
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Every blob that the job names is there, and as large as it says.
+async fn has_blobs(
+    shared: &Shared,
+    tenant: &TenantName,
+    spec: &JobSpec,
+) -> Result<(), RequestError> {
+    if let Input::Content(Content::Blob { digest, size }) = &spec.input {
+        has_blob(shared, tenant, *digest, *size, "input").await?;
+    }
+    for mount in &spec.mounts {
+        has_blob(shared, tenant, mount.digest, mount.size, &mount.path).await?;
+    }
+    Ok(())
+}
+
+async fn has_blob(
+    shared: &Shared,
+    tenant: &TenantName,
+    digest: Digest,
+    size: u64,
+    what: &str,
+) -> Result<(), RequestError> {
+    match shared.blobs.size(tenant, digest).await? {
+        Some(stored) if stored == size => Ok(()),
+        Some(stored) => Err(refused(
+            ErrorCode::InvalidInput,
+            format!("{what}: the blob {digest} has {stored} bytes, not {size}"),
+        )),
+        None => Err(refused(
+            ErrorCode::NotFound,
+            format!("{what}: there is no blob {digest}; upload it first"),
+        )),
+    }
+}

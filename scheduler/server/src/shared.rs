@@ -1,0 +1,107 @@
+//! What every connection of the server works with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use wrun_net::{Authority, Connection};
+use wrun_protocol::wire::user::{ErrorCode, RequestError};
+use wrun_protocol::{JobId, NodeId, TenantName};
+use wrun_store::History;
+
+use crate::ServerConfig;
+use crate::authorise::{Caller, no_such_job};
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::components::Components;
+use crate::driver::Driver;
+use crate::watchers::Watchers;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) authority: Authority,
+    pub(crate) clock: Clock,
+    pub(crate) driver: Driver,
+    pub(crate) blobs: Blobs,
+    pub(crate) components: Components,
+    pub(crate) history: Arc<History>,
+    pub(crate) watchers: Arc<Watchers>,
+    pub(crate) nodes: Nodes,
+    /// One permit for each request that is served.
+    pub(crate) requests: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Reads the history, apart from the threads that serve connections.
+    pub(crate) async fn history<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&History) -> Result<T, wrun_store::HistoryError> + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let history = Arc::clone(&self.history);
+        match tokio::task::spawn_blocking(move || read(&history)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the history cannot be read");
+                let text = format!("the history cannot be read: {error}");
+                Err(RequestError::new(ErrorCode::Internal, text))
+            }
+            Err(_) => Err(RequestError::new(ErrorCode::Internal, "reading the history failed")),
+        }
+    }
+
+    /// Whose job it is, be it live or in the history.
+    pub(crate) async fn tenant_of(&self, job: JobId) -> Result<Option<TenantName>, RequestError> {
+        let live = self.driver.view(move |core| core.job_tenant(job).cloned()).await?;
+        if live.is_some() {
+            return Ok(live);
+        }
+        let row = self.history(move |history| history.job(job)).await?;
+        Ok(row.map(|row| row.detail.summary.tenant))
+    }
+
+    /// Whose job it is, if the caller may see it; refused as unknown otherwise.
+    pub(crate) async fn visible(
+        &self,
+        caller: &Caller,
+        job: JobId,
+    ) -> Result<TenantName, RequestError> {
+        match self.tenant_of(job).await? {
+            Some(tenant) if caller.may_see(&tenant) => Ok(tenant),
+            _ => Err(no_such_job(job)),
+        }
+    }
+}
+
+/// The connections of nodes that have a session, for logs and attachments.
+#[derive(Default)]
+pub(crate) struct Nodes {
+    connections: Mutex<HashMap<NodeId, (u64, Connection)>>,
+}
+
+impl Nodes {
+    /// A session has begun. The connection of an older one is of no use any more.
+    pub(crate) fn insert(&self, node: NodeId, session: u64, connection: Connection) {
+        let older = self.lock().insert(node, (session, connection));
+        if let Some((_, older)) = older {
+            older.close(wrun_net::close_code::REPLACED, "the node has connected again");
+        }
+    }
+
+    /// A session has ended.
+    pub(crate) fn remove(&self, node: NodeId, session: u64) {
+        let mut connections = self.lock();
+        if connections.get(&node).is_some_and(|(current, _)| *current == session) {
+            connections.remove(&node);
+        }
+    }
+
+    /// The node's connection.
+    pub(crate) fn connection(&self, node: NodeId) -> Option<Connection> {
+        self.lock().get(&node).map(|(_, connection)| connection.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, (u64, Connection)>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
