@@ -1,0 +1,156 @@
+//! Rows as they are stored: a version byte, the job's state for quick filters, a CRC, then
+//! postcard. Versions are added to, never edited.
+
+use serde::{Deserialize, Serialize};
+use wrun_core::Fact;
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::task::{Content, Outcome, Usage};
+use wrun_protocol::wire::user::{JobState, JobSummary, TaskCounts, TaskDetail, TaskState};
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TenantName, Timestamp};
+
+/// A job, live or ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRow {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// The client's id of its submission.
+    pub submit_id: SubmitId,
+    /// Which interface it exports.
+    pub kind: ComponentKind,
+    /// As accepted.
+    pub spec: EncodedSpec,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it was accepted.
+    pub submitted: Timestamp,
+    /// When a task was first placed.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Tasks that ended well.
+    pub succeeded: u32,
+    /// Tasks that ended otherwise.
+    pub failed: u32,
+    /// Of every attempt that has ended.
+    pub usage: Usage,
+    /// The first failure of a task.
+    pub failure: Option<Outcome>,
+    /// The only task of a job of one task, once it has ended.
+    pub sole: Option<TaskRow>,
+}
+
+/// A task, or a range of tasks that ended alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// Which tasks.
+    pub tasks: IndexRange,
+    /// Where they stand: ended, or pending after an attempt that is tried again.
+    pub state: TaskState,
+    /// The last attempt that ended.
+    pub attempt: u32,
+    /// Its node, unless it was never placed.
+    pub node: Option<NodeId>,
+    /// When its end was reported.
+    pub ended: Timestamp,
+    /// How it ended; `None` for tasks that were cancelled before they ran to an end.
+    pub outcome: Option<Outcome>,
+    /// What the tasks of the row used together.
+    pub usage: Usage,
+    /// What a handler returned.
+    pub output: Option<Content>,
+    /// The log of the attempt.
+    pub log: Option<Content>,
+}
+
+impl JobRow {
+    /// The row of a job that was just accepted; `None` for any other fact.
+    pub fn submitted(fact: &Fact) -> Option<(JobId, Self)> {
+        let Fact::JobSubmitted { at, job, tenant, id, kind, spec } = fact else { return None };
+        let row = Self {
+            tenant: tenant.clone(),
+            submit_id: *id,
+            kind: *kind,
+            spec: spec.clone(),
+            state: JobState::Pending,
+            submitted: *at,
+            started: None,
+            ended: None,
+            succeeded: 0,
+            failed: 0,
+            usage: Usage::default(),
+            failure: None,
+            sole: None,
+        };
+        Some((*job, row))
+    }
+
+    /// Tasks in the job; 1 if the specification cannot be read.
+    pub fn count(&self) -> u32 {
+        self.spec.decode().map_or(1, |spec| spec.count)
+    }
+
+    /// As a listing shows it. `id` is the job's.
+    pub fn summary(&self, id: JobId) -> JobSummary {
+        let (name, priority, count) = self
+            .spec
+            .decode()
+            .map_or((String::new(), 0, 1), |spec| (spec.name, spec.priority, spec.count));
+        let rest = count.saturating_sub(self.succeeded).saturating_sub(self.failed);
+        let cancelled = if self.state.is_terminal() { rest } else { 0 };
+        let pending = rest - cancelled;
+        JobSummary {
+            id,
+            name,
+            tenant: self.tenant.clone(),
+            state: self.state,
+            tasks: TaskCounts {
+                pending,
+                running: 0,
+                succeeded: self.succeeded,
+                failed: self.failed,
+                cancelled,
+            },
+            priority,
+            submitted: self.submitted,
+            started: self.started,
+            ended: self.ended,
+        }
+    }
+}
+
+impl TaskRow {
+    /// The task at `index` as the API shows it. The usage of a range is shared out evenly.
+    pub fn detail(&self, index: u32) -> TaskDetail {
+        let count = u64::from(self.tasks.count.max(1));
+        let usage = Usage {
+            wall_us: self.usage.wall_us / count,
+            cpu_us: self.usage.cpu_us / count,
+            frozen_us: self.usage.frozen_us / count,
+            peak_memory: self.usage.peak_memory,
+        };
+        TaskDetail {
+            index,
+            state: self.state,
+            attempts: self.attempt,
+            node: self.node,
+            node_name: None,
+            started: (self.attempt > 0 && self.tasks.count == 1)
+                .then(|| Timestamp(self.ended.0.saturating_sub(self.usage.wall_us / 1000))),
+            ended: self.state.is_ended().then_some(self.ended),
+            outcome: self.outcome.clone(),
+            usage,
+            progress: None,
+        }
+    }
+}
+
+trait Ended {
+    fn is_ended(&self) -> bool;
+}
+
+impl Ended for TaskState {
+    fn is_ended(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
