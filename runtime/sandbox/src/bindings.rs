@@ -1,5 +1,4 @@
 //! Generated from `wit/task/task.wit`.
-#![expect(missing_docs, unreachable_pub, reason = "generated; the WIT file is the documentation")]
 
 wasmtime::component::bindgen!({
     path: "../../wit/task",

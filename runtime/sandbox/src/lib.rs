@@ -6,6 +6,8 @@
 //! execution, and [`TaskEvents::ended`] is called for it exactly once.
 
 mod account;
+#[cfg(test)]
+mod bench;
 mod bindings;
 mod cache;
 mod compiled;
