@@ -42,12 +42,7 @@ impl WorkerConfig {
             data_dir: data_dir.into(),
             join: None,
             name: "node".to_owned(),
-            capacity: Resources {
-                cpu_milli: 2000,
-                memory: 4 << 30,
-                scratch: 16 << 30,
-                slots: 256,
-            },
+            capacity: Resources { cpu_milli: 2000, memory: 4 << 30, scratch: 16 << 30, slots: 256 },
             labels: BTreeMap::new(),
             threads: 2,
             grace: Duration::from_secs(30),

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wrun_protocol::Digest;
 use wrun_protocol::wire::worker::ComponentKind;
-use wrun_sandbox::{PrepareError, Prepared, Sandbox, StartError, TaskEvents, TaskHandle, TaskStart};
+use wrun_sandbox::{
+    PrepareError, Prepared, Sandbox, StartError, TaskEvents, TaskHandle, TaskStart,
+};
 
 /// Runs components.
 pub(crate) trait Executor: Send + Sync + 'static {

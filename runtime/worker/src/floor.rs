@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::user::LogStream;
+use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{AttemptId, Resources};
 use wrun_sandbox::{CheckpointDone, StartError, TaskEnd, TaskEvents, TaskInput, TaskStart};
 
@@ -16,7 +17,7 @@ use crate::events::{Checkpoint, Ended, Event, EventQueue};
 use crate::executor::Executor;
 use crate::job::{Setup, SharedInput};
 use crate::log::SpillDir;
-use crate::slots::{Running, Slots, Starting};
+use crate::slots::{Running, Slots, Starting, Stopping};
 use crate::streams::Streams;
 
 /// Logs that wait to be spilled; a log beyond that asks again with its next line.
@@ -77,13 +78,19 @@ impl<E: Executor> Floor<E> {
     fn start(&self, starting: Starting<E>, events: &Arc<dyn TaskEvents>) {
         let token = starting.token;
         let started = match starting.job.setup.get() {
-            Some(setup) => {
-                self.executor.start(&setup.program, self.task(&starting, setup), events)
-            }
+            Some(setup) => self.executor.start(&setup.program, self.task(&starting, setup), events),
             None => Err(StartError::Refused("its job was not set up".to_owned())),
         };
         match started {
-            Ok(handle) => self.slots().on_started(token, handle),
+            Ok(handle) => {
+                let meanwhile = self.slots().on_started(token, handle.clone());
+                if meanwhile.frozen {
+                    E::freeze(&handle, true);
+                }
+                if meanwhile.stopped {
+                    E::stop(&handle);
+                }
+            }
             Err(error) => self.on_ended(token, could_not_start(&error)),
         }
     }
@@ -108,6 +115,21 @@ impl<E: Executor> Floor<E> {
             input,
             checkpoint: starting.checkpoint.clone(),
             scratch: wants_scratch.then(|| self.scratch.join(starting.token.to_string())),
+        }
+    }
+
+    /// Stops running attempts; says how many.
+    pub(crate) fn stop(&self, why: Stopping, wanted: impl FnMut(&Running<E>) -> bool) -> usize {
+        let handles = self.slots().stop(why, wanted);
+        handles.iter().for_each(E::stop);
+        handles.len()
+    }
+
+    /// Freezes an attempt that runs, or lets it go on.
+    pub(crate) fn freeze(&self, attempt: &Assignment, frozen: bool) {
+        let handle = self.slots().freeze(attempt, frozen);
+        if let Some(handle) = handle {
+            E::freeze(&handle, frozen);
         }
     }
 
@@ -155,9 +177,10 @@ impl<E: Executor> TaskEvents for Floor<E> {
     }
 
     fn save_checkpoint(&self, token: u64, state: Bytes, done: CheckpointDone) {
-        let attempt: Option<AttemptId> = self.slots().running_mut(token).map(|running| {
-            running.job.id.task(running.index).attempt(running.attempt)
-        });
+        let attempt: Option<AttemptId> = self
+            .slots()
+            .running_mut(token)
+            .map(|running| running.job.id.task(running.index).attempt(running.attempt));
         match attempt {
             Some(attempt) => {
                 let checkpoint = Checkpoint { token, attempt, state, done };

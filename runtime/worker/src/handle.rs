@@ -20,8 +20,27 @@ use crate::log::SpillDir;
 use crate::setup::Workshop;
 use crate::{WorkerConfig, WorkerError, link};
 
-/// The first pause after a connection that was lost.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// How long the worker waits for what; tests have less patience.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// The first pause after a connection that was lost.
+    pub(crate) first_pause: Duration,
+    /// How often progress is passed on, and tasks that run long are told of.
+    pub(crate) sweep: Duration,
+    /// After the last task of a draining worker: how long the server may take to
+    /// acknowledge its reports.
+    pub(crate) last_reports: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            first_pause: Duration::from_millis(100),
+            sweep: Duration::from_millis(100),
+            last_reports: Duration::from_secs(5),
+        }
+    }
+}
 
 /// Commands that wait; the second of a kind changes nothing.
 const COMMANDS: usize = 4;
@@ -64,7 +83,7 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         identity: member.identity,
         authority: member.authority,
     };
-    launch(config, data, member.node, warnings, sandbox, Box::new(dial)).await
+    launch(config, Timing::default(), data, member.node, warnings, sandbox, Box::new(dial)).await
 }
 
 fn check(config: &WorkerConfig) -> Result<(), WorkerError> {
@@ -94,6 +113,7 @@ async fn off_thread<T: Send + 'static>(
 /// Puts the parts together around `executor` and sets them going.
 pub(crate) async fn launch<E: Executor>(
     config: WorkerConfig,
+    timing: Timing,
     data: DataDir,
     node: NodeId,
     warnings: Vec<String>,
@@ -121,13 +141,14 @@ pub(crate) async fn launch<E: Executor>(
         },
         incarnation: link::random(),
         grace: config.grace,
+        timing,
         floor: floor.clone(),
         workshop: Arc::new(workshop),
         blobs,
         link: link_events,
         commands: received,
     };
-    let connecting = tokio::spawn(link::run(dial, FIRST_PAUSE, floor, events, current));
+    let connecting = tokio::spawn(link::run(dial, timing.first_pause, floor, events, current));
     let agent = tokio::spawn(Agent::new(parts).run());
     let (tell, state) = watch::channel(State::Runs);
     tokio::spawn(async move {

@@ -28,10 +28,23 @@ pub(crate) struct Setup<E: Executor> {
     pub(crate) program: Arc<E::Program>,
     pub(crate) context: Arc<JobContext>,
     pub(crate) input: SharedInput,
-    /// Keeps the job's files in the cache.
-    pub(crate) pins: Vec<Pinned>,
-    /// Keeps the directories of its mounts.
-    pub(crate) mounts: Option<MountTree>,
+    pub(crate) _files: JobFiles,
+}
+
+/// What keeps a job's files on disk while it is known here.
+#[derive(Default)]
+pub(crate) struct JobFiles {
+    /// Files in the cache.
+    _pins: Vec<Pinned>,
+    /// Directories of mounts.
+    _mounts: Option<MountTree>,
+}
+
+impl JobFiles {
+    /// Keeps these.
+    pub(crate) fn new(pins: Vec<Pinned>, mounts: Option<MountTree>) -> Self {
+        Self { _pins: pins, _mounts: mounts }
+    }
 }
 
 /// The input, as far as tasks share it.

@@ -47,9 +47,8 @@ pub(crate) async fn membership(
             .map_err(|error| refused(error.to_string()))?;
         ask(&connection, token, &config.name).await.map_err(refused)
     });
-    let membership = joined
-        .await
-        .map_err(|_| refused(config, "the server does not answer".to_owned()))??;
+    let membership =
+        joined.await.map_err(|_| refused(config, "the server does not answer".to_owned()))??;
     save(&membership, &dir)?;
     tracing::info!(node = %membership.node, "joined the cluster");
     Ok(membership)
@@ -96,10 +95,8 @@ fn accepted(
 }
 
 fn load(dir: &Path) -> Result<Membership, WorkerError> {
-    let unusable = |path: &Path, problem: String| WorkerError::Identity {
-        path: path.to_owned(),
-        problem,
-    };
+    let unusable =
+        |path: &Path, problem: String| WorkerError::Identity { path: path.to_owned(), problem };
     let identity = Identity::load(dir).map_err(|error| unusable(dir, error.to_string()))?;
     let node = match identity.peer() {
         Ok(Peer::Node(node)) => node,
@@ -119,8 +116,8 @@ fn save(membership: &Membership, dir: &Path) -> Result<(), WorkerError> {
     std::fs::write(&path, &membership.authority)
         .and_then(|()| std::fs::set_permissions(&path, Permissions::from_mode(0o600)))
         .map_err(|source| WorkerError::DataDir { path, source })?;
-    membership.identity.save(dir).map_err(|error| WorkerError::Identity {
-        path: dir.to_owned(),
-        problem: error.to_string(),
-    })
+    membership
+        .identity
+        .save(dir)
+        .map_err(|error| WorkerError::Identity { path: dir.to_owned(), problem: error.to_string() })
 }

@@ -28,6 +28,8 @@ mod results;
 mod setup;
 mod slots;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use config::WorkerConfig;
 pub use error::WorkerError;

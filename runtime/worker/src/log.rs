@@ -174,7 +174,9 @@ impl TaskLog {
         }
         match &state.file {
             // Only a notice that the disk failed can be left in memory.
-            Some(file) if state.tail.is_empty() => Some(WholeLog::File(file.clone(), state.spilled)),
+            Some(file) if state.tail.is_empty() => {
+                Some(WholeLog::File(file.clone(), state.spilled))
+            }
             Some(file) => {
                 let (file, at, tail) = (file.clone(), state.spilled, state.tail.clone());
                 let fits = file.write_all_at(&tail, at).is_ok();
@@ -336,11 +338,8 @@ mod tests {
         log.append(LogStream::Stdout, b"d");
         let (chunks, _) = chunks(&whole(&log, &dir));
         let read: Vec<_> = chunks.iter().map(|chunk| (chunk.stream, &*chunk.data)).collect();
-        let wanted: [(_, &[u8]); 3] = [
-            (LogStream::Stdout, b"abc"),
-            (LogStream::Stderr, b"!"),
-            (LogStream::Stdout, b"d"),
-        ];
+        let wanted: [(_, &[u8]); 3] =
+            [(LogStream::Stdout, b"abc"), (LogStream::Stderr, b"!"), (LogStream::Stdout, b"d")];
         assert_eq!(read, wanted);
     }
 

@@ -85,7 +85,9 @@ fn link(path: &str, place: &Path, file: &Path) -> Result<(), MountError> {
         Err(error)
             if matches!(
                 error.kind(),
-                io::ErrorKind::CrossesDevices | io::ErrorKind::TooManyLinks | io::ErrorKind::Unsupported
+                io::ErrorKind::CrossesDevices
+                    | io::ErrorKind::TooManyLinks
+                    | io::ErrorKind::Unsupported
             ) =>
         {
             std::fs::copy(file, place).map(drop).map_err(sort_out)

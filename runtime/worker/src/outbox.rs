@@ -64,8 +64,10 @@ impl Outbox {
         if self.last() <= self.ever_sent {
             return false;
         }
-        let (Some(Kept { report: Report::Succeeded { tasks, usage }, .. }), Report::Succeeded { tasks: more, usage: further }) =
-            (self.kept.back_mut(), report)
+        let (
+            Some(Kept { report: Report::Succeeded { tasks, usage }, .. }),
+            Report::Succeeded { tasks: more, usage: further },
+        ) = (self.kept.back_mut(), report)
         else {
             return false;
         };

@@ -88,11 +88,7 @@ async fn store_log(blobs: &Blobs, job: JobId, log: Source) -> Result<Option<Cont
 }
 
 /// `source` as content: inline if small, else uploaded.
-pub(crate) async fn store(
-    blobs: &Blobs,
-    job: JobId,
-    source: Source,
-) -> Result<Content, BlobError> {
+pub(crate) async fn store(blobs: &Blobs, job: JobId, source: Source) -> Result<Content, BlobError> {
     match source {
         Source::Memory(bytes) if bytes.len() <= MAX_INLINE => Ok(Content::Inline(bytes)),
         source => {

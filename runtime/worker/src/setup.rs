@@ -16,7 +16,7 @@ use crate::artefacts::{Artefacts, Pinned};
 use crate::blobs::blocking;
 use crate::executor::Executor;
 use crate::floor::Floor;
-use crate::job::{Job, Setup, SharedInput};
+use crate::job::{Job, JobFiles, Setup, SharedInput};
 use crate::mounts::MountTree;
 
 /// Jobs that are set up at once; more wait.
@@ -72,8 +72,7 @@ impl<E: Executor> Workshop<E> {
             program,
             context: Arc::new(job.context(Vec::new())),
             input,
-            pins: Vec::new(),
-            mounts: None,
+            _files: JobFiles::default(),
         })
     }
 
@@ -106,7 +105,7 @@ impl<E: Executor> Workshop<E> {
             tokio::try_join!(self.compile(job), self.input(job), self.mount(job))?;
         pins.extend(input_pin);
         let context = Arc::new(job.context(mounts));
-        Ok(Setup { program, context, input, pins, mounts: tree })
+        Ok(Setup { program, context, input, _files: JobFiles::new(pins, tree) })
     }
 
     async fn obtain(&self, job: JobId, what: &str, digest: Digest) -> Result<Pinned, String> {
@@ -181,7 +180,8 @@ impl<E: Executor> Workshop<E> {
         let _permit = self.resumes.acquire().await.map_err(|error| error.to_string())?;
         let file = self.obtain(job, "the checkpoint", digest).await?;
         let path = file.path().to_owned();
-        let read = blocking(move || std::fs::read(path)).await.map_err(|error| error.to_string())?;
+        let read =
+            blocking(move || std::fs::read(path)).await.map_err(|error| error.to_string())?;
         read.map(Bytes::from).map_err(|error| format!("the checkpoint: {error}"))
     }
 }

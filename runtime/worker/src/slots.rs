@@ -17,7 +17,8 @@ use crate::job::Job;
 use crate::streams::Streams;
 
 /// Tasks that may wait on this node; what is assigned above it is given back.
-pub(crate) const MAX_QUEUED: u64 = 65_536;
+/// They are listed in `Hello`, which is one frame.
+pub(crate) const MAX_QUEUED: u64 = 20_000;
 
 /// Attempts of one job that wait to start.
 pub(crate) struct Run<E: Executor> {
@@ -63,6 +64,13 @@ pub(crate) struct Starting<E: Executor> {
     pub(crate) attempt: u32,
     pub(crate) checkpoint: Option<Bytes>,
     pub(crate) streams: Option<Arc<Streams>>,
+}
+
+/// What was wanted of an attempt before it had a handle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Meanwhile {
+    pub(crate) stopped: bool,
+    pub(crate) frozen: bool,
 }
 
 struct Place<E: Executor> {
@@ -177,11 +185,8 @@ impl<E: Executor> Slots<E> {
     }
 
     fn streams_at_start(&mut self, job: &Arc<Job<E>>, index: u32) -> Option<Arc<Streams>> {
-        let awaited = if self.awaited.is_empty() {
-            None
-        } else {
-            self.awaited.remove(&job.id.task(index))
-        };
+        let awaited =
+            if self.awaited.is_empty() { None } else { self.awaited.remove(&job.id.task(index)) };
         awaited.or_else(|| job.is_attached().then(|| Arc::new(Streams::new(&job.spec.limits))))
     }
 
@@ -209,16 +214,11 @@ impl<E: Executor> Slots<E> {
         place.running.as_mut()
     }
 
-    /// It was started. What was wanted of it meanwhile is done now.
-    pub(crate) fn on_started(&mut self, token: u64, handle: E::Handle) {
-        let Some(running) = self.running_mut(token) else { return };
-        if running.frozen {
-            E::freeze(&handle, true);
-        }
-        if running.stopping.is_some() {
-            E::stop(&handle);
-        }
+    /// It was started. Says what was wanted of it meanwhile.
+    pub(crate) fn on_started(&mut self, token: u64, handle: E::Handle) -> Meanwhile {
+        let Some(running) = self.running_mut(token) else { return Meanwhile::default() };
         running.handle = Some(handle);
+        Meanwhile { stopped: running.stopping.is_some(), frozen: running.frozen }
     }
 
     /// It has ended: its place and resources are free again.
@@ -293,44 +293,34 @@ impl<E: Executor> Slots<E> {
         self.places.len() - self.vacant.len()
     }
 
-    /// How many wait.
-    pub(crate) fn queued_count(&self) -> u64 {
-        self.queued
-    }
-
-    /// Stops running attempts; says how many were not being stopped already.
+    /// Marks running attempts as being stopped. Whoever asked stops the handles, without
+    /// holding the slots: an attempt may end within that very call.
+    #[must_use]
     pub(crate) fn stop(
         &mut self,
         why: Stopping,
         mut wanted: impl FnMut(&Running<E>) -> bool,
-    ) -> usize {
-        let mut stopped = 0;
+    ) -> Vec<E::Handle> {
+        let mut stopped = Vec::new();
         for running in self.places.iter_mut().filter_map(|place| place.running.as_mut()) {
             if running.stopping == Some(Stopping::Silently) || !wanted(running) {
                 continue;
             }
             running.stopping = Some(why);
-            stopped += 1;
-            if let Some(handle) = &running.handle {
-                E::stop(handle);
-            }
+            stopped.extend(running.handle.clone());
         }
         stopped
     }
 
-    /// Freezes an attempt that runs, or lets it go on.
-    pub(crate) fn freeze(&mut self, job: JobId, index: u32, attempt: u32, frozen: bool) {
-        let found = self
+    /// Marks an attempt as frozen or not; the caller tells the handle.
+    pub(crate) fn freeze(&mut self, wanted: &Assignment, frozen: bool) -> Option<E::Handle> {
+        let running = self
             .places
             .iter_mut()
             .filter_map(|place| place.running.as_mut())
-            .find(|running| running.is(job, index, attempt));
-        if let Some(running) = found {
-            running.frozen = frozen;
-            if let Some(handle) = &running.handle {
-                E::freeze(handle, frozen);
-            }
-        }
+            .find(|running| running.is_of(wanted))?;
+        running.frozen = frozen;
+        running.handle.clone()
     }
 
     /// Called about every 100 ms while tasks run: those that have run for a whole interval
@@ -364,19 +354,13 @@ impl<E: Executor> Slots<E> {
         let job = self.queued().find_map(|(job, run)| {
             (run.job == task.job && run.tasks.contains(task.index)).then(|| job.clone())
         })?;
-        let streams = self
-            .awaited
-            .entry(task)
-            .or_insert_with(|| Arc::new(Streams::new(&job.spec.limits)));
+        let streams =
+            self.awaited.entry(task).or_insert_with(|| Arc::new(Streams::new(&job.spec.limits)));
         Some(streams.clone())
     }
 }
 
 impl<E: Executor> Running<E> {
-    fn is(&self, job: JobId, index: u32, attempt: u32) -> bool {
-        self.job.id == job && self.index == index && self.attempt == attempt
-    }
-
     /// Whether it is one of `wanted`.
     pub(crate) fn is_of(&self, wanted: &Assignment) -> bool {
         self.job.id == wanted.job

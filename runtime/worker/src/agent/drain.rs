@@ -10,9 +10,6 @@ use super::{Agent, Command};
 use crate::executor::Executor;
 use crate::slots::Stopping;
 
-/// After the last task has ended: how long the server may take to acknowledge.
-const LAST_REPORTS: Duration = Duration::from_secs(5);
-
 /// How long guests may take to end that were stopped.
 const STOPPING: Duration = Duration::from_secs(1);
 
@@ -82,12 +79,12 @@ impl<E: Executor> Agent<E> {
             && self.jobs.values().all(|entry| entry.open == 0);
         match self.mode {
             Mode::Draining { .. } if idle => {
-                self.mode = Mode::Leaving { until: now + LAST_REPORTS };
+                self.mode = Mode::Leaving { until: now + self.parts.timing.last_reports };
             }
             Mode::Draining { until } if until <= now => {
-                let stopped = self.parts.floor.slots().stop(Stopping::Returned, |_| true);
+                let stopped = self.parts.floor.stop(Stopping::Returned, |_| true);
                 tracing::info!(stopped, "the grace time is over: what still runs is handed back");
-                self.mode = Mode::Leaving { until: now + LAST_REPORTS };
+                self.mode = Mode::Leaving { until: now + self.parts.timing.last_reports };
             }
             Mode::Leaving { until } if until <= now => {
                 tracing::warn!("leaving without the server's acknowledgement of the last reports");
@@ -118,11 +115,8 @@ impl<E: Executor> Agent<E> {
 
     async fn stop_guests(&mut self) {
         let floor = self.parts.floor.clone();
-        {
-            let mut slots = floor.slots();
-            slots.pause(true);
-            slots.stop(Stopping::Silently, |_| true);
-        }
+        floor.slots().pause(true);
+        floor.stop(Stopping::Silently, |_| true);
         let end = Instant::now() + STOPPING;
         while floor.slots().running_count() > 0 && Instant::now() < end {
             let _ = tokio::time::timeout_at(end, floor.events.wait()).await;

@@ -24,6 +24,7 @@ use crate::blobs::Blobs;
 use crate::events::Event;
 use crate::executor::Executor;
 use crate::floor::Floor;
+use crate::handle::Timing;
 use crate::job::{Job, Setup};
 use crate::lease::Lease;
 use crate::link::LinkEvent;
@@ -32,9 +33,6 @@ use crate::setup::Workshop;
 
 /// Results that wait to be uploaded before the worker stops starting tasks.
 const MAX_FINISHING: usize = 256;
-
-/// How often progress is passed on, and tasks that run long are told of.
-const SWEEP: Duration = Duration::from_millis(100);
 
 /// Events in one go from which on the agent lets more gather before it looks again, and
 /// for how long: on a busy node one frame then tells of many tasks.
@@ -89,6 +87,7 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) info: NodeInfo,
     pub(crate) incarnation: u64,
     pub(crate) grace: Duration,
+    pub(crate) timing: Timing,
     pub(crate) floor: Arc<Floor<E>>,
     pub(crate) workshop: Arc<Workshop<E>>,
     pub(crate) blobs: Arc<Blobs>,
@@ -218,7 +217,7 @@ impl<E: Executor> Agent<E> {
 
     fn sweep_soon(&mut self) {
         if self.sweep_at.is_none() && self.parts.floor.slots().running_count() > 0 {
-            self.sweep_at = Some(Instant::now() + SWEEP);
+            self.sweep_at = Some(Instant::now() + self.parts.timing.sweep);
         }
     }
 

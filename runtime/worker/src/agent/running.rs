@@ -7,7 +7,7 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, limits};
 use wrun_sandbox::CheckpointDone;
 
 use super::server::one;
-use super::{Agent, BUSY, Done, GATHER, SWEEP, Saved};
+use super::{Agent, BUSY, Done, GATHER, Saved};
 use crate::events::{Checkpoint, Ended, Event};
 use crate::executor::Executor;
 use crate::job::Setup;
@@ -189,7 +189,7 @@ impl<E: Executor> Agent<E> {
         }
         self.pass_progress_on();
         let go_on = go_on || self.parts.floor.events.has_progress();
-        self.sweep_at = go_on.then_some(now + SWEEP);
+        self.sweep_at = go_on.then_some(now + self.parts.timing.sweep);
     }
 
     fn pass_progress_on(&mut self) {

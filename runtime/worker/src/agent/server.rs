@@ -15,7 +15,7 @@ use crate::executor::Executor;
 use crate::job::Job;
 use crate::link::LinkEvent;
 use crate::results::not_set_up;
-use crate::slots::Stopping;
+use crate::slots::{Running, Stopping};
 
 /// Jobs known on one session. A server that lets more stand has forgotten to say `Forget`.
 const MAX_JOBS: usize = 200_000;
@@ -91,8 +91,7 @@ impl<E: Executor> Agent<E> {
             ToWorker::Recall(assignments) => self.on_recall(&assignments),
             ToWorker::Forget(job) => self.on_forget(job),
             ToWorker::Freeze { attempt, frozen } => {
-                let AttemptId { task, attempt } = attempt;
-                self.parts.floor.slots().freeze(task.job, task.index, attempt, frozen);
+                self.parts.floor.freeze(&one(attempt), frozen);
             }
             ToWorker::Acknowledge { report } => self.on_acknowledged(report),
             ToWorker::HeartbeatAck { beat } => self.lease.on_answer(beat),
@@ -110,8 +109,7 @@ impl<E: Executor> Agent<E> {
     fn on_welcome(&mut self, lease_ms: u64, heartbeat_ms: u64, stale: Vec<AttemptId>) {
         let Some(session) = &mut self.session else { return };
         session.welcomed = true;
-        let (lease, every) =
-            (Duration::from_millis(lease_ms), Duration::from_millis(heartbeat_ms));
+        let (lease, every) = (Duration::from_millis(lease_ms), Duration::from_millis(heartbeat_ms));
         self.lease.on_welcome(session.hello, lease, every);
         let stale: Vec<_> = stale.into_iter().map(one).collect();
         self.on_stop(&stale);
@@ -131,7 +129,9 @@ impl<E: Executor> Agent<E> {
                 self.jobs.insert(id, entry);
             }
             Err(error) => {
-                let problem = format!("this node cannot read the job: {error}; its version of wrun may be too old");
+                let problem = format!(
+                    "this node cannot read the job: {error}; its version of wrun may be too old"
+                );
                 self.unreadable.insert(id, problem);
             }
         }
@@ -186,8 +186,7 @@ impl<E: Executor> Agent<E> {
 
     fn refuse_unknown(&mut self, assignment: &Assignment) {
         let problem = self.unreadable.get(&assignment.job).cloned();
-        let problem =
-            problem.unwrap_or_else(|| "the server never said what the job is".to_owned());
+        let problem = problem.unwrap_or_else(|| "the server never said what the job is".to_owned());
         self.fail(assignment, &problem);
     }
 
@@ -245,9 +244,9 @@ impl<E: Executor> Agent<E> {
             return;
         }
         let mut gone = self.parts.floor.slots().take_queued(assignments);
-        self.parts.floor.slots().stop(Stopping::Silently, |running| {
-            assignments.iter().any(|each| running.is_of(each))
-        });
+        self.parts
+            .floor
+            .stop(Stopping::Silently, |running| assignments.iter().any(|each| running.is_of(each)));
         gone.extend(self.take_resuming(assignments));
         self.finishing.retain(|attempt| !covered(assignments, attempt));
         gone.iter().for_each(|each| self.on_closed(each.job, each.tasks.count.into()));
@@ -309,8 +308,9 @@ impl<E: Executor> Agent<E> {
             .map(|(_, assignment)| assignment)
             .collect();
         let mut gone = slots.take_queued(&queued);
-        let stopped = slots.stop(Stopping::Silently, |running| running.job.stops_with_lease());
         drop(slots);
+        let stops = |running: &Running<E>| running.job.stops_with_lease();
+        let stopped = self.parts.floor.stop(Stopping::Silently, stops);
         let jobs = &self.jobs;
         let must_stop = |attempt: &AttemptId| {
             jobs.get(&attempt.task.job).is_some_and(|entry| entry.job.stops_with_lease())

@@ -1,0 +1,409 @@
+//! The scripts: executions that end when the test says so, a server that says what the
+//! test wants, and fails on any message that nobody expected.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use wrun_net::{Connection, Peer, RecvStream, SendStream, memory};
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::task::{Failure, Outcome, Usage};
+use wrun_protocol::wire::worker::{
+    Assignment, BlobReply, BlobRequest, ComponentKind, FromWorker, Report, ToWorker,
+};
+use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp};
+use wrun_sandbox::{PrepareError, StartError, TaskEnd, TaskEvents, TaskStart};
+
+use crate::data_dir::DataDir;
+use crate::executor::Executor;
+use crate::handle::{Timing, WorkerHandle, launch};
+use crate::link::{Dial, Dialing};
+use crate::{WorkerConfig, WorkerError};
+
+pub(super) const COMPONENT: &[u8] = b"a component, as far as the script cares";
+pub(super) const LEASE: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// A task that the worker has started.
+pub(super) struct Started {
+    pub(super) task: TaskStart,
+    events: Arc<dyn TaskEvents>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Vec<Started>,
+    frozen: Vec<(u64, bool)>,
+    /// Tasks that end well within the call that starts them.
+    ends_at_once: bool,
+}
+
+/// Executions.
+#[derive(Clone, Default)]
+pub(super) struct Script(Arc<Mutex<State>>);
+
+impl Script {
+    pub(super) fn ends_at_once(&self) {
+        self.0.lock().unwrap().ends_at_once = true;
+    }
+
+    pub(super) fn running(&self) -> Vec<(u64, u32)> {
+        let state = self.0.lock().unwrap();
+        let mut running: Vec<_> =
+            state.running.iter().map(|s| (s.task.job.job.0, s.task.index)).collect();
+        running.sort_unstable();
+        running
+    }
+
+    /// Waits until exactly these run.
+    pub(super) async fn runs(&self, wanted: &[(u64, u32)]) {
+        let waiting = async {
+            while self.running() != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+        assert!(came.is_ok(), "{:?} run, not {wanted:?}", self.running());
+    }
+
+    pub(super) fn frozen(&self) -> Vec<bool> {
+        self.0.lock().unwrap().frozen.iter().map(|(_, frozen)| *frozen).collect()
+    }
+
+    fn take(&self, wanted: impl Fn(&Started) -> bool) -> Option<Started> {
+        let mut state = self.0.lock().unwrap();
+        let at = state.running.iter().position(wanted)?;
+        Some(state.running.remove(at))
+    }
+
+    /// Lets the task at `index` end.
+    pub(super) fn end_with(&self, index: u32, outcome: Outcome, output: Option<&[u8]>) {
+        let started = self.take(|s| s.task.index == index).expect("the task runs");
+        let output = output.map(Bytes::copy_from_slice);
+        started.events.ended(started.task.token, TaskEnd { outcome, usage: usage(), output });
+    }
+
+    pub(super) fn succeed(&self, index: u32) {
+        self.end_with(index, Outcome::Succeeded, None);
+    }
+
+    /// Calls `act` as the guest of the task at `index` would.
+    pub(super) fn act(&self, index: u32, act: impl FnOnce(&dyn TaskEvents, u64)) {
+        let (events, token) = {
+            let state = self.0.lock().unwrap();
+            let started = state.running.iter().find(|s| s.task.index == index).unwrap();
+            (started.events.clone(), started.task.token)
+        };
+        act(&*events, token);
+    }
+
+    pub(super) fn with_task<T>(&self, index: u32, see: impl FnOnce(&mut TaskStart) -> T) -> T {
+        let mut state = self.0.lock().unwrap();
+        see(&mut state.running.iter_mut().find(|s| s.task.index == index).unwrap().task)
+    }
+}
+
+pub(super) fn usage() -> Usage {
+    Usage { wall_us: 10, cpu_us: 5, frozen_us: 0, peak_memory: 1 << 20 }
+}
+
+impl Executor for Script {
+    type Program = ();
+    type Handle = (Script, u64);
+
+    async fn compile(&self, _: Digest, file: PathBuf) -> Result<Arc<()>, PrepareError> {
+        match std::fs::read(file) {
+            Ok(bytes) if bytes == COMPONENT => Ok(Arc::new(())),
+            Ok(_) => Err(PrepareError::Compile("not the component".to_owned())),
+            Err(error) => Err(PrepareError::Source(error.to_string())),
+        }
+    }
+
+    fn kind(_: &()) -> ComponentKind {
+        ComponentKind::Command
+    }
+
+    fn start(
+        &self,
+        _: &Arc<()>,
+        task: TaskStart,
+        events: &Arc<dyn TaskEvents>,
+    ) -> Result<Self::Handle, StartError> {
+        let token = task.token;
+        if self.0.lock().unwrap().ends_at_once {
+            let end = TaskEnd { outcome: Outcome::Succeeded, usage: usage(), output: None };
+            // As from a guest thread: not within the call that starts it.
+            let events = events.clone();
+            tokio::spawn(async move { events.ended(token, end) });
+        } else {
+            self.0.lock().unwrap().running.push(Started { task, events: events.clone() });
+        }
+        Ok((self.clone(), token))
+    }
+
+    fn freeze((script, token): &Self::Handle, frozen: bool) {
+        script.0.lock().unwrap().frozen.push((*token, frozen));
+    }
+
+    fn stop((script, token): &Self::Handle) {
+        if let Some(started) = script.take(|s| s.task.token == *token) {
+            let outcome = Outcome::Failed(Failure::Cancelled);
+            let end = TaskEnd { outcome, usage: usage(), output: None };
+            started.events.ended(*token, end);
+        }
+    }
+}
+
+struct ScriptedDial(tokio::sync::Mutex<mpsc::Receiver<Connection>>);
+
+impl Dial for ScriptedDial {
+    fn dial(&self) -> Dialing<'_> {
+        Box::pin(async {
+            match self.0.lock().await.recv().await {
+                Some(connection) => Ok(connection),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// A worker and what surrounds it.
+pub(super) struct World {
+    pub(super) script: Script,
+    pub(super) worker: WorkerHandle,
+    connections: mpsc::Sender<Connection>,
+    pub(super) dir: tempfile::TempDir,
+}
+
+impl World {
+    /// A worker with room for two tasks of a job like [`spec`].
+    pub(super) async fn new() -> Self {
+        Self::with(|_, _| ()).await
+    }
+
+    /// The same, with another configuration. Unless changed, it tells of no task that runs
+    /// for long, so that no test depends on how fast the machine is.
+    pub(super) async fn with(change: impl FnOnce(&mut WorkerConfig, &mut Timing)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = WorkerConfig::new("server:1", dir.path());
+        config.capacity = Resources { cpu_milli: 2000, memory: 1 << 30, scratch: 1 << 30, slots: 8 };
+        config.grace = Duration::from_secs(3);
+        let mut timing = Timing {
+            first_pause: Duration::from_millis(1),
+            sweep: Duration::from_secs(3600),
+            last_reports: Duration::from_secs(30),
+        };
+        change(&mut config, &mut timing);
+        let script = Script::default();
+        let (connections, dialled) = mpsc::channel(4);
+        let dial = ScriptedDial(tokio::sync::Mutex::new(dialled));
+        let data = DataDir::open(dir.path()).unwrap();
+        let launched: Result<_, WorkerError> =
+            launch(config, timing, data, NodeId(1), Vec::new(), script.clone(), Box::new(dial))
+                .await;
+        Self { script, worker: launched.unwrap(), connections, dir }
+    }
+
+    /// Lets the worker connect; returns with its `Hello` and leaves it unanswered.
+    pub(super) async fn accept(&self) -> (Server, Vec<Assignment>) {
+        let (ours, theirs) = memory::pair(Peer::Server, Peer::Node(NodeId(1)));
+        self.connections.send(theirs).await.unwrap();
+        let (send, recv) = ours.accept().await.unwrap();
+        let mut server = Server {
+            connection: ours,
+            send,
+            recv,
+            inbox: VecDeque::new(),
+            answers: true,
+            beats: 0,
+        };
+        match server.next().await {
+            FromWorker::Hello { attempts, info, .. } => {
+                assert_eq!(info.name, "node");
+                (server, attempts)
+            }
+            other => panic!("expected Hello, got {other:?}"),
+        }
+    }
+
+    /// The same, answered, from a worker that has nothing.
+    pub(super) async fn connect(&self) -> Server {
+        let (mut server, attempts) = self.accept().await;
+        assert_eq!(attempts, [], "a new worker has nothing");
+        server.welcome().await;
+        server
+    }
+
+    /// A server that has told the worker of job 1 and assigned `tasks` of it, which run or
+    /// wait.
+    pub(super) async fn assigned(&self, tasks: std::ops::Range<u32>) -> Server {
+        let mut server = self.connect().await;
+        server.job(1, &spec()).await;
+        let first: Vec<_> = tasks.clone().map(|index| (1, index)).take(2).collect();
+        server.assign(1, tasks).await;
+        server.serve_blob(COMPONENT).await;
+        if !self.script.0.lock().unwrap().ends_at_once {
+            self.script.runs(&first).await;
+        }
+        server
+    }
+}
+
+/// A job of 100,000 tasks, of which each takes one core.
+pub(super) fn spec() -> JobSpec {
+    JobSpec { count: 100_000, ..JobSpec::new(digest(COMPONENT)) }
+}
+
+pub(super) fn digest(bytes: &[u8]) -> Digest {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+    Digest(digest)
+}
+
+pub(super) fn tasks(job: u64, range: std::ops::Range<u32>) -> Assignment {
+    let tasks = IndexRange { first: range.start, count: range.end - range.start };
+    Assignment { job: JobId(job), attempt: 1, tasks }
+}
+
+/// Lets happen what should not, if it would.
+pub(super) async fn settle() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// The other end of a session.
+pub(super) struct Server {
+    pub(super) connection: Connection,
+    send: SendStream,
+    recv: RecvStream,
+    inbox: VecDeque<FromWorker>,
+    /// Whether heartbeats are acknowledged.
+    pub(super) answers: bool,
+    pub(super) beats: u64,
+}
+
+impl Server {
+    pub(super) async fn welcome(&mut self) {
+        self.welcome_with(Vec::new()).await;
+    }
+
+    pub(super) async fn welcome_with(&mut self, stale: Vec<wrun_protocol::AttemptId>) {
+        let lease_ms = LEASE.as_millis() as u64;
+        self.say(ToWorker::Welcome { lease_ms, heartbeat_ms: HEARTBEAT.as_millis() as u64, now: Timestamp(0), stale })
+            .await;
+    }
+
+    pub(super) async fn say(&mut self, message: ToWorker) {
+        self.send.send(&message).await.unwrap();
+    }
+
+    pub(super) async fn job(&mut self, job: u64, spec: &JobSpec) {
+        let message = ToWorker::Job {
+            job: JobId(job),
+            tenant: "lab".parse().unwrap(),
+            kind: ComponentKind::Command,
+            spec: EncodedSpec::encode(spec).unwrap(),
+        };
+        self.say(message).await;
+    }
+
+    pub(super) async fn assign(&mut self, job: u64, range: std::ops::Range<u32>) {
+        self.say(ToWorker::Assign(vec![tasks(job, range)])).await;
+    }
+
+    async fn poll(&mut self) -> Option<FromWorker> {
+        loop {
+            let message = match self.inbox.pop_front() {
+                Some(message) => message,
+                None => self.recv.recv().await.ok()??,
+            };
+            match message {
+                FromWorker::Heartbeat { beat } => {
+                    assert_eq!(beat, self.beats.max(beat - 1) + 1);
+                    self.beats = beat;
+                    if self.answers {
+                        self.say(ToWorker::HeartbeatAck { beat }).await;
+                    }
+                }
+                other => return Some(other),
+            }
+        }
+    }
+
+    /// The next message that is no heartbeat.
+    pub(super) async fn next(&mut self) -> FromWorker {
+        let next = tokio::time::timeout(Duration::from_secs(60), self.poll()).await;
+        next.expect("a message within a minute").expect("the session goes on")
+    }
+
+    /// The next reports and the number of the first.
+    pub(super) async fn reports(&mut self) -> (u64, Vec<Report>) {
+        match self.next().await {
+            FromWorker::Reports { first, reports } => (first, reports),
+            other => panic!("expected reports, got {other:?}"),
+        }
+    }
+
+    /// The next report, which comes alone.
+    pub(super) async fn report(&mut self) -> Report {
+        let (_, mut reports) = self.reports().await;
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        reports.remove(0)
+    }
+
+    /// Nothing but heartbeats comes for `time`.
+    pub(super) async fn quiet_for(&mut self, time: Duration) {
+        if let Ok(Some(message)) = tokio::time::timeout(time, self.poll()).await {
+            panic!("nobody expected {message:?}");
+        }
+    }
+
+    pub(super) async fn quiet(&mut self) {
+        self.quiet_for(Duration::from_millis(80)).await;
+    }
+
+    /// The worker ends the session.
+    pub(super) async fn ends(&mut self) {
+        let end = tokio::time::timeout(Duration::from_secs(60), self.poll()).await;
+        assert_eq!(end.expect("it ends within a minute"), None);
+    }
+
+    /// The next blob that the worker asks for.
+    pub(super) async fn blob_request(&self) -> (BlobRequest, SendStream, RecvStream) {
+        let (send, mut recv) = self.connection.accept().await.unwrap();
+        let request = recv.recv().await.unwrap().unwrap();
+        (request, send, recv)
+    }
+
+    /// Answers the next download with `bytes`, whatever was asked for.
+    pub(super) async fn answer_blob(&self, bytes: &[u8]) -> Digest {
+        let (request, mut send, _recv) = self.blob_request().await;
+        let BlobRequest::Get { digest, .. } = request else { panic!("{request:?}") };
+        send.send(&BlobReply::Found { size: bytes.len() as u64 }).await.unwrap();
+        send.write_raw(bytes).await.unwrap();
+        send.finish_and_wait().await.unwrap();
+        digest
+    }
+
+    /// Answers the next download, which is for these bytes.
+    pub(super) async fn serve_blob(&self, bytes: &[u8]) {
+        assert_eq!(self.answer_blob(bytes).await, digest(bytes));
+    }
+
+    /// Takes the next upload.
+    pub(super) async fn take_blob(&self) -> (Digest, Vec<u8>) {
+        let (request, mut send, mut recv) = self.blob_request().await;
+        let BlobRequest::Put { digest: named, size, .. } = request else { panic!("{request:?}") };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = recv.read_chunk(1 << 20).await.unwrap() {
+            bytes.extend_from_slice(&chunk);
+        }
+        assert_eq!(bytes.len() as u64, size);
+        assert_eq!(digest(&bytes), named);
+        send.send(&BlobReply::Stored).await.unwrap();
+        send.finish_and_wait().await.unwrap();
+        (named, bytes)
+    }
+}
