@@ -1,1 +1,44 @@
-fn main() {}
+//! `wrun`: runs WebAssembly components on a cluster. The only crate that assembles the
+//! others: it reads the command line (`syntax`), does what it says (`command`) and turns
+//! every end into one line and an exit code (`error`, `exit`).
+//!
+//! A client command starts in milliseconds: one thread, nothing set up that it does not
+//! use. Only `dev`, `server` and `worker` run a runtime of several threads.
+
+mod client;
+mod command;
+mod config;
+mod console;
+mod error;
+mod exit;
+mod jobfile;
+mod plan;
+mod report;
+mod syntax;
+mod toml_source;
+mod value;
+
+use clap::Parser;
+
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::syntax::Cli;
+
+fn main() {
+    let exit = match Cli::try_parse() {
+        Ok(cli) => {
+            let console = Console::detect(cli.global.json);
+            command::execute(cli, console).unwrap_or_else(|error| {
+                console.error(&error);
+                error.exit()
+            })
+        }
+        Err(problem) => {
+            // Help and version are no errors; clap knows which stream each goes to.
+            let _ = problem.print();
+            if problem.use_stderr() { Exit::Usage } else { Exit::Success }
+        }
+    };
+    // Threads that still read standard input must not keep the process.
+    std::process::exit(exit.code().into());
+}

@@ -1,0 +1,140 @@
+//! `wrun logs`: what tasks wrote.
+
+use bytes::Bytes;
+use wrun_protocol::JobId;
+use wrun_protocol::wire::user::{JobDetail, LogChunk, LogStream, Request, Response};
+
+use super::{Context, Ended, run};
+use crate::client::{Client, unexpected};
+use crate::console::Console;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::report::human;
+use crate::syntax::query::Logs;
+
+/// Longest line that is held back to be prefixed whole.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// Prints one task's log, or that of all tasks.
+pub(crate) async fn logs(context: &Context, args: &Logs) -> Ended {
+    let console = context.console;
+    let client = Client::connect(context.global.credential.as_ref()).await?;
+    let count = match args.task {
+        Some(_) => 1,
+        None => count_of(&detail(&client, args.job).await?),
+    };
+    if let Some(task) = args.task.or((count == 1).then_some(0)) {
+        print_task(&client, console, args.job, task, args.follow, None).await?;
+    } else if args.follow {
+        let text = format!("job {} has {count} tasks, and only one can be followed", args.job);
+        return Err(Error::new(Exit::InvalidInput, text).todo("choose it with --task INDEX"));
+    } else {
+        let width = count.saturating_sub(1).to_string().len();
+        for index in 0..count {
+            print_task(&client, console, args.job, index, false, Some(width)).await?;
+        }
+    }
+    client.close().await;
+    Ok(Exit::Success)
+}
+
+/// The job as the server has it.
+pub(crate) async fn detail(client: &Client, job: JobId) -> Result<JobDetail, Error> {
+    match client.ask(&Request::Job(job)).await? {
+        Response::Job(detail) => Ok(*detail),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// How many tasks it has.
+pub(crate) fn count_of(detail: &JobDetail) -> u32 {
+    u32::try_from(human::total(&detail.summary.tasks)).unwrap_or(u32::MAX)
+}
+
+/// Prints the log of one task; with `prefix`, each line behind its index in that width.
+pub(crate) async fn print_task(
+    client: &Client,
+    console: Console,
+    job: JobId,
+    index: u32,
+    follow: bool,
+    prefix: Option<usize>,
+) -> Result<(), Error> {
+    let mut answers = client.stream(&Request::Logs { job, index, follow }).await?;
+    let mut lines = prefix.filter(|_| !console.wants_json()).map(|width| Lines {
+        prefix: format!("{index:>width$} | "),
+        held: [Vec::new(), Vec::new()],
+    });
+    loop {
+        match answers.one().await? {
+            Response::Log(chunk) => match &mut lines {
+                Some(lines) => lines.print(console, index, &chunk)?,
+                None => run::print(console, index, &chunk)?,
+            },
+            Response::Done => break,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    match &mut lines {
+        Some(lines) => lines.finish(console, index),
+        None => Ok(()),
+    }
+}
+
+/// Puts a prefix before whole lines, each stream by itself.
+struct Lines {
+    prefix: String,
+    held: [Vec<u8>; 2],
+}
+
+impl Lines {
+    fn print(&mut self, console: Console, index: u32, chunk: &LogChunk) -> Result<(), Error> {
+        let [stdout, stderr] = &mut self.held;
+        let held = if chunk.stream == LogStream::Stdout { stdout } else { stderr };
+        held.extend_from_slice(&chunk.data);
+        let whole = match held.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => end + 1,
+            None if held.len() > LONGEST_LINE => held.len(),
+            None => return Ok(()),
+        };
+        let text: Vec<u8> = held.drain(..whole).collect();
+        let data = prefixed(&self.prefix, &text);
+        run::print(console, index, &LogChunk { stream: chunk.stream, data })
+    }
+
+    fn finish(&mut self, console: Console, index: u32) -> Result<(), Error> {
+        for (held, stream) in self.held.iter_mut().zip([LogStream::Stdout, LogStream::Stderr]) {
+            let text = std::mem::take(held);
+            if !text.is_empty() {
+                run::print(
+                    console,
+                    index,
+                    &LogChunk { stream, data: prefixed(&self.prefix, &text) },
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn prefixed(prefix: &str, text: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(text.len() + prefix.len());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(line);
+    }
+    if !out.ends_with(b"\n") {
+        out.push(b'\n');
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_has_its_tasks_index() {
+        assert_eq!(&prefixed("7 | ", b"a\n\nb")[..], b"7 | a\n7 | \n7 | b\n");
+    }
+}

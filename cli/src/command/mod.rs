@@ -1,0 +1,83 @@
+//! What each command does, a file each.
+
+mod build;
+mod cancel;
+mod completions;
+mod dev;
+mod drain;
+mod exit_codes;
+mod job;
+mod jobs;
+mod logs;
+mod man;
+mod new;
+mod nodes;
+mod output;
+mod place;
+mod process;
+mod run;
+mod schema;
+mod server;
+mod submit;
+mod token;
+mod user;
+mod wait;
+mod worker;
+
+use std::future::Future;
+
+use crate::console::Console;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::syntax::{Cli, Command, Global};
+
+/// What a command ends with.
+pub(crate) type Ended = Result<Exit, Error>;
+
+/// What every command of a client is given.
+pub(crate) struct Context {
+    pub(crate) console: Console,
+    pub(crate) global: Global,
+}
+
+/// Does what the command line says.
+pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
+    let context = Context { console, global: cli.global };
+    match cli.command {
+        Command::Run(args) => block_on(&context, run::run(&context, &args)),
+        Command::Submit(args) => block_on(&context, submit::submit(&context, &args)),
+        Command::Jobs(args) => block_on(&context, jobs::jobs(&context, &args)),
+        Command::Job(args) => block_on(&context, job::job(&context, &args)),
+        Command::Logs(args) => block_on(&context, logs::logs(&context, &args)),
+        Command::Output(args) => block_on(&context, output::output(&context, &args)),
+        Command::Wait(args) => block_on(&context, wait::wait(&context, &args)),
+        Command::Cancel(args) => block_on(&context, cancel::cancel(&context, &args)),
+        Command::Nodes(_) => block_on(&context, nodes::nodes(&context)),
+        Command::Drain(args) => block_on(&context, drain::drain(&context, &args)),
+        Command::Forget(args) => block_on(&context, drain::forget(&context, &args)),
+        Command::Token(args) => block_on(&context, token::token(&context, &args)),
+        Command::User(args) => block_on(&context, user::user(&context, &args)),
+        Command::Dev(args) => dev::dev(&context, &args),
+        Command::Server(args) => server::server(&context, &args),
+        Command::Worker(args) => worker::worker(&context, &args),
+        Command::New(args) => new::new(&context, &args),
+        Command::Build(args) => build::build(&context, &args),
+        Command::Schema(args) => schema::schema(&context, &args),
+        Command::Completions(args) => completions::completions(&context, &args),
+        Command::Man(args) => man::man(&context, &args),
+        Command::ExitCodes(_) => exit_codes::exit_codes(&context),
+    }
+}
+
+/// Runs a client's command: one thread, and logging only where it is asked for.
+fn block_on(context: &Context, command: impl Future<Output = Ended>) -> Ended {
+    process::start_logging(context, None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::new(Exit::Internal, format!("cannot start: {cause}")))?;
+    let ended = runtime.block_on(command);
+    // A thread may be reading standard input, which need not end.
+    runtime.shutdown_background();
+    ended
+}

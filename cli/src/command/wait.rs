@@ -1,0 +1,105 @@
+//! `wrun wait`, and following a job to its end as `run` does, too.
+
+use std::time::Duration;
+
+use wrun_protocol::JobId;
+use wrun_protocol::wire::user::{JobProgress, JobState, Request, Response};
+
+use super::{Context, Ended};
+use crate::client::{Client, unexpected};
+use crate::console::Console;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::report::progress::JobView;
+use crate::report::{human, json};
+use crate::syntax::query::Wait;
+
+/// How often a lost server is looked for again, and how long in between.
+const RECONNECTIONS: u32 = 60;
+const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+
+/// Waits until the job has ended.
+pub(crate) async fn wait(context: &Context, args: &Wait) -> Ended {
+    let mut client = Client::connect(context.global.credential.as_ref()).await?;
+    let last = follow(&mut client, context.console, args.job).await?;
+    let exit = exit_of(last.state);
+    tell_end(context.console, args.job, &last, exit)?;
+    client.close().await;
+    Ok(exit)
+}
+
+/// How the command ends for a job that ended so.
+pub(crate) fn exit_of(state: JobState) -> Exit {
+    match state {
+        JobState::Succeeded => Exit::Success,
+        JobState::Cancelled => Exit::Cancelled,
+        _ => Exit::JobFailed,
+    }
+}
+
+/// Shows a job's progress until it has ended. The server may restart meanwhile.
+pub(crate) async fn follow(
+    client: &mut Client,
+    console: Console,
+    job: JobId,
+) -> Result<JobProgress, Error> {
+    let mut view = JobView::new(console, job);
+    let mut left = RECONNECTIONS;
+    loop {
+        let error = match watch(client, job, &mut view).await {
+            Ok(last) => {
+                view.finish();
+                return Ok(last);
+            }
+            Err(error) => error,
+        };
+        if left == 0 || error.exit() != Exit::Unavailable {
+            view.finish();
+            return Err(error);
+        }
+        if left == RECONNECTIONS && !console.wants_json() {
+            console.note(format_args!("lost the server ({error}); trying for a minute"));
+        }
+        left -= 1;
+        tokio::time::sleep(RECONNECT_AFTER).await;
+        if client.reconnect().await.is_ok() {
+            left = RECONNECTIONS;
+        }
+    }
+}
+
+async fn watch(client: &Client, job: JobId, view: &mut JobView) -> Result<JobProgress, Error> {
+    let mut answers = client.stream(&Request::Watch(job)).await?;
+    loop {
+        match answers.one().await? {
+            Response::Progress(progress) if progress.state.is_terminal() => return Ok(progress),
+            Response::Progress(progress) => view.show(&progress)?,
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+/// The last line.
+pub(crate) fn tell_end(
+    console: Console,
+    job: JobId,
+    last: &JobProgress,
+    exit: Exit,
+) -> Result<(), Error> {
+    if console.wants_json() {
+        return console.json(&json::Event::Ended {
+            job: job.0,
+            state: human::job_state(last.state),
+            tasks: last.tasks.into(),
+            failure: last.failure.as_ref().map(json::Outcome::from),
+            exit_code: exit.code(),
+        });
+    }
+    let state = human::job_state(last.state);
+    console.note(format_args!("job {job} {state} ({})", human::counts(&last.tasks)));
+    if let Some(failure) = &last.failure {
+        let failure = crate::report::table::clean(&failure.to_string());
+        console.note(format_args!("first failure: {failure}; see `wrun job {job} --state failed`"));
+    }
+    Ok(())
+}

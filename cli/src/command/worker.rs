@@ -1,0 +1,64 @@
+//! `wrun worker`.
+
+use wrun_worker::{WorkerConfig, WorkerHandle};
+
+use super::process::{self, Signals};
+use super::{Context, Ended};
+use crate::config;
+use crate::exit::Exit;
+use crate::report::json;
+use crate::syntax::daemon::Worker;
+
+/// Runs a node until it is told to stop.
+pub(crate) fn worker(context: &Context, args: &Worker) -> Ended {
+    process::start_logging(context, Some("info"))?;
+    process::block_on(serve(context, config::worker::config(args)?))
+}
+
+async fn serve(context: &Context, config: WorkerConfig) -> Ended {
+    let mut signals = Signals::listen()?;
+    let starting = wrun_worker::start(config.clone());
+    let worker = tokio::select! {
+        started = starting => started.map_err(|error| config::worker::explain(&error))?,
+        () = signals.next() => return Ok(Exit::Success),
+    };
+    config::worker::remember_server(&config)?;
+    for warning in worker.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let node = worker.node().to_string();
+    let data = config.data_dir.display().to_string();
+    if context.console.wants_json() {
+        let node = Some(node);
+        context.console.json(&json::Ready {
+            event: "ready",
+            listen: None,
+            node,
+            credential: None,
+            data,
+        })?;
+    } else {
+        let (name, server) = (&config.name, &config.server);
+        context.console.line(format_args!(
+            "wrun worker {name} ({node}) of the cluster at {server}: {}",
+            config.capacity
+        ))?;
+    }
+    tokio::select! {
+        ended = worker.ended() => {
+            ended.map_err(|error| config::worker::explain(&error))?;
+            Ok(Exit::Success)
+        }
+        () = signals.next() => drain(&mut signals, &worker, &config).await,
+    }
+}
+
+async fn drain(signals: &mut Signals, worker: &WorkerHandle, config: &WorkerConfig) -> Ended {
+    tracing::info!("draining for at most {:?}; a second signal stops at once", config.grace);
+    tokio::select! {
+        () = worker.drain() => {}
+        () = signals.next() => worker.stop(),
+    }
+    worker.ended().await.map_err(|error| config::worker::explain(&error))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,191 @@
+//! The worker's settings, from flags, environment and `worker.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use wrun_net::{JoinAddress, ServerAddress};
+use wrun_protocol::Resources;
+use wrun_protocol::limits::MAX_NAME;
+use wrun_worker::WorkerConfig;
+
+use super::{beside, machine, setting_error, text};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::syntax::daemon::Worker;
+use crate::value::{Cpu, Size, Span, Whole};
+
+/// In the data folder: where the server was when the node last started.
+const SERVER_FILE: &str = "server";
+
+/// The configuration file of `wrun worker`. A relative path is relative to the file's folder.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkerFile {
+    /// TOKEN@HOST:PORT, needed once. A secret: keep the file private.
+    #[serde(default, deserialize_with = "text")]
+    #[schemars(with = "Option<String>")]
+    join: Option<JoinAddress>,
+    /// HOST:PORT of the server.
+    #[serde(default, deserialize_with = "text")]
+    #[schemars(with = "Option<String>")]
+    server: Option<ServerAddress>,
+    /// Where identity, caches and scratch space are kept; for one worker alone.
+    data: Option<PathBuf>,
+    /// The node's name, unique in the cluster.
+    name: Option<String>,
+    /// Cores that tasks may take.
+    #[schemars(with = "Option<f64>")]
+    cpu: Option<Cpu>,
+    /// Memory that tasks may take.
+    memory: Option<Size>,
+    /// Disk that tasks may take as scratch space.
+    scratch: Option<Size>,
+    /// How many tasks may be there at once.
+    slots: Option<Whole<1, 100_000>>,
+    /// Labels that jobs may ask for.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    /// How long running tasks may go on when the worker drains.
+    grace: Option<Span>,
+    /// Disk that downloaded components and files may take.
+    artefacts: Option<Size>,
+    /// Disk that compiled components may take.
+    compiled: Option<Size>,
+}
+
+/// Puts together what was said, and checks it.
+pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
+    let (file, source) = super::read::<WorkerFile>(args.config.as_deref(), "worker")?;
+    let source = source.as_ref();
+    let data = args
+        .data
+        .clone()
+        .or_else(|| file.data.map(|path| beside(source, path)))
+        .or_else(|| machine::data_dir("worker"))
+        .ok_or_else(|| {
+            Error::new(Exit::Config, "no data folder: neither --data nor HOME is set")
+                .todo("name one with --data")
+        })?;
+    let join = args.join.clone().or(file.join);
+    let server = args
+        .server
+        .clone()
+        .or(file.server)
+        .or_else(|| join.as_ref().map(|join| join.server.clone()))
+        .or_else(|| known_server(&data))
+        .ok_or_else(|| {
+            Error::new(Exit::Config, "it is not said which cluster to join")
+                .todo("pass --join TOKEN@HOST:PORT, as `wrun token create` prints it")
+        })?;
+    let name_in_file = args.name.is_none() && file.name.is_some();
+    let mut config = WorkerConfig::new(server.to_string(), data);
+    config.join = join.map(|join| join.token);
+    config.name = args.name.clone().or(file.name).unwrap_or_else(machine::name);
+    if config.name.is_empty()
+        || config.name.len() > MAX_NAME
+        || config.name.contains(char::is_control)
+    {
+        let problem = format!("`{}`: use 1 to {MAX_NAME} bytes", config.name.escape_default());
+        return Err(setting_error(source, name_in_file, "name", &problem));
+    }
+    let defaults = config.capacity;
+    let cpu = args.cpu.or(file.cpu).map_or(machine::cores() * 1000, |cpu| cpu.milli);
+    config.threads = usize::try_from(cpu.div_ceil(1000)).unwrap_or(1).max(1);
+    config.capacity = Resources {
+        cpu_milli: cpu,
+        memory: args.memory.or(file.memory).map_or_else(machine::memory_for_tasks, |size| size.0),
+        scratch: args.scratch.or(file.scratch).map_or(defaults.scratch, |size| size.0),
+        slots: args.slots.or(file.slots).map_or(defaults.slots, |slots| slots.0),
+    };
+    config.labels = file.labels;
+    config.labels.extend(args.label.iter().map(|pair| (pair.key.clone(), pair.value.clone())));
+    if let Some(grace) = args.grace.or(file.grace) {
+        config.grace = grace.duration();
+    }
+    config.artefact_bytes = file.artefacts.map_or(config.artefact_bytes, |size| size.0);
+    config.compiled_bytes = file.compiled.map_or(config.compiled_bytes, |size| size.0);
+    Ok(config)
+}
+
+fn known_server(data: &Path) -> Option<ServerAddress> {
+    std::fs::read_to_string(data.join(SERVER_FILE)).ok()?.trim().parse().ok()
+}
+
+/// Keeps where the server is, so that the next start needs no flag.
+pub(crate) fn remember_server(config: &WorkerConfig) -> Result<(), Error> {
+    let path = config.data_dir.join(SERVER_FILE);
+    std::fs::write(&path, format!("{}\n", config.server))
+        .map_err(|cause| Error::file("write", &path, &cause))
+}
+
+/// A worker's error as the command's.
+pub(crate) fn explain(error: &wrun_worker::WorkerError) -> Error {
+    use wrun_worker::WorkerError as W;
+    let exit = match error {
+        W::Setting { .. } => Exit::Config,
+        W::Locked { .. } => Exit::Conflict,
+        W::DataDir { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Exit::StorageFull
+        }
+        W::DataDir { .. } => Exit::Io,
+        W::NoIdentity { .. } | W::Identity { .. } | W::Join { .. } => Exit::Denied,
+        _ => Exit::Internal,
+    };
+    Error::from_cause(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::syntax::{Cli, Command};
+
+    fn with_file(text: &str, flags: &[&str]) -> Result<WorkerConfig, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker.toml");
+        std::fs::write(&path, text).unwrap();
+        let line = ["wrun", "worker", "--config", path.to_str().unwrap()];
+        let cli = Cli::try_parse_from(line.into_iter().chain(flags.iter().copied())).unwrap();
+        let Command::Worker(args) = cli.command else { panic!() };
+        config(&args).map_err(|error| {
+            error.to_string().replace(&format!("{}/", folder.path().display()), "")
+        })
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_labels_add_up() {
+        let file = "server = \"a:1\"\nname = \"x\"\ncpu = 4\nmemory = \"1G\"\nlabels = { a = \"1\", b = \"2\" }\n";
+        let config = with_file(file, &["--name", "y", "--label", "b=3"]).unwrap();
+        assert_eq!((config.name.as_str(), config.server.as_str()), ("y", "a:1"));
+        assert_eq!((config.capacity.cpu_milli, config.threads), (4000, 4));
+        assert_eq!(config.capacity.memory, 1 << 30);
+        assert_eq!(config.labels["a"], "1");
+        assert_eq!(config.labels["b"], "3");
+    }
+
+    #[test]
+    fn the_server_is_remembered() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().to_str().unwrap();
+        let none = with_file("", &["--data", path]).unwrap_err();
+        assert!(none.contains("--join"), "{none}");
+        remember_server(&WorkerConfig::new("a:7", data.path())).unwrap();
+        assert_eq!(with_file("", &["--data", path]).unwrap().server, "a:7");
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_file_line_and_key() {
+        for (text, expected) in [
+            ("memroy = 1", "worker.toml:1:1: unknown key `memroy`; did you mean `memory`?"),
+            ("slots = 0", "worker.toml:1:9: `slots`: `0`: write a whole number from 1"),
+            ("join = \"x\"", "worker.toml:1:8: `join`: expected TOKEN@HOST:PORT"),
+            ("server = \"a:1\"\nname = \"\"", "worker.toml:2:8: `name`: ``: use 1 to"),
+        ] {
+            let error = with_file(text, &[]).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

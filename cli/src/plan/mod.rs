@@ -1,0 +1,240 @@
+//! What is to be submitted, gathered from flags and job file, before any file but the job
+//! file was read. `load` reads the files and makes the specification of it.
+
+mod load;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use wrun_protocol::JobSpec;
+use wrun_protocol::job::{self, RetryPolicy, SpecError, TaskLimits};
+
+pub(crate) use load::{Blob, Loaded, digest_of, load};
+pub(crate) use source::{HostSource, InputSource, MountSource, RetryOnSource};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::jobfile::{self, JobFile};
+use crate::syntax::work::Work;
+use crate::toml_source::Source;
+
+/// A job as flags and file describe it together.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The component's file.
+    pub(crate) component: PathBuf,
+    /// What the tasks are given.
+    pub(crate) input: PlannedInput,
+    /// What they see.
+    pub(crate) mounts: Vec<MountSource>,
+    /// Everything that needs no file. Its `component`, `input` and `mounts` are filled in last.
+    pub(crate) spec: JobSpec,
+    /// Where it was written, to place what is wrong with it.
+    pub(crate) source: Option<Source>,
+}
+
+/// Where the input comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PlannedInput {
+    /// Nothing was said.
+    Unsaid,
+    /// This file.
+    File(PathBuf),
+    /// All of standard input, read before the job is submitted.
+    Stdin,
+    /// This text.
+    Text(String),
+}
+
+impl Plan {
+    /// Reads the job file, if it is one, and lays the flags over it.
+    pub(crate) fn of(work: &Work) -> Result<Self, Error> {
+        let is_job_file = work.work.extension().is_some_and(|extension| extension == "toml");
+        let mut plan = if is_job_file {
+            let source = Source::read(&work.work, "job file", Exit::InvalidInput)?;
+            let file = source.parse()?;
+            Self::of_file(file, source)?
+        } else {
+            Self::of_component(work.work.clone())
+        };
+        plan.overlay(work);
+        if plan.spec.name.is_empty() {
+            plan.spec.name = default_name(&plan.component);
+        }
+        Ok(plan)
+    }
+
+    fn of_component(component: PathBuf) -> Self {
+        let spec = JobSpec::new(wrun_protocol::Digest([0; 32]));
+        Self { component, input: PlannedInput::Unsaid, mounts: Vec::new(), spec, source: None }
+    }
+
+    fn of_file(file: JobFile, source: Source) -> Result<Self, Error> {
+        let folder = source.folder().to_owned();
+        let mut plan = Self::of_component(folder.join(&file.component));
+        plan.input = match (&file.input, &file.stdin) {
+            (Some(_), Some(_)) => {
+                return Err(source
+                    .error_at("stdin", "`input` and `stdin` cannot both be set")
+                    .todo("remove one of them"));
+            }
+            (Some(path), None) => PlannedInput::File(folder.join(path)),
+            (None, Some(text)) => PlannedInput::Text(text.clone()),
+            (None, None) => PlannedInput::Unsaid,
+        };
+        plan.mounts = file.mounts.iter().map(|mount| mount.under(&folder)).collect();
+        fill(&mut plan.spec, file);
+        plan.source = Some(source);
+        Ok(plan)
+    }
+
+    fn overlay(&mut self, work: &Work) {
+        let spec = &mut self.spec;
+        if !work.args.is_empty() {
+            spec.args.clone_from(&work.args);
+        }
+        set(&mut spec.name, work.name.clone());
+        set(&mut spec.count, work.count.map(|count| count.0));
+        set(&mut spec.resources.cpu_milli, work.cpu.map(|cpu| cpu.milli));
+        set(&mut spec.resources.memory, work.memory.map(|size| size.0));
+        set(&mut spec.limits.wall_ms, work.time_limit.map(|span| Some(span.ms)));
+        set(&mut spec.priority, work.priority.map(|priority| priority.0));
+        set(&mut spec.retry.retries, work.retries.map(|retries| retries.0));
+        for pair in &work.env {
+            spec.env.retain(|(key, _)| *key != pair.key);
+            spec.env.push((pair.key.clone(), pair.value.clone()));
+        }
+        for pair in &work.label {
+            spec.labels.insert(pair.key.clone(), pair.value.clone());
+        }
+        self.mounts.extend(work.mount.iter().cloned());
+        match &work.input {
+            Some(InputSource::Stdin) => self.input = PlannedInput::Stdin,
+            Some(InputSource::File(path)) => self.input = PlannedInput::File(path.clone()),
+            None => {}
+        }
+    }
+
+    /// An error about one field of the specification, placed where it was written.
+    pub(crate) fn explain(&self, error: &SpecError) -> Error {
+        let SpecError::Field { field, problem } = error else {
+            return Error::new(Exit::InvalidInput, error);
+        };
+        match &self.source {
+            Some(source) => source.error_at(field, problem),
+            None => {
+                let flag = match *field {
+                    "mounts" => "mount".to_owned(),
+                    "labels" => "label".to_owned(),
+                    "args" => {
+                        return Error::new(Exit::InvalidInput, format!("arguments: {problem}"));
+                    }
+                    other => other.replace('_', "-"),
+                };
+                Error::new(Exit::InvalidInput, format!("`--{flag}`: {problem}"))
+            }
+        }
+    }
+}
+
+fn fill(spec: &mut JobSpec, file: JobFile) {
+    let limits: &mut TaskLimits = &mut spec.limits;
+    limits.wall_ms = file.time_limit.map(|span| span.ms);
+    limits.cpu_ms = file.cpu_time_limit.map(|span| span.ms);
+    set(&mut limits.output_bytes, file.output_limit.map(|size| size.0));
+    set(&mut limits.log_bytes, file.log_limit.map(|size| size.0));
+    set(&mut limits.log_rate, file.log_rate.map(|size| size.0));
+    set(&mut limits.handles, file.handles.map(|number| number.0));
+    let retry: &mut RetryPolicy = &mut spec.retry;
+    set(&mut retry.retries, file.retries.map(|number| number.0));
+    set(&mut retry.backoff_ms, file.retry.backoff.map(|span| span.ms));
+    set(&mut retry.max_backoff_ms, file.retry.max_backoff.map(|span| span.ms));
+    set(&mut retry.requeues, file.retry.requeues.map(|number| number.0));
+    retry.on = file.retry.on.into_iter().map(|on| on.0).collect();
+    set(&mut spec.name, file.name);
+    set(&mut spec.count, file.count.map(|count| count.0));
+    set(&mut spec.resources.cpu_milli, file.cpu.map(|cpu| cpu.milli));
+    set(&mut spec.resources.memory, file.memory.map(|size| size.0));
+    set(&mut spec.resources.scratch, file.scratch.map(|size| size.0));
+    set(&mut spec.priority, file.priority.map(|priority| priority.0));
+    spec.args = file.args;
+    spec.env = file.env.into_iter().collect();
+    spec.labels = file.labels;
+    spec.network = file.network.into_iter().map(|host| host.0).collect();
+    spec.on_disconnect = match file.on_disconnect {
+        Some(jobfile::OnDisconnect::Stop) => job::OnDisconnect::Stop,
+        Some(jobfile::OnDisconnect::Continue) | None => job::OnDisconnect::Continue,
+    };
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+/// The component's file name without its ending, cut to what a name may be.
+fn default_name(component: &Path) -> String {
+    let stem = component.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+    let mut name = String::new();
+    for c in stem.chars().filter(|c| !c.is_control()) {
+        if name.len() + c.len_utf8() > wrun_protocol::limits::MAX_NAME {
+            break;
+        }
+        name.push(c);
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::syntax::{Cli, Command};
+
+    fn plan(file: &str, flags: &[&str]) -> Result<Plan, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.toml");
+        std::fs::write(&path, file).unwrap();
+        let line =
+            ["wrun", "submit", path.to_str().unwrap()].into_iter().chain(flags.iter().copied());
+        let Command::Submit(submit) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+        Plan::of(&submit.work)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_lists_add_up() {
+        let file = "component = \"a.wasm\"\ncount = 3\nmemory = \"64MiB\"\nargs = [\"x\"]\n\
+                    mounts = [\"m\"]\nenv = { A = \"1\", B = \"2\" }\n";
+        let flags = ["--count", "5", "--env", "B=3", "--mount", "n", "--", "y", "z"];
+        let plan = plan(file, &flags).unwrap();
+        assert_eq!(plan.spec.count, 5);
+        assert_eq!(plan.spec.resources.memory, 64 << 20);
+        assert_eq!(plan.spec.args, ["y", "z"]);
+        assert_eq!(plan.spec.env, [("A".into(), "1".into()), ("B".into(), "3".into())]);
+        assert_eq!(plan.mounts.len(), 2);
+        assert_eq!(plan.spec.name, "a");
+    }
+
+    #[test]
+    fn paths_in_the_file_are_relative_to_it() {
+        let plan = plan("component = \"a.wasm\"\ninput = \"b\"\n", &[]).unwrap();
+        let folder = plan.source.as_ref().unwrap().folder();
+        assert_eq!(plan.component, folder.join("a.wasm"));
+        assert_eq!(plan.input, PlannedInput::File(folder.join("b")));
+    }
+
+    #[test]
+    fn what_the_specification_refuses_is_placed_in_the_file() {
+        let plan = plan("component = \"a.wasm\"\nmemory = 10\n", &[]).unwrap();
+        let error = plan.explain(&plan.spec.check().unwrap_err()).to_string();
+        assert!(error.contains("job.toml:2:10: `memory`: 10 bytes; at least 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn two_inputs_are_refused() {
+        let error = plan("component = \"a\"\ninput = \"b\"\nstdin = \"c\"\n", &[]).unwrap_err();
+        assert!(error.to_string().contains("job.toml:3:9: `stdin`: "), "{error}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Things that are written as one text, on the command line and in job files: where
+//! files come from, which hosts may be reached, which failures run again.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer};
+use wrun_protocol::job::{HostGrant, RetryOn};
+
+use crate::value::BadValue;
+
+/// A file or folder here, and where the guest sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MountSource {
+    /// The path on this machine.
+    pub(crate) host: PathBuf,
+    /// An absolute path in the guest; not checked yet.
+    pub(crate) guest: String,
+}
+
+impl MountSource {
+    /// The same, with a relative path seen from `folder`.
+    pub(crate) fn under(&self, folder: &Path) -> Self {
+        Self { host: folder.join(&self.host), guest: self.guest.clone() }
+    }
+}
+
+impl FromStr for MountSource {
+    type Err = BadValue;
+
+    /// The last `:` that a `/` follows splits; so a host path may hold other colons.
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let refused = |why: &str| BadValue(format!("`{text}`: {why}; write HOST or HOST:/GUEST"));
+        if let Some(at) = text.rfind(":/") {
+            let (host, guest) = text.split_at(at);
+            let guest = guest.get(1..).unwrap_or_default();
+            let guest = if guest.len() > 1 { guest.trim_end_matches('/') } else { guest };
+            if host.is_empty() {
+                return Err(refused("the path on this machine is empty"));
+            }
+            return Ok(Self { host: host.into(), guest: guest.to_owned() });
+        }
+        let host = Path::new(text);
+        if text.contains(':') && !host.exists() {
+            return Err(refused("the path in the guest is not absolute"));
+        }
+        let name = host.file_name().and_then(|name| name.to_str());
+        match name {
+            Some(name) => Ok(Self { host: host.to_owned(), guest: format!("/{name}") }),
+            None => Err(refused("it has no file name that could be its path in the guest")),
+        }
+    }
+}
+
+/// `--input`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum InputSource {
+    /// `-`
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+impl FromStr for InputSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "-" { Self::Stdin } else { Self::File(text.into()) })
+    }
+}
+
+/// `HOST` or `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostSource(pub(crate) HostGrant);
+
+impl FromStr for HostSource {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let refused =
+            || BadValue(format!("`{text}`: write HOST or HOST:PORT, an IPv6 address in brackets"));
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, rest)) => (host, Some(rest.strip_prefix(':').ok_or_else(refused)?)),
+            None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        };
+        let port = port.map(|port| port.parse().map_err(|_| refused())).transpose()?;
+        if host.is_empty() || host.contains(['/', '[', ']', ' ']) || port == Some(0) {
+            return Err(refused());
+        }
+        Ok(Self(HostGrant { host: host.to_owned(), port }))
+    }
+}
+
+/// A kind of failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RetryOnSource(pub(crate) RetryOn);
+
+impl FromStr for RetryOnSource {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let exit = text.strip_prefix("exit:").map(str::parse);
+        Ok(Self(match (text, exit) {
+            (_, Some(Ok(code))) => RetryOn::Exit(code),
+            ("trap", _) => RetryOn::Trap,
+            ("handler", _) => RetryOn::Handler,
+            ("limit", _) => RetryOn::Limit,
+            ("setup", _) => RetryOn::Setup,
+            _ => {
+                let write = "write exit:CODE, trap, handler, limit or setup";
+                return Err(BadValue(format!("`{text}`: {write}")));
+            }
+        }))
+    }
+}
+
+/// Deserialisation and schema of what is one text.
+macro_rules! one_text {
+    ($type:ty, $name:literal, $description:literal) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "description": $description})
+            }
+        }
+    };
+}
+
+one_text!(MountSource, "Mount", "HOST:/GUEST, or HOST for /NAME of its last part");
+one_text!(HostSource, "Host", "HOST or HOST:PORT, an IPv6 address in brackets");
+one_text!(RetryOnSource, "RetryOn", "exit:CODE, trap, handler, limit or setup");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_splits_at_the_last_colon_before_a_slash() {
+        for (text, host, guest) in [
+            ("data", "data", "/data"),
+            ("a/b/words.txt", "a/b/words.txt", "/words.txt"),
+            ("data:/in", "data", "/in"),
+            ("data/:/in/", "data/", "/in"),
+            ("c:/x:/y/z", "c:/x", "/y/z"),
+        ] {
+            let mount: MountSource = text.parse().unwrap();
+            assert_eq!((mount.host.to_str().unwrap(), mount.guest.as_str()), (host, guest));
+        }
+        for text in ["", ":/x", "a:b", "..", "/"] {
+            assert!(text.parse::<MountSource>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn hosts_may_have_a_port() {
+        let grant = |text: &str| text.parse::<HostSource>().map(|host| (host.0.host, host.0.port));
+        assert_eq!(grant("a.org"), Ok(("a.org".into(), None)));
+        assert_eq!(grant("a.org:443"), Ok(("a.org".into(), Some(443))));
+        assert_eq!(grant("[::1]:80"), Ok(("::1".into(), Some(80))));
+        for text in ["", ":80", "a:x", "a:0", "a:99999", "http://a", "[::1]80"] {
+            assert!(grant(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn failures_have_names() {
+        assert_eq!("exit:75".parse(), Ok(RetryOnSource(RetryOn::Exit(75))));
+        assert!("exit:x".parse::<RetryOnSource>().is_err());
+        assert!("crash".parse::<RetryOnSource>().is_err());
+    }
+}

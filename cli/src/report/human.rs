@@ -1,0 +1,161 @@
+//! Words, times and counts for people.
+
+use std::time::Duration;
+
+use wrun_protocol::Timestamp;
+use wrun_protocol::node::NodeState;
+use wrun_protocol::wire::user::{JobState, TaskCounts, TaskState};
+
+/// The wall clock as the wire has it.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(wrun_protocol::time::millis(since.unwrap_or_default()))
+}
+
+/// `3m ago`.
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
+    if now.0 < then.0.saturating_add(1000) {
+        return "now".to_owned();
+    }
+    format!("{} ago", coarse(now.since(then)))
+}
+
+/// One unit, rounded down: for how long ago.
+pub(crate) fn coarse(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..=59 => format!("{seconds}s"),
+        60..=3599 => format!("{}m", seconds / 60),
+        3600..=86_399 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Two units: for how long something took.
+pub(crate) fn took(time: Duration) -> String {
+    let (micros, seconds) = (time.as_micros(), time.as_secs());
+    match seconds {
+        0 if micros < 1000 => format!("{micros}µs"),
+        0 if micros < 10_000 => format!("{:.1}ms", micros as f64 / 1000.0),
+        0 => format!("{}ms", micros / 1000),
+        1..=59 => format!("{:.1}s", time.as_secs_f64()),
+        60..=3599 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..=86_399 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// `2026-11-23 19:58:38 UTC`, by the proleptic Gregorian calendar.
+pub(crate) fn date(time: Timestamp) -> String {
+    let seconds = time.0 / 1000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (rest / 3600, rest % 3600 / 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// Year, month and day of a day since 1970-01-01. Years begin in March, so that the leap
+/// day is their last; 719,468 days lie between 0000-03-01 and 1970-01-01.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+/// How many tasks there are.
+pub(crate) fn total(tasks: &TaskCounts) -> u64 {
+    [tasks.pending, tasks.running, tasks.succeeded, tasks.failed, tasks.cancelled]
+        .iter()
+        .map(|count| u64::from(*count))
+        .sum()
+}
+
+/// How many have ended.
+pub(crate) fn ended(tasks: &TaskCounts) -> u64 {
+    [tasks.succeeded, tasks.failed, tasks.cancelled].iter().map(|count| u64::from(*count)).sum()
+}
+
+/// `40 succeeded, 3 running, 1 failed`; what is zero is left out.
+pub(crate) fn counts(tasks: &TaskCounts) -> String {
+    let parts = [
+        (tasks.succeeded, "succeeded"),
+        (tasks.failed, "failed"),
+        (tasks.cancelled, "cancelled"),
+        (tasks.running, "running"),
+        (tasks.pending, "pending"),
+    ];
+    let said: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    said.join(", ")
+}
+
+/// A job's state in a word.
+pub(crate) fn job_state(state: JobState) -> &'static str {
+    match state {
+        JobState::Pending => "pending",
+        JobState::Running => "running",
+        JobState::Succeeded => "succeeded",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+    }
+}
+
+/// A task's state in a word.
+pub(crate) fn task_state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Pending => "pending",
+        TaskState::Assigned => "assigned",
+        TaskState::Running => "running",
+        TaskState::Succeeded => "succeeded",
+        TaskState::Failed => "failed",
+        TaskState::Cancelled => "cancelled",
+    }
+}
+
+/// A node's state in a word.
+pub(crate) fn node_state(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Ready => "ready",
+        NodeState::Draining => "draining",
+        NodeState::Disconnected => "disconnected",
+        NodeState::Lost => "lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        let text = |ms| took(Duration::from_millis(ms));
+        assert_eq!([text(3), text(420), text(1234)], ["3.0ms", "420ms", "1.2s"]);
+        assert_eq!([text(61_000), text(3_700_000), text(90_000_000)], ["1m01s", "1h01m", "1d01h"]);
+        assert_eq!(ago(Timestamp(0), Timestamp(185_000)), "3m ago");
+        assert_eq!(ago(Timestamp(5000), Timestamp(4000)), "now");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(date(Timestamp(0)), "1970-01-01 00:00:00 UTC");
+        assert_eq!(date(Timestamp(951_782_400_000)), "2000-02-29 00:00:00 UTC");
+        assert_eq!(date(Timestamp(1_795_463_918_000)), "2026-11-23 19:58:38 UTC");
+        assert_eq!(date(Timestamp(4_107_542_400_000)), "2100-03-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn counts_leave_out_what_is_none() {
+        let tasks = TaskCounts { succeeded: 40, running: 3, ..TaskCounts::default() };
+        assert_eq!(counts(&tasks), "40 succeeded, 3 running");
+        assert_eq!((total(&tasks), ended(&tasks)), (43, 40));
+    }
+}

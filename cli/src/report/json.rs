@@ -1,0 +1,526 @@
+//! What commands print with `--json`: one documented schema (`wrun schema output`).
+//!
+//! These types are an interface. Fields are added, never renamed or removed; times are
+//! milliseconds since the Unix epoch (`_ms`), sizes are bytes, bytes that are no text are
+//! base64. A command prints one object, or, where it streams, one object a line.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use wrun_protocol::job::{Input, JobSpec};
+use wrun_protocol::task::{self, Content};
+use wrun_protocol::wire::user;
+use wrun_protocol::{Resources, Timestamp};
+
+use super::human;
+
+/// Everything that a command can print; by which command, each says.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "describes the schema; its variants are printed by themselves")]
+pub(crate) enum Output {
+    /// `wrun submit`
+    Submit(Submitted),
+    /// `wrun run`, `wrun logs`, `wrun wait`: one a line
+    Event(Event),
+    /// `wrun jobs`
+    Jobs(JobList),
+    /// `wrun job`
+    Job(JobPage),
+    /// `wrun output`: one a task, one a line
+    Output(TaskOutput),
+    /// `wrun cancel`: one a job, one a line
+    Cancel(Cancelled),
+    /// `wrun nodes`
+    Nodes(NodeList),
+    /// `wrun drain`, `wrun forget`
+    Node(NodeChange),
+    /// `wrun token create`
+    Token(Token),
+    /// `wrun user add`, `wrun server init`
+    Credential(Credential),
+    /// `wrun dev`, `wrun server`, `wrun worker`: one line once ready
+    Ready(Ready),
+    /// `wrun new`
+    Project(Project),
+    /// `wrun build`: one a component, one a line
+    Component(Component),
+    /// `wrun exit-codes`
+    ExitCodes(ExitCodes),
+    /// Any command that fails, on standard error
+    Failure(Failure),
+}
+
+/// A job was accepted and is durable.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Submitted {
+    pub(crate) job: u64,
+}
+
+/// One step of something that streams.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Event {
+    /// The job was accepted and is durable.
+    Submitted { job: u64 },
+    /// The guest wrote this.
+    Log {
+        /// The task's index.
+        task: u32,
+        /// `stdout` or `stderr`.
+        stream: &'static str,
+        #[serde(flatten)]
+        data: Data,
+    },
+    /// The result of a handler, or the output of a task of an array.
+    Output(TaskOutput),
+    /// How far the job is.
+    Progress { job: u64, state: &'static str, tasks: Counts },
+    /// The job has ended. The last line.
+    Ended {
+        job: u64,
+        state: &'static str,
+        tasks: Counts,
+        /// The first failure, if any task failed.
+        failure: Option<Outcome>,
+        /// What the command exits with.
+        exit_code: u8,
+    },
+}
+
+/// Bytes: as text where they are UTF-8, else in base64.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Data {
+    Text(String),
+    Base64(String),
+}
+
+/// How many tasks are in each state.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Counts {
+    pub(crate) pending: u32,
+    pub(crate) running: u32,
+    pub(crate) succeeded: u32,
+    pub(crate) failed: u32,
+    pub(crate) cancelled: u32,
+}
+
+/// How an attempt ended.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Outcome {
+    /// `succeeded`, `exit`, `handler-error`, `trap`, `limit`, `setup`, `cancelled`, `node-lost`.
+    pub(crate) kind: &'static str,
+    /// For people.
+    pub(crate) message: String,
+    /// Of `exit`: the guest's code.
+    pub(crate) code: Option<i32>,
+}
+
+/// What attempts used.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Usage {
+    pub(crate) wall_us: u64,
+    pub(crate) cpu_us: u64,
+    pub(crate) frozen_us: u64,
+    pub(crate) peak_memory: u64,
+}
+
+/// Amounts of resources.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Amounts {
+    /// Thousandths of a core.
+    pub(crate) cpu_milli: u32,
+    pub(crate) memory: u64,
+    pub(crate) scratch: u64,
+    pub(crate) slots: u32,
+}
+
+/// Jobs, newest first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct JobList {
+    pub(crate) jobs: Vec<Job>,
+}
+
+/// One job.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Job {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) tenant: String,
+    /// `pending`, `running`, `succeeded`, `failed` or `cancelled`.
+    pub(crate) state: &'static str,
+    pub(crate) tasks: Counts,
+    pub(crate) priority: i32,
+    pub(crate) submitted_ms: u64,
+    pub(crate) started_ms: Option<u64>,
+    pub(crate) ended_ms: Option<u64>,
+}
+
+/// A job with its specification and tasks.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct JobPage {
+    #[serde(flatten)]
+    pub(crate) job: Job,
+    pub(crate) spec: Option<Spec>,
+    /// Of every attempt that has ended.
+    pub(crate) usage: Usage,
+    /// Why tasks wait, if any do.
+    pub(crate) pending_reason: Option<String>,
+    /// The first failure, if any task failed.
+    pub(crate) failure: Option<Outcome>,
+    /// As many as were asked for.
+    pub(crate) tasks_shown: Vec<Task>,
+}
+
+/// What was submitted.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Spec {
+    /// SHA-256 in hexadecimal.
+    pub(crate) component: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    /// `none`, `content` or `attached`.
+    pub(crate) input: &'static str,
+    /// Bytes of the input, if it is content.
+    pub(crate) input_size: Option<u64>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) count: u32,
+    pub(crate) resources: Amounts,
+    pub(crate) time_limit_ms: Option<u64>,
+    pub(crate) cpu_time_limit_ms: Option<u64>,
+    pub(crate) output_limit: u64,
+    pub(crate) log_limit: u64,
+    pub(crate) retries: u32,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// One file that the guest sees.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Mount {
+    pub(crate) path: String,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
+}
+
+/// One task.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Task {
+    pub(crate) index: u32,
+    /// `pending`, `assigned`, `running`, `succeeded`, `failed` or `cancelled`.
+    pub(crate) state: &'static str,
+    pub(crate) attempts: u32,
+    pub(crate) node: Option<String>,
+    pub(crate) node_name: Option<String>,
+    pub(crate) started_ms: Option<u64>,
+    pub(crate) ended_ms: Option<u64>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) usage: Usage,
+    /// From 0 to 1000, as a handler reported it.
+    pub(crate) progress_permille: Option<u16>,
+    pub(crate) progress_message: Option<String>,
+}
+
+/// The output of one task.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TaskOutput {
+    pub(crate) task: u32,
+    pub(crate) size: u64,
+    /// Where it was written, if to a file.
+    pub(crate) file: Option<String>,
+    #[serde(flatten)]
+    pub(crate) data: Option<Data>,
+}
+
+/// A job was cancelled.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Cancelled {
+    pub(crate) job: u64,
+    pub(crate) cancelled: bool,
+}
+
+/// The cluster's nodes.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NodeList {
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// One node.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// `ready`, `draining`, `disconnected` or `lost`.
+    pub(crate) state: &'static str,
+    pub(crate) capacity: Amounts,
+    pub(crate) used: Amounts,
+    pub(crate) tasks: u32,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) version: String,
+    pub(crate) last_seen_ms: u64,
+}
+
+/// A node was changed.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NodeChange {
+    pub(crate) node: String,
+    /// `draining`, `ready` or `forgotten`.
+    pub(crate) state: &'static str,
+}
+
+/// A join token.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Token {
+    /// TOKEN@HOST:PORT, for `wrun worker --join`.
+    pub(crate) join: String,
+    pub(crate) expires_ms: u64,
+}
+
+/// A credential was written.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Credential {
+    pub(crate) tenant: String,
+    pub(crate) role: String,
+    pub(crate) server: String,
+    pub(crate) file: String,
+}
+
+/// A process that stays is ready.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Ready {
+    /// `ready`.
+    pub(crate) event: &'static str,
+    /// Of a server: HOST:PORT where it listens.
+    pub(crate) listen: Option<String>,
+    /// Of a worker: its node's id.
+    pub(crate) node: Option<String>,
+    /// Of `dev`: the credential's file.
+    pub(crate) credential: Option<String>,
+    pub(crate) data: String,
+}
+
+/// A project was made.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Project {
+    pub(crate) path: String,
+    pub(crate) sdk: String,
+}
+
+/// A component was built.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Component {
+    pub(crate) path: String,
+    /// `command`, `handler` or `http`.
+    pub(crate) kind: &'static str,
+    pub(crate) size: u64,
+    /// SHA-256 in hexadecimal.
+    pub(crate) digest: String,
+}
+
+/// The exit codes.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExitCodes {
+    pub(crate) exit_codes: Vec<ExitCode>,
+}
+
+/// One of them.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ExitCode {
+    pub(crate) code: u8,
+    pub(crate) kind: &'static str,
+    pub(crate) meaning: &'static str,
+}
+
+/// A command failed.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Failure {
+    pub(crate) error: FailureBody,
+}
+
+/// Why.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct FailureBody {
+    /// The exit code's name, as `wrun exit-codes` lists it.
+    pub(crate) kind: String,
+    pub(crate) exit_code: u8,
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) todo: Option<String>,
+}
+
+impl From<&[u8]> for Data {
+    fn from(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(base64(bytes)),
+        }
+    }
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let value = group.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte));
+        let value = value << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let digit = (value >> (18 - 6 * place) & 63) as usize;
+            let letter = if place <= group.len() { ALPHABET.get(digit) } else { None };
+            text.push(char::from(*letter.unwrap_or(&b'=')));
+        }
+    }
+    text
+}
+
+impl From<user::TaskCounts> for Counts {
+    fn from(tasks: user::TaskCounts) -> Self {
+        let user::TaskCounts { pending, running, succeeded, failed, cancelled } = tasks;
+        Self { pending, running, succeeded, failed, cancelled }
+    }
+}
+
+impl From<&task::Outcome> for Outcome {
+    fn from(outcome: &task::Outcome) -> Self {
+        use task::Failure as F;
+        let (kind, code) = match outcome {
+            task::Outcome::Succeeded => ("succeeded", None),
+            task::Outcome::Failed(failure) => match failure {
+                F::Exit { code } => ("exit", Some(*code)),
+                F::Handler { .. } => ("handler-error", None),
+                F::Trap { .. } => ("trap", None),
+                F::Limit { .. } => ("limit", None),
+                F::Setup { .. } => ("setup", None),
+                F::Cancelled => ("cancelled", None),
+                F::NodeLost => ("node-lost", None),
+            },
+        };
+        Self { kind, message: outcome.to_string(), code }
+    }
+}
+
+impl From<task::Usage> for Usage {
+    fn from(usage: task::Usage) -> Self {
+        let task::Usage { wall_us, cpu_us, frozen_us, peak_memory } = usage;
+        Self { wall_us, cpu_us, frozen_us, peak_memory }
+    }
+}
+
+impl From<Resources> for Amounts {
+    fn from(resources: Resources) -> Self {
+        let Resources { cpu_milli, memory, scratch, slots } = resources;
+        Self { cpu_milli, memory, scratch, slots }
+    }
+}
+
+impl From<&user::JobSummary> for Job {
+    fn from(job: &user::JobSummary) -> Self {
+        let ms = |time: Option<Timestamp>| time.map(|time| time.0);
+        Self {
+            id: job.id.0,
+            name: job.name.clone(),
+            tenant: job.tenant.to_string(),
+            state: human::job_state(job.state),
+            tasks: job.tasks.into(),
+            priority: job.priority,
+            submitted_ms: job.submitted.0,
+            started_ms: ms(job.started),
+            ended_ms: ms(job.ended),
+        }
+    }
+}
+
+impl From<&JobSpec> for Spec {
+    fn from(spec: &JobSpec) -> Self {
+        let (input, input_size) = match &spec.input {
+            Input::Empty => ("none", None),
+            Input::Content(content) => ("content", Some(Content::size(content))),
+            Input::Attached => ("attached", None),
+        };
+        let mount = |mount: &wrun_protocol::job::Mount| Mount {
+            path: mount.path.clone(),
+            digest: mount.digest.to_string(),
+            size: mount.size,
+        };
+        Self {
+            component: spec.component.to_string(),
+            args: spec.args.clone(),
+            env: spec.env.iter().cloned().collect(),
+            input,
+            input_size,
+            mounts: spec.mounts.iter().map(mount).collect(),
+            count: spec.count,
+            resources: spec.resources.into(),
+            time_limit_ms: spec.limits.wall_ms,
+            cpu_time_limit_ms: spec.limits.cpu_ms,
+            output_limit: spec.limits.output_bytes,
+            log_limit: spec.limits.log_bytes,
+            retries: spec.retry.retries,
+            labels: spec.labels.clone(),
+        }
+    }
+}
+
+impl From<&user::TaskDetail> for Task {
+    fn from(task: &user::TaskDetail) -> Self {
+        Self {
+            index: task.index,
+            state: human::task_state(task.state),
+            attempts: task.attempts,
+            node: task.node.map(|node| node.to_string()),
+            node_name: task.node_name.clone(),
+            started_ms: task.started.map(|time| time.0),
+            ended_ms: task.ended.map(|time| time.0),
+            outcome: task.outcome.as_ref().map(Outcome::from),
+            usage: task.usage.into(),
+            progress_permille: task.progress.as_ref().map(|(permille, _)| *permille),
+            progress_message: task.progress.as_ref().map(|(_, message)| message.clone()),
+        }
+    }
+}
+
+impl From<&user::NodeSummary> for Node {
+    fn from(node: &user::NodeSummary) -> Self {
+        Self {
+            id: node.id.to_string(),
+            name: node.info.name.clone(),
+            state: human::node_state(node.state),
+            capacity: node.info.capacity.into(),
+            used: node.used.into(),
+            tasks: node.tasks,
+            labels: node.info.labels.clone(),
+            version: node.info.version.clone(),
+            last_seen_ms: node.last_seen.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let log = Event::Log { task: 3, stream: "stdout", data: (&b"hi"[..]).into() };
+        let text = serde_json::to_string(&log).unwrap();
+        assert_eq!(text, r#"{"event":"log","task":3,"stream":"stdout","text":"hi"}"#);
+        let log = Event::Log { task: 0, stream: "stderr", data: (&[0xff_u8][..]).into() };
+        let text = serde_json::to_string(&log).unwrap();
+        assert_eq!(text, r#"{"event":"log","task":0,"stream":"stderr","base64":"/w=="}"#);
+    }
+}

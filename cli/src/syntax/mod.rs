@@ -1,0 +1,96 @@
+//! What may be written on the command line: clap types and help texts. What it means is
+//! in `command`; nothing here reads files, connects or prints.
+
+pub(crate) mod cluster;
+pub(crate) mod daemon;
+pub(crate) mod project;
+pub(crate) mod query;
+pub(crate) mod work;
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Runs WebAssembly components on a cluster.
+///
+/// A component is submitted as a job of one or many tasks; each task runs sandboxed on
+/// some node. `wrun dev` starts a cluster on this machine; `wrun run FILE.wasm` runs a
+/// program on it.
+#[derive(Debug, Parser)]
+#[command(name = "wrun", version, styles = STYLES, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Start here:
+  wrun dev                             a cluster on this machine, in a terminal of its own
+  wrun run hello.wasm                  runs a program on it, attached
+  wrun submit --count 100 tile.wasm    submits an array of 100 tasks and prints the job's id
+  wrun job 1                           shows how it stands
+
+Exit codes: see `wrun exit-codes`. JSON: every command that prints takes --json; `wrun schema
+output` describes it.";
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Print JSON instead of text: one object, or one a line where a command streams
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    /// Which credential proves who asks, and where the server is
+    /// [default: ~/.config/wrun/credential.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "WRUN_CREDENTIAL",
+        hide_env_values = true
+    )]
+    #[arg(help_heading = "Global options")]
+    pub(crate) credential: Option<PathBuf>,
+
+    /// What to log on standard error: a level, or a filter like `warn,wrun_server=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "WRUN_LOG", hide_env_values = true)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) log: Option<String>,
+}
+
+/// The commands, in the order in which help lists them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(work::Run),
+    Submit(work::Submit),
+    Jobs(query::Jobs),
+    Job(query::Job),
+    Logs(query::Logs),
+    Output(query::Output),
+    Wait(query::Wait),
+    Cancel(query::Cancel),
+    Nodes(cluster::Nodes),
+    Drain(cluster::Drain),
+    Forget(cluster::Forget),
+    Token(cluster::Token),
+    User(cluster::User),
+    Dev(daemon::Dev),
+    Server(daemon::Server),
+    Worker(daemon::Worker),
+    New(project::New),
+    Build(project::Build),
+    Schema(project::Schema),
+    Completions(project::Completions),
+    Man(project::Man),
+    ExitCodes(project::ExitCodes),
+}

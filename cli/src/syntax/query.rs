@@ -1,0 +1,148 @@
+//! Commands about jobs that were submitted.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use wrun_protocol::JobId;
+use wrun_protocol::wire::user::{JobState, TaskState};
+
+/// A job's state on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum JobStateName {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<JobStateName> for JobState {
+    fn from(name: JobStateName) -> Self {
+        match name {
+            JobStateName::Pending => Self::Pending,
+            JobStateName::Running => Self::Running,
+            JobStateName::Succeeded => Self::Succeeded,
+            JobStateName::Failed => Self::Failed,
+            JobStateName::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// A task's state on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TaskStateName {
+    Pending,
+    Assigned,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<TaskStateName> for TaskState {
+    fn from(name: TaskStateName) -> Self {
+        match name {
+            TaskStateName::Pending => Self::Pending,
+            TaskStateName::Assigned => Self::Assigned,
+            TaskStateName::Running => Self::Running,
+            TaskStateName::Succeeded => Self::Succeeded,
+            TaskStateName::Failed => Self::Failed,
+            TaskStateName::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// Lists jobs, newest first
+#[derive(Debug, Args)]
+pub(crate) struct Jobs {
+    /// Only jobs in this state
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<JobStateName>,
+
+    /// How many at most
+    #[arg(long, short = 'n', value_name = "N", default_value = "50")]
+    pub(crate) limit: crate::value::Whole<1, 1_000_000>,
+
+    /// Only jobs older than this one
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<JobId>,
+
+    /// Of every tenant (admins only)
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+/// Shows one job: state, tasks, nodes, times, usage, and why it waits or failed
+#[derive(Debug, Args)]
+pub(crate) struct Job {
+    /// The job's id, as `wrun submit` printed it
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+
+    /// Only tasks in this state
+    #[arg(long, value_name = "STATE")]
+    pub(crate) state: Option<TaskStateName>,
+
+    /// Show tasks from this index on
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    pub(crate) from: u32,
+
+    /// How many tasks to show at most
+    #[arg(long, short = 'n', value_name = "N", default_value = "20")]
+    pub(crate) limit: crate::value::Whole<0, 10_000_000>,
+}
+
+/// Prints what a task wrote: its standard output to mine, its standard error to mine
+///
+/// Without --task, of an array, the logs of all tasks in order of index, each line behind
+/// its task's index.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The job's id
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+
+    /// Which task of an array
+    #[arg(long, short, value_name = "INDEX")]
+    pub(crate) task: Option<u32>,
+
+    /// Go on until the task ends, through every attempt
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+/// Writes the output of tasks that succeeded: a program's standard output, a handler's result
+///
+/// Without --task, of an array: the outputs of all tasks, one after the other in order of
+/// index; or, where -o names a folder, one file for each task, named by its index.
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// The job's id
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+
+    /// Which task of an array
+    #[arg(long, short, value_name = "INDEX")]
+    pub(crate) task: Option<u32>,
+
+    /// Where to: a file, or for all tasks of an array a folder (one that exists, or a path
+    /// ending in `/`) [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Waits until a job has ended, showing progress; exits with 1 if a task failed
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// The job's id
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+}
+
+/// Cancels jobs: what waits never starts, what runs is stopped
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The jobs' ids
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) jobs: Vec<JobId>,
+}

@@ -1,0 +1,97 @@
+//! `run` and `submit`: what to run and how.
+
+use clap::Args;
+use wrun_protocol::limits::{MAX_COUNT, MAX_RETRIES};
+
+use crate::plan::{InputSource, MountSource};
+use crate::value::{Cpu, Pair, Priority, Size, Span, Whole};
+
+/// How many tasks.
+pub(crate) type Count = Whole<1, MAX_COUNT>;
+/// How many attempts after the first.
+pub(crate) type Retries = Whole<0, MAX_RETRIES>;
+
+/// Submits a job and prints its id at once
+///
+/// WORK is a component (a .wasm file) or a job file (a .toml file; `wrun schema` describes
+/// it). The id is printed once the job is durable: it survives the death of any process.
+/// Options override what a job file says; arguments after `--` go to the program.
+#[derive(Debug, Args)]
+pub(crate) struct Submit {
+    #[command(flatten)]
+    pub(crate) work: Work,
+}
+
+/// Runs a job attached: its output is mine, my input is its, its exit code is mine
+///
+/// Like `submit`, and then the program's standard output and error stream to mine, and my
+/// standard input to it. Ctrl-C cancels the job; a second Ctrl-C leaves at once. With --count
+/// above 1 it shows progress, and the output of each task in order of index at the end.
+///
+/// A handler (a component that exports wrun:task/handler) is given the whole of my standard
+/// input, unless that is a terminal, and its result goes to my standard output.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) work: Work,
+}
+
+/// What `run` and `submit` share.
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    /// A component (.wasm) or a job file (.toml)
+    #[arg(value_name = "WORK")]
+    pub(crate) work: std::path::PathBuf,
+
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+
+    /// Name of the job, shown in listings [default: the component's file name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// How many tasks; each sees its WRUN_TASK_INDEX, from 0 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<Count>,
+
+    /// Cores for each task, more than 0 and at most 1 [default: 1]
+    #[arg(long, value_name = "CORES", allow_hyphen_values = true)]
+    pub(crate) cpu: Option<Cpu>,
+
+    /// Memory for each task, like 64MiB or 1G [default: 128MiB]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    pub(crate) memory: Option<Size>,
+
+    /// Wall time that ends an attempt, like 90s, 5m or 1h30m [default: none]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) time_limit: Option<Span>,
+
+    /// An environment variable of the program; may be given often
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<Pair>,
+
+    /// A file or folder that the program sees, read-only, at GUEST [default: /NAME]; may be
+    /// given often
+    ///
+    /// A folder is walked and its files are taken as they are now; links within it are refused,
+    /// since they can lead out of it.
+    #[arg(long, short, value_name = "HOST[:GUEST]")]
+    pub(crate) mount: Vec<MountSource>,
+
+    /// A file as standard input, or as the input of a handler; `-` is my standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) input: Option<InputSource>,
+
+    /// Jobs of higher priority run first; may be negative [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) priority: Option<Priority>,
+
+    /// How many times a failed task runs again [default: 0]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) retries: Option<Retries>,
+
+    /// A label that the node must carry; may be given often
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) label: Vec<Pair>,
+}

@@ -1,0 +1,190 @@
+//! A TOML file as written, so that every error about it names file, line, column and
+//! key. Used for job files and for configuration; knows the meaning of neither.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::Error;
+use crate::exit::Exit;
+
+/// Largest file that is read: far above any that a person writes.
+const MAX_FILE: u64 = 4 << 20;
+
+/// The text of a file and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    path: PathBuf,
+    text: String,
+    /// The kind of error that a bad value in it is.
+    exit: Exit,
+}
+
+impl Source {
+    /// Reads `path`; `what` is like "job file".
+    pub(crate) fn read(path: &Path, what: &str, exit: Exit) -> Result<Self, Error> {
+        let doing = format!("read the {what}");
+        let meta = std::fs::metadata(path).map_err(|cause| Error::file(&doing, path, &cause))?;
+        if meta.len() > MAX_FILE {
+            let text = format!(
+                "`{}` has {} bytes; a {what} has at most 4 MiB",
+                path.display(),
+                meta.len()
+            );
+            return Err(Error::new(exit, text).todo("pass long data as input or mounts"));
+        }
+        let bytes = std::fs::read(path).map_err(|cause| Error::file(&doing, path, &cause))?;
+        let text = String::from_utf8(bytes).map_err(|cause| {
+            let at = cause.utf8_error().valid_up_to();
+            Error::new(exit, format!("{}: byte {at} is not UTF-8", path.display()))
+                .todo(format!("write the {what} as UTF-8 text"))
+        })?;
+        Ok(Self { path: path.to_owned(), text, exit })
+    }
+
+    /// Text that was never in a file.
+    #[cfg(test)]
+    pub(crate) fn from_text(path: &str, text: &str, exit: Exit) -> Self {
+        Self { path: path.into(), text: text.to_owned(), exit }
+    }
+
+    /// Where it was read.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that paths in it are relative to.
+    pub(crate) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Reads a value of type `T`.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        toml::from_str(&self.text).map_err(|error| self.explain(&error))
+    }
+
+    /// An error about the value of `key`, a path like `retry.backoff`.
+    pub(crate) fn error_at(&self, key: &str, problem: impl std::fmt::Display) -> Error {
+        let found =
+            DeTable::parse(&self.text).ok().and_then(|table| offset_of(table.get_ref(), key));
+        let place = self.place(found.unwrap_or(0));
+        Error::new(self.exit, format!("{place}: `{key}`: {problem}"))
+    }
+
+    fn explain(&self, error: &toml::de::Error) -> Error {
+        let offset = error.span().map_or(0, |span| span.start);
+        let place = self.place(offset);
+        let message = error.message();
+        if let Some((unknown, known)) = unknown_key(message) {
+            let advice = match closest(unknown, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            return Error::new(self.exit, format!("{place}: unknown key `{unknown}`")).todo(advice);
+        }
+        let key = DeTable::parse(&self.text)
+            .ok()
+            .and_then(|table| key_at(table.get_ref(), offset))
+            .map(|key| format!("`{key}`: "))
+            .unwrap_or_default();
+        Error::new(self.exit, format!("{place}: {key}{message}"))
+    }
+
+    fn place(&self, offset: usize) -> String {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        format!("{}:{line}:{column}", self.path.display())
+    }
+}
+
+/// The dotted path of the deepest value that covers `offset`.
+fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let name = key.get_ref();
+        if let DeValue::Table(inner) = value.get_ref()
+            && let Some(rest) = key_at(inner, offset)
+        {
+            return Some(format!("{name}.{rest}"));
+        }
+        let covers = value.span().contains(&offset) || key.span().contains(&offset);
+        covers.then(|| name.to_string())
+    })
+}
+
+/// Where the value of the dotted path `key` begins.
+fn offset_of(table: &DeTable<'_>, key: &str) -> Option<usize> {
+    let (head, rest) = key.split_once('.').map_or((key, None), |(head, rest)| (head, Some(rest)));
+    let (_, value) = table.iter().find(|(name, _)| name.get_ref() == head)?;
+    match (rest, value.get_ref()) {
+        (None, _) => Some(value.span().start),
+        (Some(rest), DeValue::Table(inner)) => offset_of(inner, rest),
+        _ => None,
+    }
+}
+
+/// The key that serde does not know, and those that it does.
+fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (unknown, known) = rest.split_once('`')?;
+    let known = known.split('`').skip(1).step_by(2).collect();
+    Some((unknown, known))
+}
+
+/// The known key that is at most two slips of the pen away.
+fn closest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let unknown = unknown.replace('-', "_");
+    known
+        .iter()
+        .map(|name| (distance(&unknown, name), *name))
+        .filter(|(slips, name)| *slips <= 2 && *slips < name.len())
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut last = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (to, above) in b.iter().zip(row.iter().skip(1)) {
+            left = (last + usize::from(from != *to)).min(left + 1).min(above + 1);
+            last = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_of_the_pen_are_counted() {
+        assert_eq!(distance("cout", "count"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(closest("time-limit", &["time_limit", "count"]), Some("time_limit"));
+        assert_eq!(closest("zzz", &["time_limit", "count"]), None);
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_dotted_key() {
+        let source = Source::from_text("a.toml", "x = 1\n[retry]\nbackoff = 3\n", Exit::Config);
+        let error = source.error_at("retry.backoff", "no").to_string();
+        assert_eq!(error, "a.toml:3:11: `retry.backoff`: no");
+    }
+
+    #[test]
+    fn text_that_is_no_toml_is_placed() {
+        let source = Source::from_text("a.toml", "x = 1\ny = = 2\n", Exit::Config);
+        let error = source.parse::<toml::Table>().unwrap_err().to_string();
+        assert!(error.starts_with("a.toml:2:"), "{error}");
+    }
+}
