@@ -129,7 +129,11 @@ impl TaskLog {
 
     /// Moves what memory holds to the file. Blocks on the disk.
     pub(crate) fn spill(&self, dir: &SpillDir) {
-        let _in_order = self.spilling.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_order = self.spilling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.spill_in_order(dir, &in_order);
+    }
+
+    fn spill_in_order(&self, dir: &SpillDir, _in_order: &MutexGuard<'_, ()>) {
         let (file, bytes, at) = {
             let mut state = self.lock();
             if state.failed || state.tail.is_empty() {
@@ -165,11 +169,13 @@ impl TaskLog {
     /// disk if the log is long.
     pub(crate) fn whole(&self, dir: &SpillDir) -> Option<WholeLog> {
         self.close();
+        // With this held, nothing is on its way to the file.
+        let in_order = self.spilling.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         state.seal();
-        if state.spilled > 0 || state.in_flight.len() + state.tail.len() > HARD {
+        if state.spilled > 0 || state.tail.len() > HARD {
             drop(state);
-            self.spill(dir);
+            self.spill_in_order(dir, &in_order);
             state = self.lock();
         }
         match &state.file {
@@ -198,10 +204,10 @@ impl TaskLog {
         let mut state = self.lock();
         state.seal();
         let in_flight_end = state.spilled + state.in_flight.len() as u64;
-        if position < state.spilled {
-            if let Some(file) = &state.file {
-                return Piece::File(file.clone(), (state.spilled - position).min(WINDOW));
-            }
+        if position < state.spilled
+            && let Some(file) = &state.file
+        {
+            return Piece::File(file.clone(), (state.spilled - position).min(WINDOW));
         }
         if position < in_flight_end {
             let from = position.saturating_sub(state.spilled) as usize;

@@ -144,7 +144,6 @@ impl<E: Executor> Workshop<E> {
         })
     }
 
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
     async fn mount(
         &self,
         job: &Job<E>,

@@ -58,7 +58,10 @@ async fn what_the_server_refuses_is_told_with_its_reason() {
     let error = RequestError::new(ErrorCode::NotFound, "no such blob");
     send.send(&BlobReply::Refused(error)).await.unwrap();
     let message = setup_failure(server.report().await);
-    assert!(message.starts_with("the component: ") && message.contains("no such blob"), "{message}");
+    assert!(
+        message.starts_with("the component: ") && message.contains("no such blob"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -108,9 +111,8 @@ async fn the_cache_drops_what_was_not_used_for_longest_and_never_what_is_in_use(
     server.assign(12, 1..2).await;
     server.serve_blob(&inputs[2]).await;
     settle().await;
-    let cached = |bytes: &[u8]| {
-        world.dir.path().join("artefacts").join(digest(bytes).to_string()).exists()
-    };
+    let cached =
+        |bytes: &[u8]| world.dir.path().join("artefacts").join(digest(bytes).to_string()).exists();
     assert!(cached(&inputs[0]) && !cached(&inputs[1]) && cached(&inputs[2]));
 }
 
@@ -141,7 +143,10 @@ async fn mounted_files_and_inputs_are_on_disk_when_a_task_starts() {
     });
 }
 
-async fn live(server: &Server, request: LiveRequest) -> (wrun_net::SendStream, wrun_net::RecvStream) {
+async fn live(
+    server: &Server,
+    request: LiveRequest,
+) -> (wrun_net::SendStream, wrun_net::RecvStream) {
     let (mut send, recv) = server.connection.open().await.unwrap();
     send.send(&request).await.unwrap();
     (send, recv)

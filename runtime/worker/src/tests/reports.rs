@@ -158,8 +158,7 @@ async fn only_the_last_word_on_progress_is_passed_on() {
         world.script.act(0, |events, token| events.progress(token, permille, "half way"));
     }
     let attempt = JobId(1).task(0).attempt(1);
-    let wanted =
-        FromWorker::Progress { attempt, permille: 500, message: "half way".to_owned() };
+    let wanted = FromWorker::Progress { attempt, permille: 500, message: "half way".to_owned() };
     let (a, b) = (server.next().await, server.next().await);
     assert!(a == wanted || b == wanted, "{a:?} {b:?}");
     server.quiet().await;

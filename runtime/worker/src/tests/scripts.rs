@@ -189,7 +189,8 @@ impl World {
     pub(super) async fn with(change: impl FnOnce(&mut WorkerConfig, &mut Timing)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = WorkerConfig::new("server:1", dir.path());
-        config.capacity = Resources { cpu_milli: 2000, memory: 1 << 30, scratch: 1 << 30, slots: 8 };
+        config.capacity =
+            Resources { cpu_milli: 2000, memory: 1 << 30, scratch: 1 << 30, slots: 8 };
         config.grace = Duration::from_secs(3);
         let mut timing = Timing {
             first_pause: Duration::from_millis(1),
@@ -291,8 +292,13 @@ impl Server {
 
     pub(super) async fn welcome_with(&mut self, stale: Vec<wrun_protocol::AttemptId>) {
         let lease_ms = LEASE.as_millis() as u64;
-        self.say(ToWorker::Welcome { lease_ms, heartbeat_ms: HEARTBEAT.as_millis() as u64, now: Timestamp(0), stale })
-            .await;
+        self.say(ToWorker::Welcome {
+            lease_ms,
+            heartbeat_ms: HEARTBEAT.as_millis() as u64,
+            now: Timestamp(0),
+            stale,
+        })
+        .await;
     }
 
     pub(super) async fn say(&mut self, message: ToWorker) {
@@ -324,7 +330,8 @@ impl Server {
                     assert_eq!(beat, self.beats.max(beat - 1) + 1);
                     self.beats = beat;
                     if self.answers {
-                        self.say(ToWorker::HeartbeatAck { beat }).await;
+                        // A session that ends meanwhile ends with the next message too.
+                        let _ = self.send.send(&ToWorker::HeartbeatAck { beat }).await;
                     }
                 }
                 other => return Some(other),

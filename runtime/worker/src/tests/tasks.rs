@@ -34,10 +34,7 @@ async fn a_recall_gives_back_what_has_not_started_and_that_alone() {
     let mut server = world.assigned(0..100).await;
     server.say(ToWorker::Recall(vec![tasks(1, 0..50), tasks(1, 90..95)])).await;
     let (_, reports) = server.reports().await;
-    assert_eq!(
-        reports,
-        [Report::Returned(tasks(1, 2..50)), Report::Returned(tasks(1, 90..95))]
-    );
+    assert_eq!(reports, [Report::Returned(tasks(1, 2..50)), Report::Returned(tasks(1, 90..95))]);
     world.script.succeed(0);
     assert_eq!(world.script.running(), [(1, 1), (1, 50)]);
     server.reports().await;
