@@ -106,6 +106,12 @@ pub use wrun_sdk_macros::task;
 #[doc(hidden)]
 pub mod export {
     pub use crate::codec::{decode, encode};
+
+    /// A task's error, of whatever type, as the one that the node is told.
+    pub fn failure<E: Into<crate::Error>>(error: E) -> crate::Error {
+        error.into()
+    }
+
     #[cfg(target_family = "wasm")]
     pub use crate::platform::bindings::{
         self, export_task,

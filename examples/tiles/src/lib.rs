@@ -66,7 +66,8 @@ fn tile(view: Option<View>) -> Result<Vec<u8>, Error> {
 
 /// The most even grid of `count` tiles, at least as wide as high.
 fn grid(count: u32) -> (u32, u32) {
-    let rows = (1..=count).take_while(|rows| rows * rows <= count).filter(|rows| count % rows == 0);
+    let rows = (1..=count).take_while(|rows| rows * rows <= count);
+    let rows = rows.filter(|rows| count.is_multiple_of(*rows));
     let rows = rows.last().unwrap_or(1);
     (count / rows, rows)
 }

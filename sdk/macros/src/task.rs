@@ -45,7 +45,7 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
     let returned = function.sig.output.span();
     let result = quote_spanned!(returned=>
         let result: ::core::result::Result<_, _> = #call;
-        let result = result.map_err(::wrun_sdk::Error::from);
+        let result = result.map_err(::wrun_sdk::export::failure);
     );
     Ok(quote! {
         const _: () = {

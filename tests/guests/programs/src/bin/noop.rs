@@ -1,0 +1,3 @@
+//! Does nothing: what the benchmarks measure everything else by.
+
+fn main() {}
