@@ -1,0 +1,197 @@
+//! The edge: one input in, effects out. Dispatches to the handlers in `decide` and keeps
+//! the order of effects; the handlers decide.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use wrun_protocol::wire::user::RequestError;
+use wrun_protocol::wire::worker::ToWorker;
+use wrun_protocol::{JobId, Timestamp};
+
+use crate::RestoreError;
+use crate::config::Config;
+use crate::decide::recall::Backlogs;
+use crate::effect::{Answer, Effect};
+use crate::fact::Fact;
+use crate::input::{Input, RequestId};
+use crate::state::State;
+use crate::state::jobs::NodeIx;
+use crate::state::nodes::{node_id, node_ix};
+
+/// The cluster's state and what decides over it.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    /// The latest instant it was told; never goes back.
+    pub(crate) now: Timestamp,
+    pub(crate) effects: VecDeque<Effect>,
+    /// Jobs whose watchers are to be told at the end of this event.
+    changed: Vec<JobId>,
+    /// When to look at a node's lease.
+    pub(crate) leases: BTreeSet<(Timestamp, NodeIx)>,
+    pub(crate) backlogs: Backlogs,
+}
+
+impl Core {
+    /// A cluster with nothing in it.
+    pub fn new(config: Config) -> Self {
+        let state = State::new(&config);
+        Self::with(config, state)
+    }
+
+    /// The state that [`Self::snapshot`] saved. Apply the facts that followed it, then [`Self::start`].
+    pub fn restore(config: Config, snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let state = State::restore(&config, snapshot)?;
+        Ok(Self::with(config, state))
+    }
+
+    fn with(config: Config, state: State) -> Self {
+        Self {
+            now: state.at,
+            config,
+            state,
+            effects: VecDeque::new(),
+            changed: Vec::new(),
+            leases: BTreeSet::new(),
+            backlogs: Backlogs::default(),
+        }
+    }
+
+    /// The recorded state as bytes. It holds every fact that was appended so far, so that
+    /// effects must have been polled to the end for it to belong to a place in the journal.
+    pub fn snapshot(&self) -> Vec<u8> {
+        self.state.snapshot()
+    }
+
+    /// The settings it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Makes a recorded fact so, at recovery. Facts of [`Effect::Append`] have been applied.
+    pub fn apply(&mut self, fact: &Fact) {
+        self.state.apply(fact);
+        self.now = self.now.max(self.state.at);
+    }
+
+    /// To be called once, after recovery: every node counts as disconnected from now.
+    pub fn start(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        let nodes: Vec<NodeIx> = self.state.nodes.iter().map(|(ix, _)| ix).collect();
+        for ix in nodes {
+            self.start_node(ix);
+        }
+    }
+
+    /// Takes one event in. `now` is wall time; where it goes back, it is taken to stand still.
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        self.now = self.now.max(now);
+        self.on_time();
+        match input {
+            Input::Submit { request, tenant, id, kind, spec } => {
+                let answer = self.on_submit(tenant, id, kind, spec).map(Answer::Submitted);
+                self.reply(request, answer);
+            }
+            Input::Cancel { request, job } => {
+                let answer = self.on_cancel(job);
+                self.reply(request, answer);
+            }
+            Input::NodeConnected { node, info, incarnation, attempts } => {
+                self.on_node_connected(node_ix(node), info, incarnation, &attempts);
+            }
+            Input::NodeDisconnected { node } => self.on_node_disconnected(node_ix(node)),
+            Input::NodeDraining { node } => self.on_node_draining(node_ix(node)),
+            Input::NodeGone { node } => self.on_node_gone(node_ix(node)),
+            Input::Heartbeat { node, beat } => self.on_heartbeat(node_ix(node), beat),
+            Input::Reports { node, first, reports } => {
+                self.on_reports(node_ix(node), first, reports);
+            }
+            Input::Progress { node, attempt, permille, message } => {
+                self.on_progress(node_ix(node), attempt, permille, message);
+            }
+            Input::Freeze { request, task, frozen } => {
+                let answer = self.on_freeze(task, frozen);
+                self.reply(request, answer);
+            }
+            Input::SetDrain { request, node, drain } => {
+                let answer = self.on_set_drain(node_ix(node), drain);
+                self.reply(request, answer);
+            }
+            Input::RemoveNode { request, node } => {
+                let answer = self.on_remove_node(node_ix(node));
+                self.reply(request, answer);
+            }
+            Input::CreateToken { request, hash, expires } => {
+                let answer = self.on_create_token(hash, expires);
+                self.reply(request, answer);
+            }
+            Input::Join { request, token_hash, name } => {
+                let answer = self.on_join(token_hash, name);
+                self.reply(request, answer);
+            }
+            Input::Timeout => {}
+        }
+        self.tell_changes();
+    }
+
+    /// The next thing to do, in order. Placement is decided when all else is done, so
+    /// that events that come together are placed together.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        if self.effects.is_empty() && self.wants_placement() {
+            self.place_tasks();
+            self.tell_changes();
+        }
+        self.effects.pop_front()
+    }
+
+    /// When to call [`Self::handle`] with [`Input::Timeout`], if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let lease = self.leases.first().map(|(at, _)| *at);
+        let delay = self.state.delays.first().map(|(at, _)| *at);
+        lease.into_iter().chain(delay).min()
+    }
+
+    fn on_time(&mut self) {
+        self.state.end_delays(self.now);
+        while let Some((at, ix)) = self.leases.first().copied()
+            && at <= self.now
+        {
+            self.leases.pop_first();
+            self.on_lease_timer(ix);
+        }
+    }
+
+    /// Makes a decision so, and has it made durable.
+    pub(crate) fn append(&mut self, fact: Fact) {
+        self.state.apply(&fact);
+        self.effects.push_back(Effect::Append(fact));
+    }
+
+    /// Has a decision made durable whose parts were applied one by one.
+    pub(crate) fn append_applied(&mut self, fact: Fact) {
+        self.state.at = self.state.at.max(fact.at());
+        self.effects.push_back(Effect::Append(fact));
+    }
+
+    /// Sends to a node, if it is connected.
+    pub(crate) fn send(&mut self, ix: NodeIx, message: ToWorker) {
+        if self.state.nodes.get(ix).is_some_and(|node| node.session.connected) {
+            self.effects.push_back(Effect::Send { node: node_id(ix), message });
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, answer: Result<Answer, RequestError>) {
+        self.effects.push_back(Effect::Reply { request, answer });
+    }
+
+    /// Watchers of the job are told when this event is done.
+    pub(crate) fn job_changed(&mut self, job: JobId) {
+        if self.changed.last() != Some(&job) {
+            self.changed.push(job);
+        }
+    }
+
+    fn tell_changes(&mut self) {
+        self.effects.extend(self.changed.drain(..).map(Effect::JobChanged));
+    }
+}

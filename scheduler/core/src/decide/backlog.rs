@@ -1,0 +1,176 @@
+//! Which task goes where, second part: work that waits on a node, so that short tasks
+//! never wait for a round trip.
+//!
+//! A backlog is measured in time: the observed length of the group's tasks by how many
+//! of them run at once there. Long tasks, and those whose length nobody knows yet, wait
+//! in the queue, where they can still go anywhere; only where others keep a node's
+//! backlog full does one of them join it, lest it never gets its turn.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::core::Core;
+use crate::decide::place::{Round, Turn};
+use crate::state::groups::{Group, GroupIx};
+use crate::state::jobs::NodeIx;
+use crate::state::nodes::Node;
+
+/// Nodes of a group that one refill looks at; the others are looked at as they report.
+const MAX_REFILLED_NODES: usize = 64;
+/// Groups that do not suit a node, stepped over in one tenant's line before giving up.
+const MAX_UNSUITED: usize = 64;
+
+/// Filling one node's backlog.
+struct Filling {
+    ix: NodeIx,
+    /// Time that the backlog covers already, and may cover, in nanoseconds.
+    ahead: u64,
+    budget: u64,
+    /// Tasks that may still be added.
+    room: u32,
+}
+
+impl Core {
+    pub(crate) fn fill_backlogs(&mut self, round: &mut Round, refilled: &BTreeSet<GroupIx>) {
+        if self.state.groups.levels.is_empty() || self.config.max_backlog == 0 {
+            return;
+        }
+        let mut nodes = round.dirty.clone();
+        for group in refilled.iter().filter_map(|group| self.state.groups.get(*group)) {
+            nodes.extend(group.on.iter().take(MAX_REFILLED_NODES));
+        }
+        for ix in nodes {
+            if self.state.groups.levels.is_empty() {
+                break;
+            }
+            self.fill_backlog(ix, round);
+        }
+    }
+
+    fn fill_backlog(&mut self, ix: NodeIx, round: &mut Round) {
+        let Some(node) = self.state.nodes.get(ix) else { return };
+        if !node.takes_tasks() || node.loads.by_group.is_empty() {
+            return;
+        }
+        let budget = u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX);
+        let ahead = self.backlog_ns(node);
+        let room = self.config.max_backlog.saturating_sub(node.loads.waiting);
+        let mut filling = Filling { ix, ahead, budget, room };
+        let full = ahead > budget / 2 || node.loads.waiting > self.config.max_backlog / 2;
+        let priorities: Vec<i32> = self.state.groups.levels.keys().map(|level| level.0).collect();
+        for priority in priorities {
+            if !full {
+                self.fill_from(priority, &mut filling, round);
+            }
+            if self.waits_for(ix, priority) {
+                // Nothing of lower priority may take a place before it.
+                self.recall_below(ix, priority);
+                return;
+            }
+        }
+    }
+
+    fn fill_from(&mut self, priority: i32, filling: &mut Filling, round: &mut Round) {
+        let mut turns: VecDeque<Turn> = self.turns(priority);
+        while let Some(mut turn) = turns.pop_front() {
+            if filling.room == 0 || filling.ahead >= filling.budget {
+                return;
+            }
+            let sharers = turns.len() as u32 + 1;
+            if self.add_to_backlog(priority, &mut turn, sharers, filling, round) {
+                turns.push_back(turn);
+            }
+        }
+    }
+
+    /// Adds tasks of the tenant's next group. `false` when none is left that may wait here.
+    fn add_to_backlog(
+        &mut self,
+        priority: i32,
+        turn: &mut Turn,
+        sharers: u32,
+        filling: &mut Filling,
+        round: &mut Round,
+    ) -> bool {
+        for _ in 0..MAX_UNSUITED {
+            let groups = &self.state.groups;
+            let Some((head, group)) = groups.next_head(priority, turn.tenant, turn.after) else {
+                return false;
+            };
+            let until = groups.next_head(priority, turn.tenant, Some((head, group)));
+            let until = until.map(|(head, _)| head);
+            let (count, each) = self.may_wait(group, sharers, filling);
+            let count = if count > 1 { self.ready_before(group, until, count) } else { count };
+            let added = match count {
+                0 => 0,
+                _ => self.assign(filling.ix, group, count, until, &mut round.plan),
+            };
+            self.state.groups.refresh();
+            if added == 0 {
+                turn.after = Some((head, group));
+                continue;
+            }
+            self.state.groups.turns.insert(priority, turn.tenant);
+            filling.room -= added.min(filling.room);
+            filling.ahead = filling.ahead.saturating_add(each.saturating_mul(added.into()));
+            return true;
+        }
+        false
+    }
+
+    /// How many more tasks of the group may wait on the node, and how long each keeps it busy.
+    fn may_wait(&self, group: GroupIx, sharers: u32, filling: &Filling) -> (u32, u64) {
+        let (Some(entry), Some(node)) =
+            (self.state.groups.get(group), self.state.nodes.get(filling.ix))
+        else {
+            return (0, 0);
+        };
+        if !node.suits(&entry.key) {
+            return (0, 0);
+        }
+        let each = self.each_ns(entry, node);
+        let left = filling.budget.saturating_sub(filling.ahead);
+        if each > filling.budget {
+            let here = node.loads.by_group.get(&group).map_or(0, |load| load.waiting);
+            return (u32::from(node.loads.waiting > 0 && here == 0), each);
+        }
+        let by_time = u32::try_from(left / each).unwrap_or(u32::MAX).max(1).min(filling.room);
+        let nodes = entry.on.len() as u64 + u64::from(!entry.on.contains(&filling.ix));
+        let fair = u32::try_from(entry.ready_tasks.div_ceil(nodes)).unwrap_or(u32::MAX);
+        let turn = if sharers > 1 { (by_time / (2 * sharers)).max(1) } else { by_time };
+        (turn.min(fair), each)
+    }
+
+    /// How long one task of the group keeps a place on the node busy, in nanoseconds, by
+    /// how many run at once. More than any budget while nobody knows.
+    fn each_ns(&self, group: &Group, node: &Node) -> u64 {
+        let at_once = node.capacity().times(&group.key.wanted).max(1);
+        match group.wall_us {
+            Some(wall) => (wall.max(1).saturating_mul(1000) / u64::from(at_once)).max(1),
+            None => {
+                u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+            }
+        }
+    }
+
+    /// How long the node's backlog keeps it busy, in nanoseconds.
+    pub(crate) fn backlog_ns(&self, node: &Node) -> u64 {
+        let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
+        let times = loads.filter_map(|(group, load)| {
+            let each = self.each_ns(self.state.groups.get(*group)?, node);
+            Some(each.saturating_mul(load.waiting.into()))
+        });
+        times.fold(0, u64::saturating_add)
+    }
+
+    /// Whether a group of that priority waits that the node could hold.
+    fn waits_for(&self, ix: NodeIx, priority: i32) -> bool {
+        let Some(node) = self.state.nodes.get(ix) else { return false };
+        let Some(level) = self.state.groups.levels.get(&std::cmp::Reverse(priority)) else {
+            return false;
+        };
+        let groups = level.tenants.values().flatten().take(MAX_UNSUITED);
+        groups
+            .filter_map(|(_, group)| self.state.groups.get(*group))
+            .any(|group| node.suits(&group.key))
+    }
+}

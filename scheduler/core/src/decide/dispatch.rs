@@ -1,0 +1,103 @@
+//! From a round's plan to facts and messages: per node one fact, then what the worker
+//! needs to know of the jobs, then the assignments.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::wire::worker::{Assignment, ToWorker};
+use wrun_protocol::{IndexRange, JobId};
+
+use super::MAX_BATCH;
+use crate::core::Core;
+use crate::fact::Fact;
+use crate::state::jobs::{NodeIx, Tasks};
+use crate::state::nodes::node_id;
+
+impl Core {
+    pub(crate) fn dispatch(&mut self, plan: BTreeMap<NodeIx, Vec<Assignment>>) {
+        for (ix, mut tasks) in plan {
+            while tasks.len() > MAX_BATCH {
+                let rest = tasks.split_off(MAX_BATCH);
+                self.send_assignments(ix, std::mem::replace(&mut tasks, rest));
+            }
+            if !tasks.is_empty() {
+                self.send_assignments(ix, tasks);
+            }
+        }
+    }
+
+    fn send_assignments(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {
+        let placed = Fact::Placed { at: self.now, node: node_id(ix), tasks: tasks.clone() };
+        self.append_applied(placed);
+        let mut forgotten = Vec::new();
+        for run in &tasks {
+            self.job_changed(run.job);
+            if self.send_job(ix, run.job) {
+                forgotten.push(run.job);
+            }
+        }
+        if self.state.extras.is_empty() {
+            self.send(ix, ToWorker::Assign(tasks));
+        } else {
+            self.send_with_checkpoints(ix, tasks);
+        }
+        for job in forgotten {
+            self.send(ix, ToWorker::Forget(job));
+        }
+    }
+
+    /// Sends the job's specification where the worker does not have it. Returns whether
+    /// this assignment is the last of the job that can come, as far as can be known.
+    fn send_job(&mut self, ix: NodeIx, id: JobId) -> bool {
+        let Some(job) = self.state.jobs.get_mut(id) else { return false };
+        let Some(node) = self.state.nodes.get_mut(ix) else { return false };
+        let alone = match &mut job.tasks {
+            Tasks::One(_) => true,
+            Tasks::Many(array) => {
+                if !node.session.known.insert(id) {
+                    return false;
+                }
+                array.known_on.insert(ix);
+                false
+            }
+        };
+        let tenant = self.state.groups.get(job.group).map(|group| group.key.tenant);
+        let tenant = tenant.and_then(|tenant| self.state.tenants.get(tenant));
+        if let Some(tenant) = tenant.map(|tenant| tenant.name.clone()) {
+            let (kind, spec) = (job.kind, job.spec.clone());
+            self.send(ix, ToWorker::Job { job: id, tenant, kind, spec });
+        }
+        alone
+    }
+
+    /// Tasks that saved a checkpoint are resumed from it, the others assigned, in order.
+    fn send_with_checkpoints(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {
+        let mut plain = Vec::new();
+        for run in tasks {
+            let mut from = run.tasks.first;
+            let range = run.job.task(from)..run.job.task(run.tasks.end());
+            let saved =
+                self.state.extras.range(range).filter_map(|(task, extra)| {
+                    Some((*task, extra.checkpoint.as_deref()?.clone()))
+                });
+            for (task, checkpoint) in saved.collect::<Vec<_>>() {
+                push_until(&mut plain, run, from, task.index);
+                from = task.index + 1;
+                if !plain.is_empty() {
+                    self.send(ix, ToWorker::Assign(std::mem::take(&mut plain)));
+                }
+                let attempt = task.attempt(run.attempt);
+                self.send(ix, ToWorker::Resume { attempt, checkpoint });
+            }
+            push_until(&mut plain, run, from, run.tasks.end());
+        }
+        if !plain.is_empty() {
+            self.send(ix, ToWorker::Assign(plain));
+        }
+    }
+}
+
+fn push_until(runs: &mut Vec<Assignment>, run: Assignment, from: u32, to: u32) {
+    if from < to {
+        runs.push(Assignment { tasks: IndexRange { first: from, count: to - from }, ..run });
+    }
+}

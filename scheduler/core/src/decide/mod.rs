@@ -1,0 +1,15 @@
+//! The decisions. Each handler reads the state and yields facts and effects; the state
+//! changes only as those facts are applied.
+
+mod admin;
+mod backlog;
+mod dispatch;
+mod give_up;
+mod nodes;
+mod place;
+pub(crate) mod recall;
+mod reports;
+mod submit;
+
+/// Most entries in one fact or message, so that each fits a frame and a journal batch.
+pub(crate) const MAX_BATCH: usize = 8192;

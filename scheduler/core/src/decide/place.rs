@@ -1,0 +1,216 @@
+//! Which task goes where, first part: tasks that fit what is free now.
+//!
+//! Groups are served by priority, tenants of equal priority in turn, a tenant's groups by
+//! the age of their heads. A group that finds no room is stepped over, never waited for:
+//! it is looked at again only on nodes where room came free. Tasks are spread over the
+//! nodes with the most free CPU; equal nodes are taken by number.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use wrun_protocol::wire::worker::Assignment;
+use wrun_protocol::{IndexRange, JobId};
+
+use crate::core::Core;
+use crate::state::groups::{GroupIx, TenantIx};
+use crate::state::jobs::NodeIx;
+
+/// Most nodes that one decision spreads over, and most jobs it looks ahead to.
+const MAX_SPREAD: usize = 1024;
+
+/// One round of placement.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// What each node is given, applied already.
+    pub(crate) plan: BTreeMap<NodeIx, Vec<Assignment>>,
+    /// Nodes that changed before the round.
+    pub(crate) dirty: BTreeSet<NodeIx>,
+    /// Those of them where the least task of the queue may still find room.
+    roomy: BTreeSet<NodeIx>,
+    /// Groups that found no room in this round, with their priority.
+    pub(crate) blocked: Vec<GroupIx>,
+}
+
+/// A tenant's place in a round: who is next after which head.
+pub(crate) struct Turn {
+    pub(crate) tenant: TenantIx,
+    pub(crate) after: Option<(JobId, GroupIx)>,
+}
+
+impl Core {
+    pub(crate) fn wants_placement(&self) -> bool {
+        !self.state.nodes.dirty.is_empty() || !self.state.groups.refilled.is_empty()
+    }
+
+    /// Decides over everything that changed since the last round.
+    pub(crate) fn place_tasks(&mut self) {
+        let mut round =
+            Round { dirty: std::mem::take(&mut self.state.nodes.dirty), ..Round::default() };
+        let refilled = std::mem::take(&mut self.state.groups.refilled);
+        self.state.groups.refresh();
+        round.dirty.iter().for_each(|ix| self.state.nodes.reindex(*ix));
+        round.roomy.clone_from(&round.dirty);
+        self.fill_capacity(&mut round);
+        self.fill_backlogs(&mut round, &refilled);
+        self.recall_for(&round);
+        self.dispatch(round.plan);
+    }
+
+    fn fill_capacity(&mut self, round: &mut Round) {
+        let priorities: Vec<i32> = self.state.groups.levels.keys().map(|level| level.0).collect();
+        for priority in priorities {
+            let mut turns: VecDeque<Turn> = self.turns(priority);
+            while let Some(mut turn) = turns.pop_front() {
+                if !self.any_room(round) {
+                    return;
+                }
+                let quantum = if turns.is_empty() { u32::MAX } else { 1 };
+                if self.serve(priority, &mut turn, quantum, round) {
+                    turns.push_back(turn);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn turns(&self, priority: i32) -> VecDeque<Turn> {
+        let tenants = self.state.groups.tenants_in_turn(priority);
+        tenants.into_iter().map(|tenant| Turn { tenant, after: None }).collect()
+    }
+
+    /// Whether any group may still find room: an open one anywhere, or a blocked one on a
+    /// node that changed.
+    fn any_room(&self, round: &mut Round) -> bool {
+        let Some(least) = self.state.groups.least_cpu() else { return false };
+        round.roomy.retain(|ix| {
+            let node = self.state.nodes.get(*ix);
+            node.is_some_and(|node| {
+                let free = node.free();
+                node.takes_tasks()
+                    && node.loads.waiting == 0
+                    && free.slots > 0
+                    && free.cpu_milli >= least
+            })
+        });
+        !round.roomy.is_empty() || self.state.groups.any_open()
+    }
+
+    /// Places up to `quantum` tasks of the tenant's next group. `false` when none is left.
+    fn serve(&mut self, priority: i32, turn: &mut Turn, quantum: u32, round: &mut Round) -> bool {
+        let groups = &self.state.groups;
+        let Some((head, group)) = groups.next_head(priority, turn.tenant, turn.after) else {
+            return false;
+        };
+        let until = groups.next_head(priority, turn.tenant, Some((head, group)));
+        let placed = self.place_group(group, quantum, until.map(|(head, _)| head), round);
+        self.state.groups.refresh();
+        if placed > 0 {
+            self.state.groups.turns.insert(priority, turn.tenant);
+        } else {
+            turn.after = Some((head, group));
+        }
+        true
+    }
+
+    /// Places tasks of jobs of the group that are older than `until`.
+    fn place_group(
+        &mut self,
+        group: GroupIx,
+        quantum: u32,
+        until: Option<JobId>,
+        round: &mut Round,
+    ) -> u32 {
+        let wanted = self.ready_before(group, until, quantum);
+        let nodes = self.nodes_with_room(group, wanted, round);
+        if nodes.is_empty() {
+            if wanted > 0 {
+                self.state.groups.block(group);
+                round.blocked.push(group);
+            }
+            return 0;
+        }
+        let share = wanted.div_ceil(nodes.len() as u32);
+        let mut left = wanted;
+        for most in [share, u32::MAX] {
+            for (ix, room) in &nodes {
+                let already = if most == share { 0 } else { share.min(*room) };
+                let count = (room - already).min(most).min(left);
+                if count > 0 {
+                    left -= self.assign(*ix, group, count, until, &mut round.plan);
+                }
+            }
+        }
+        nodes.iter().for_each(|(ix, _)| self.state.nodes.reindex(*ix));
+        wanted - left
+    }
+
+    /// How many tasks can be placed of jobs older than `until`, counted up to `most`.
+    pub(crate) fn ready_before(&self, group: GroupIx, until: Option<JobId>, most: u32) -> u32 {
+        let Some(group) = self.state.groups.get(group) else { return 0 };
+        let most = u64::from(most);
+        let Some(until) = until else { return group.ready_tasks.min(most) as u32 };
+        let mut tasks = 0;
+        for job in group.ready.range(..until).take(MAX_SPREAD) {
+            tasks += self.state.jobs.get(*job).map_or(0, |job| u64::from(job.ready_tasks()));
+            if tasks >= most {
+                break;
+            }
+        }
+        tasks.min(most) as u32
+    }
+
+    /// Nodes with room for the group, the emptiest first, and for how many tasks each.
+    fn nodes_with_room(&self, group: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
+        let Some(group) = self.state.groups.get(group) else { return Vec::new() };
+        let most = (tasks as usize).min(MAX_SPREAD);
+        if group.blocked {
+            let rooms = round.roomy.iter().filter_map(|ix| {
+                let node = self.state.nodes.get(*ix)?;
+                let room = node.room_for(&group.key);
+                (room > 0).then(|| (node.free().cpu_milli, *ix, room))
+            });
+            let mut rooms: Vec<_> = rooms.collect();
+            rooms.sort_unstable_by_key(|(free, ix, _)| (std::cmp::Reverse(*free), *ix));
+            rooms.truncate(most);
+            return rooms.into_iter().map(|(_, ix, room)| (ix, room)).collect();
+        }
+        let nodes = self.state.nodes.with_free_cpu(group.key.wanted.cpu_milli);
+        let rooms = nodes.map(|(ix, node)| (ix, node.room_for(&group.key)));
+        rooms.filter(|(_, room)| *room > 0).take(most).collect()
+    }
+
+    /// Gives a node up to `count` tasks of jobs of the group that are older than `until`.
+    pub(crate) fn assign(
+        &mut self,
+        ix: NodeIx,
+        group: GroupIx,
+        count: u32,
+        until: Option<JobId>,
+        plan: &mut BTreeMap<NodeIx, Vec<Assignment>>,
+    ) -> u32 {
+        let assigned = plan.entry(ix).or_default();
+        let mut left = count;
+        while left > 0 {
+            let Some(entry) = self.state.groups.get(group) else { break };
+            let Some(head) = entry.ready.first().copied() else { break };
+            if until.is_some_and(|until| head >= until) {
+                break;
+            }
+            let next = self.state.jobs.get(head).and_then(|job| job.next_attempts(head, left));
+            let Some(next) = next else { break };
+            self.state.place(self.now, ix, next);
+            left -= next.tasks.count;
+            push_joined(assigned, next);
+        }
+        count - left
+    }
+}
+
+/// Appends, joining what continues the last run.
+fn push_joined(runs: &mut Vec<Assignment>, next: Assignment) {
+    if let Some(last) = runs.last_mut()
+        && (last.job, last.attempt, last.tasks.end()) == (next.job, next.attempt, next.tasks.first)
+    {
+        last.tasks = IndexRange { count: last.tasks.count + next.tasks.count, ..last.tasks };
+    } else {
+        runs.push(next);
+    }
+}

@@ -1,0 +1,165 @@
+//! Work that waits on one node and would be better elsewhere is asked back: where another
+//! node has room for it, where something of higher priority waits, and where a node
+//! drains. What has started stays: the worker gives back only what has not.
+
+use std::collections::BTreeSet;
+
+use wrun_protocol::wire::worker::{Assignment, ToWorker};
+
+use super::MAX_BATCH;
+use crate::core::Core;
+use crate::decide::place::Round;
+use crate::state::groups::GroupIx;
+use crate::state::jobs::NodeIx;
+
+/// Which groups have a backlog where, lowest priority first.
+pub(crate) type Backlogs = BTreeSet<(i32, GroupIx, NodeIx)>;
+
+/// Backlogs that one search looks at.
+const MAX_LOOKED_AT: usize = 256;
+/// Nodes that are asked for one blocked group at a time.
+const MAX_ASKED: usize = 64;
+/// A backlog shorter than this is done before it could run elsewhere, in nanoseconds.
+const NOT_WORTH_MOVING: u64 = 20_000_000;
+
+impl Core {
+    pub(crate) fn recall_for(&mut self, round: &Round) {
+        for ix in round.dirty.iter().chain(round.plan.keys()) {
+            self.sync_backlogs(*ix);
+        }
+        if self.backlogs.is_empty() {
+            return;
+        }
+        round.blocked.iter().for_each(|group| self.recall_for_blocked(*group));
+        round.dirty.iter().for_each(|ix| self.recall_for_idle(*ix));
+    }
+
+    /// Brings the index of backlogs up to date with a node.
+    fn sync_backlogs(&mut self, ix: NodeIx) {
+        let Some(node) = self.state.nodes.get_mut(ix) else { return };
+        if node.loads.waiting == 0 && node.session.backlogged.is_empty() {
+            return;
+        }
+        let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
+        let now: BTreeSet<GroupIx> = if node.takes_tasks() {
+            loads.map(|(group, _)| *group).collect()
+        } else {
+            BTreeSet::new()
+        };
+        if now == node.session.backlogged {
+            return;
+        }
+        let before = std::mem::replace(&mut node.session.backlogged, now.clone());
+        for group in before.difference(&now) {
+            self.backlogs.retain(|(_, of, at)| (of, *at) != (group, ix));
+        }
+        for group in now.difference(&before) {
+            let priority = self.state.groups.get(*group).map_or(0, |group| group.key.priority);
+            self.backlogs.insert((priority, *group, ix));
+        }
+    }
+
+    /// The node is gone: nothing can be asked of it.
+    pub(crate) fn clear_backlogs(&mut self, ix: NodeIx) {
+        let Some(node) = self.state.nodes.get_mut(ix) else { return };
+        if !std::mem::take(&mut node.session.backlogged).is_empty() {
+            self.backlogs.retain(|(_, _, at)| *at != ix);
+        }
+    }
+
+    /// Something of higher priority waits: what waits below it on nodes that suit it goes back.
+    fn recall_for_blocked(&mut self, blocked: GroupIx) {
+        let Some(group) = self.state.groups.get(blocked) else { return };
+        let most = usize::try_from(group.ready_tasks).unwrap_or(MAX_ASKED).min(MAX_ASKED);
+        let below =
+            self.backlogs.iter().take_while(|(priority, ..)| *priority < group.key.priority);
+        let suits = |ix| self.state.nodes.get(ix).is_some_and(|node| node.suits(&group.key));
+        let asked: Vec<(GroupIx, NodeIx)> = below
+            .take(MAX_LOOKED_AT)
+            .filter(|(_, _, ix)| suits(*ix))
+            .map(|(_, of, ix)| (*of, *ix))
+            .take(most)
+            .collect();
+        for (group, ix) in asked {
+            self.recall(ix, group, u32::MAX);
+        }
+    }
+
+    /// What waits on the node with a lower priority goes back.
+    pub(crate) fn recall_below(&mut self, ix: NodeIx, priority: i32) {
+        let Some(node) = self.state.nodes.get(ix) else { return };
+        let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
+        let below = loads.map(|(group, _)| *group).filter(|group| {
+            self.state.groups.get(*group).is_some_and(|group| group.key.priority < priority)
+        });
+        for group in below.collect::<Vec<_>>() {
+            self.recall(ix, group, u32::MAX);
+        }
+    }
+
+    /// The node has room and the queue nothing for it: half of the longest backlog that
+    /// it could take over goes back.
+    fn recall_for_idle(&mut self, idle: NodeIx) {
+        let Some(node) = self.state.nodes.get(idle) else { return };
+        let mut best: Option<(u32, GroupIx, NodeIx)> = None;
+        for (_, group, ix) in self.backlogs.iter().rev().take(MAX_LOOKED_AT) {
+            let Some(entry) = self.state.groups.get(*group) else { continue };
+            let Some(busy) = self.state.nodes.get(*ix).filter(|_| *ix != idle) else { continue };
+            let waiting = busy.loads.by_group.get(group).map_or(0, |load| load.waiting);
+            let longer = best.is_none_or(|(most, ..)| waiting > most);
+            if longer
+                && busy.session.recalled.is_empty()
+                && node.room_for(&entry.key) > 0
+                && self.backlog_ns(busy) > NOT_WORTH_MOVING
+            {
+                best = Some((waiting, *group, *ix));
+            }
+        }
+        if let Some((waiting, group, ix)) = best {
+            self.recall(ix, group, waiting.div_ceil(2));
+        }
+    }
+
+    /// Asks for up to `most` waiting tasks of a group, the last assigned first.
+    fn recall(&mut self, ix: NodeIx, group: GroupIx, most: u32) {
+        let Some(node) = self.state.nodes.get(ix).filter(|node| node.session.connected) else {
+            return;
+        };
+        let waiting = node.loads.by_group.get(&group).map_or(0, |load| load.waiting);
+        let mut left = most.min(waiting);
+        let mut asked = Vec::new();
+        let is_of_group = |tasks: &Assignment| {
+            self.state.jobs.get(tasks.job).is_some_and(|job| job.group == group)
+        };
+        for (mut run, ()) in node.tasks.iter().rev().filter(|(tasks, ())| is_of_group(tasks)) {
+            if left == 0 || asked.len() >= MAX_BATCH {
+                break;
+            }
+            let count = left.min(run.tasks.count);
+            run.tasks.first += run.tasks.count - count;
+            run.tasks.count = count;
+            left -= count;
+            if !node.session.recalled.contains(&run.job.task(run.tasks.first)) {
+                asked.push(run);
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        if let Some(node) = self.state.nodes.get_mut(ix) {
+            for run in &asked {
+                node.session.recalled.extend(run.tasks.indices().map(|index| run.job.task(index)));
+            }
+        }
+        self.send(ix, ToWorker::Recall(asked));
+    }
+
+    /// Asks for everything that has not started.
+    pub(crate) fn recall_all(&mut self, ix: NodeIx) {
+        let Some(node) = self.state.nodes.get(ix) else { return };
+        let tasks: Vec<Assignment> = node.tasks.iter().map(|(tasks, ())| tasks).collect();
+        for batch in tasks.chunks(MAX_BATCH) {
+            self.send(ix, ToWorker::Recall(batch.to_vec()));
+        }
+    }
+}

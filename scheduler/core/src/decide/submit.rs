@@ -1,0 +1,146 @@
+//! Jobs come in and are cancelled.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::wire::user::{ErrorCode, RequestError};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, ToWorker};
+use wrun_protocol::{JobId, Resources, SubmitId, TenantName};
+
+use super::MAX_BATCH;
+use crate::core::Core;
+use crate::effect::Answer;
+use crate::fact::Fact;
+use crate::state::apply::Submitted;
+use crate::state::groups::{GroupKey, TenantIx};
+use crate::state::jobs::{NodeIx, Tasks};
+
+impl Core {
+    pub(crate) fn on_submit(
+        &mut self,
+        tenant: TenantName,
+        id: SubmitId,
+        kind: ComponentKind,
+        spec: EncodedSpec,
+    ) -> Result<JobId, RequestError> {
+        let known = self.state.tenants.find(&tenant);
+        if let Some(job) = known.and_then(|tenant| self.state.submits.find(tenant, id)) {
+            return Ok(job);
+        }
+        let decoded = spec
+            .decode()
+            .map_err(|error| RequestError::new(ErrorCode::InvalidInput, error.to_string()))?;
+        self.check_quota(known, decoded.count)?;
+        let key = GroupKey {
+            priority: decoded.priority,
+            tenant: known.unwrap_or(TenantIx::MAX),
+            wanted: decoded.resources,
+            labels: decoded.labels.clone(),
+        };
+        self.check_fits(&key)?;
+        let (at, job) = (self.now, JobId(self.state.next_job));
+        let submitted = Submitted { at, job, tenant: &tenant, id, kind, spec: &spec };
+        self.state.submit(submitted, decoded);
+        self.append_applied(Fact::JobSubmitted { at, job, tenant, id, kind, spec });
+        self.job_changed(job);
+        Ok(job)
+    }
+
+    fn check_quota(&self, tenant: Option<TenantIx>, count: u32) -> Result<(), RequestError> {
+        let queued = tenant
+            .and_then(|tenant| self.state.tenants.get(tenant))
+            .map_or(0, |tenant| tenant.live_tasks);
+        let most = self.config.max_queued_tasks_per_tenant;
+        if queued.saturating_add(count.into()) <= most {
+            return Ok(());
+        }
+        Err(RequestError::new(
+            ErrorCode::LimitReached,
+            format!(
+                "{count} more tasks: the tenant has {queued} that have not ended, and at most {most} are allowed; wait for some to end or cancel some"
+            ),
+        ))
+    }
+
+    /// Refuses what no known node could hold if it were empty. Where no node is known
+    /// yet, nothing can be said.
+    fn check_fits(&self, key: &GroupKey) -> Result<(), RequestError> {
+        if self.state.groups.find(key).is_some() {
+            return Ok(());
+        }
+        let mut known = self.state.nodes.iter().filter_map(|(_, node)| node.info.as_ref());
+        let mut labelled = 0;
+        let mut largest = Resources::default();
+        let mut any = false;
+        for info in &mut known {
+            if key.suits(info) {
+                return Ok(());
+            }
+            any = true;
+            let no_wish = GroupKey { wanted: Resources::default(), ..key.clone() };
+            if no_wish.suits(info) {
+                labelled += 1;
+                largest = if labelled == 1 { info.capacity } else { largest.max(info.capacity) };
+            }
+        }
+        if !any {
+            return Ok(());
+        }
+        let labels: Vec<String> =
+            key.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
+        let message = if labelled == 0 {
+            format!(
+                "no node carries the labels {}: see `wrun nodes` for those there are",
+                labels.join(", ")
+            )
+        } else {
+            format!(
+                "a task takes {}, and no node with the labels it wants is that large: the largest has {largest}; ask for less or add a larger node",
+                key.wanted
+            )
+        };
+        Err(RequestError::new(ErrorCode::Unsatisfiable, message))
+    }
+
+    pub(crate) fn on_cancel(&mut self, job: JobId) -> Result<Answer, RequestError> {
+        if self.state.jobs.get(job).is_none() {
+            let (code, message) = if job.0 < self.state.next_job && job.0 > 0 {
+                (ErrorCode::Conflict, format!("job {job} has ended already"))
+            } else {
+                (ErrorCode::NotFound, format!("there is no job {job}"))
+            };
+            return Err(RequestError::new(code, message));
+        }
+        let mut stops: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
+        for (node, tasks) in self.state.spots(job) {
+            stops.entry(node).or_default().push(tasks);
+        }
+        let knowing = self.knowing(job);
+        self.append(Fact::JobCancelled { at: self.now, job });
+        for (node, tasks) in stops {
+            for batch in tasks.chunks(MAX_BATCH) {
+                self.send(node, ToWorker::Stop(batch.to_vec()));
+            }
+        }
+        self.send_forget(job, &knowing);
+        self.job_changed(job);
+        Ok(Answer::Done)
+    }
+
+    /// Nodes to be told when the job ends. A job of one task was forgotten in advance.
+    pub(crate) fn knowing(&self, job: JobId) -> Vec<NodeIx> {
+        match self.state.jobs.get(job).map(|job| &job.tasks) {
+            Some(Tasks::Many(array)) => array.known_on.iter().copied().collect(),
+            Some(Tasks::One(_)) | None => Vec::new(),
+        }
+    }
+
+    pub(crate) fn send_forget(&mut self, job: JobId, knowing: &[NodeIx]) {
+        for ix in knowing {
+            if let Some(node) = self.state.nodes.get_mut(*ix) {
+                node.session.known.remove(&job);
+            }
+            self.send(*ix, ToWorker::Forget(job));
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! How each fact changes the state.
+
+use wrun_protocol::job::{EncodedSpec, JobSpec};
+use wrun_protocol::task::{Content, Outcome, Usage};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::{AttemptId, IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
+
+use super::State;
+use super::groups::GroupKey;
+use super::jobs::{Job, NodeIx, One, Place, Spot, Tasks, add_usage};
+use super::nodes::{Node, node_ix};
+use crate::fact::{Fact, Next, RequeueCause, Success};
+
+/// A [`Fact::JobSubmitted`], by reference.
+pub(crate) struct Submitted<'a> {
+    pub(crate) at: Timestamp,
+    pub(crate) job: JobId,
+    pub(crate) tenant: &'a TenantName,
+    pub(crate) id: SubmitId,
+    pub(crate) kind: ComponentKind,
+    pub(crate) spec: &'a EncodedSpec,
+}
+
+impl State {
+    /// Makes the fact so.
+    pub(crate) fn apply(&mut self, fact: &Fact) {
+        self.at = self.at.max(fact.at());
+        match fact {
+            Fact::TokenCreated { hash, expires, at } => {
+                self.tokens.retain(|_, expires| *expires > *at);
+                self.tokens.insert(*hash, *expires);
+            }
+            Fact::NodeJoined { node, name, token, .. } => {
+                self.tokens.remove(token);
+                self.next_node = self.next_node.max(node.0 + 1);
+                self.nodes.insert(node_ix(*node), Node::new(name.clone()));
+            }
+            Fact::NodeConnected { node, info, incarnation, .. } => {
+                self.apply_connected(node_ix(*node), info, *incarnation);
+            }
+            Fact::NodeLost { node, .. } => {
+                if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
+                    node.lost = true;
+                }
+                self.nodes.dirty.insert(node_ix(*node));
+            }
+            Fact::NodeDrained { node, drain, .. } => {
+                if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
+                    node.drain = *drain;
+                }
+                self.nodes.dirty.insert(node_ix(*node));
+            }
+            Fact::NodeRemoved { node, .. } => self.nodes.remove(node_ix(*node)),
+            Fact::JobSubmitted { .. } => self.apply_submitted(fact),
+            Fact::Placed { at, node, tasks } => {
+                tasks.iter().for_each(|tasks| self.place(*at, node_ix(*node), *tasks));
+            }
+            Fact::Started { node, tasks, .. } => {
+                tasks.iter().for_each(|tasks| self.mark_started(node_ix(*node), *tasks));
+            }
+            Fact::Succeeded { node, tasks, .. } => {
+                tasks.iter().for_each(|success| self.succeed(node_ix(*node), success));
+            }
+            Fact::Ended { node, attempt, result, next, .. } => {
+                self.end(node_ix(*node), *attempt, result, *next);
+            }
+            Fact::Requeued { node, cause, tasks, .. } => {
+                tasks.iter().for_each(|tasks| self.requeue(node_ix(*node), *cause, *tasks));
+            }
+            Fact::Checkpointed { attempt, content, .. } => self.checkpoint(*attempt, content),
+            Fact::JobCancelled { job, .. } => self.drop_job(*job),
+            Fact::Reported { node, report, .. } => {
+                if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
+                    node.next_report = report.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    fn apply_connected(
+        &mut self,
+        ix: NodeIx,
+        info: &wrun_protocol::node::NodeInfo,
+        incarnation: u64,
+    ) {
+        self.nodes.describe(ix, info);
+        let Some(node) = self.nodes.get_mut(ix) else { return };
+        node.lost = false;
+        if node.incarnation != incarnation {
+            node.incarnation = incarnation;
+            node.next_report = 0;
+        }
+        node.loads.promote(&info.capacity, &self.groups);
+        self.nodes.dirty.insert(ix);
+    }
+
+    fn apply_submitted(&mut self, fact: &Fact) {
+        let Fact::JobSubmitted { at, job: id, tenant, id: submit, kind, spec } = fact else {
+            return;
+        };
+        let Ok(decoded) = spec.decode() else { return };
+        let submitted = Submitted { at: *at, job: *id, tenant, id: *submit, kind: *kind, spec };
+        self.submit(submitted, decoded);
+    }
+
+    /// A job was accepted; `decoded` is its specification.
+    pub(crate) fn submit(&mut self, submitted: Submitted<'_>, decoded: JobSpec) {
+        let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
+        let count = decoded.count;
+        let tenant = self.tenants.enter(tenant);
+        let group = self.groups.enter(GroupKey::of(tenant, decoded));
+        self.at = self.at.max(at);
+        self.next_job = self.next_job.max(id.0 + 1);
+        self.submits.enter(tenant, submit, id);
+        if let Some(tenant) = self.tenants.get_mut(tenant) {
+            tenant.live_tasks += u64::from(count);
+        }
+        let job = Job {
+            spec: spec.clone(),
+            id: submit,
+            submitted: at,
+            started: Timestamp(0),
+            group,
+            kind,
+            tasks: Job::tasks_of(id, count),
+        };
+        self.jobs.insert(id, job);
+        self.groups.add_ready(group, id, count);
+    }
+
+    /// Attempts are given to a node.
+    pub(crate) fn place(&mut self, at: Timestamp, ix: NodeIx, tasks: Assignment) {
+        let Some(job) = self.jobs.get_mut(tasks.job) else { return };
+        let Some(node) = self.nodes.get_mut(ix) else { return };
+        let before = Assignment { attempt: tasks.attempt.saturating_sub(1), ..tasks };
+        let spot = Spot { node: ix, running: false };
+        let (mut placed, mut was_ready) = (0, 0);
+        match &mut job.tasks {
+            Tasks::One(One { place: Place::On(_), .. }) => return,
+            Tasks::One(one) => {
+                placed = 1;
+                was_ready = u32::from(one.place == Place::Ready);
+                *one = One { attempt: tasks.attempt, place: Place::On(spot) };
+            }
+            Tasks::Many(array) => {
+                array.ready.take(before, |run, ()| was_ready += run.tasks.count);
+                placed += was_ready;
+                if placed < tasks.tasks.count && !array.delayed.is_empty() {
+                    for index in tasks.tasks.indices() {
+                        placed += u32::from(array.delayed.remove(&index).is_some());
+                    }
+                }
+                array.placed.insert(tasks, spot);
+                array.counts.pending -= placed;
+                array.counts.running += placed;
+            }
+        }
+        if job.started.0 == 0 {
+            job.started = at;
+        }
+        let (group, left) = (job.group, job.ready_tasks() > 0);
+        if tasks.attempt > 1 {
+            for (task, extra) in self
+                .extras
+                .range_mut(tasks.job.task(tasks.tasks.first)..tasks.job.task(tasks.tasks.end()))
+            {
+                self.delays.remove(&(extra.not_before, *task));
+                extra.not_before = Timestamp(0);
+            }
+        }
+        node.tasks.insert(tasks, ());
+        node.task_count += placed;
+        let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
+        node.loads.add(group, placed, &capacity, &self.groups);
+        self.placed += u64::from(placed);
+        self.groups.remove_ready(group, tasks.job, was_ready, left);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.on.insert(ix);
+        }
+    }
+
+    /// Takes attempts off their node, in the node's own books.
+    fn vacate(&mut self, ix: NodeIx, tasks: Assignment, running: u32) {
+        let Some(group) = self.jobs.get(tasks.job).map(|job| job.group) else { return };
+        let Some(node) = self.nodes.get_mut(ix) else { return };
+        let mut count = 0;
+        node.tasks.take(tasks, |run, ()| count += run.tasks.count);
+        if !node.session.recalled.is_empty() {
+            for index in tasks.tasks.indices() {
+                node.session.recalled.remove(&tasks.job.task(index));
+            }
+        }
+        node.task_count -= count;
+        self.placed -= u64::from(count);
+        let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
+        if node.loads.remove(group, count, running, &capacity, &self.groups)
+            && let Some(group) = self.groups.get_mut(group)
+        {
+            group.on.remove(&ix);
+        }
+        self.nodes.dirty.insert(ix);
+    }
+
+    /// Takes attempts off their node, in the job's books and the node's. What becomes of
+    /// the tasks is the caller's. Returns how many there were.
+    fn take_placed(&mut self, ix: NodeIx, tasks: Assignment) -> u32 {
+        let Some(job) = self.jobs.get_mut(tasks.job) else { return 0 };
+        let (mut count, mut running) = (0, 0);
+        match &mut job.tasks {
+            Tasks::One(one) => {
+                if let Place::On(spot) = one.place
+                    && (one.attempt, spot.node) == (tasks.attempt, ix)
+                    && tasks.tasks.contains(0)
+                {
+                    (count, running) = (1, u32::from(spot.running));
+                    one.place = Place::Delayed;
+                }
+            }
+            Tasks::Many(array) => {
+                array.placed.take(tasks, |run, spot| {
+                    count += run.tasks.count;
+                    running += run.tasks.count * u32::from(spot.running);
+                });
+                array.counts.running -= count;
+            }
+        }
+        if count > 0 {
+            self.vacate(ix, tasks, running);
+            if !self.progress.is_empty() {
+                for index in tasks.tasks.indices() {
+                    self.progress.remove(&tasks.job.task(index));
+                }
+            }
+        }
+        count
+    }
+
+    /// Attempts are known to run.
+    pub(crate) fn mark_started(&mut self, ix: NodeIx, tasks: Assignment) {
+        let Some(job) = self.jobs.get_mut(tasks.job) else { return };
+        let spot = Spot { node: ix, running: true };
+        let mut started = 0;
+        match &mut job.tasks {
+            Tasks::One(one) => {
+                if one.place == Place::On(Spot { running: false, ..spot }) {
+                    one.place = Place::On(spot);
+                    started = 1;
+                }
+            }
+            Tasks::Many(array) => {
+                let mut runs = Vec::new();
+                array.placed.take(tasks, |run, was| runs.push((run, was)));
+                for (run, was) in runs {
+                    started += run.tasks.count * u32::from(!was.running);
+                    array.placed.insert(run, Spot { running: true, ..was });
+                }
+            }
+        }
+        let group = job.group;
+        let Some(node) = self.nodes.get_mut(ix) else { return };
+        let capacity = node.capacity();
+        node.loads.start(group, started, &capacity, &self.groups);
+    }
+
+    /// Tasks ended well.
+    pub(crate) fn succeed(&mut self, ix: NodeIx, success: &Success) {
+        let count = self.take_placed(ix, success.tasks);
+        self.close(success.tasks, count, &success.usage, &Outcome::Succeeded);
+        if success.ends_job.is_some() {
+            self.drop_job(success.tasks.job);
+        }
+    }
+
+    /// An attempt ended.
+    pub(crate) fn end(&mut self, ix: NodeIx, attempt: AttemptId, result: &TaskResult, next: Next) {
+        let task = attempt.task;
+        let tasks = alone(attempt);
+        if self.take_placed(ix, tasks) == 0 {
+            return;
+        }
+        match next {
+            Next::Final { ends_job } => {
+                self.close(tasks, 1, &result.usage, &result.outcome);
+                if ends_job.is_some() {
+                    self.drop_job(task.job);
+                }
+            }
+            Next::Retry { not_before } => self.delay(attempt, result, not_before),
+        }
+    }
+
+    fn delay(&mut self, attempt: AttemptId, result: &TaskResult, not_before: Timestamp) {
+        let task = attempt.task;
+        let Some(job) = self.jobs.get_mut(task.job) else { return };
+        if let Tasks::Many(array) = &mut job.tasks {
+            array.delayed.insert(task.index, attempt.attempt);
+            array.counts.pending += 1;
+            add_usage(&mut array.usage, &result.usage);
+        }
+        let extra = self.extras.entry(task).or_default();
+        extra.retries += 1;
+        extra.not_before = not_before;
+        extra.outcome = Some(Box::new(result.outcome.clone()));
+        add_usage(&mut extra.usage, &result.usage);
+        self.delays.insert((not_before, task));
+    }
+
+    /// Tasks have ended for good.
+    fn close(&mut self, tasks: Assignment, count: u32, usage: &Usage, outcome: &Outcome) {
+        let Some(job) = self.jobs.get_mut(tasks.job) else { return };
+        if let Tasks::Many(array) = &mut job.tasks {
+            match outcome {
+                Outcome::Succeeded => array.counts.succeeded += count,
+                Outcome::Failed(_) => {
+                    array.counts.failed += count;
+                    array.failure.get_or_insert_with(|| outcome.clone());
+                }
+            }
+            add_usage(&mut array.usage, usage);
+            let tenant = self.groups.get(job.group).map(|group| group.key.tenant);
+            if let Some(tenant) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
+                tenant.live_tasks -= u64::from(count);
+            }
+        }
+        self.forget_extras(tasks.job, tasks.tasks);
+    }
+
+    fn forget_extras(&mut self, job: JobId, tasks: IndexRange) {
+        let range = job.task(tasks.first)..job.task(tasks.end());
+        while let Some((task, _)) = self.extras.range(range.clone()).next() {
+            let task = *task;
+            if let Some(extra) = self.extras.remove(&task) {
+                self.delays.remove(&(extra.not_before, task));
+            }
+        }
+    }
+
+    /// Attempts were given up: their tasks can be placed again.
+    pub(crate) fn requeue(&mut self, ix: NodeIx, cause: RequeueCause, tasks: Assignment) {
+        let count = self.take_placed(ix, tasks);
+        let Some(job) = self.jobs.get_mut(tasks.job) else { return };
+        if count == 0 {
+            return;
+        }
+        match &mut job.tasks {
+            Tasks::One(one) => one.place = Place::Ready,
+            Tasks::Many(array) => {
+                array.counts.pending += count;
+                array.ready.insert(tasks, ());
+            }
+        }
+        self.groups.add_ready(job.group, tasks.job, count);
+        if cause == RequeueCause::NodeLost {
+            for index in tasks.tasks.indices() {
+                self.extras.entry(tasks.job.task(index)).or_default().requeues += 1;
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, attempt: AttemptId, content: &Content) {
+        let live = self.jobs.get(attempt.task.job).and_then(|job| job.task(attempt.task));
+        if live.is_some_and(|(last, spot)| last == attempt.attempt && spot.is_some()) {
+            let extra = self.extras.entry(attempt.task).or_default();
+            extra.checkpoint = Some(Box::new(content.clone()));
+        }
+    }
+
+    /// The job has ended: nothing of it stays but the id of its submission.
+    fn drop_job(&mut self, id: JobId) {
+        let spots = self.spots(id);
+        for (node, tasks) in spots {
+            self.take_placed(node, tasks);
+        }
+        self.forget_extras(id, IndexRange { first: 0, count: u32::MAX });
+        let Some(job) = self.jobs.remove(id) else { return };
+        let ready = job.ready_tasks();
+        self.groups.remove_ready(job.group, id, ready, false);
+        let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };
+        self.submits.end(tenant, job.id);
+        if let Some(tenant) = self.tenants.get_mut(tenant) {
+            tenant.live_tasks -= match &job.tasks {
+                Tasks::One(_) => 1,
+                Tasks::Many(array) => {
+                    u64::from(array.count - array.counts.succeeded - array.counts.failed)
+                }
+            };
+        }
+        self.groups.leave(job.group);
+    }
+}
+
+/// The range that holds one attempt.
+pub(crate) fn alone(attempt: AttemptId) -> Assignment {
+    let TaskId { job, index } = attempt.task;
+    Assignment { job, attempt: attempt.attempt, tasks: IndexRange::one(index) }
+}

@@ -1,0 +1,273 @@
+//! Tasks that are alike to placement: one tenant, one priority, one request. A group is
+//! one queue entry, and one placement decision serves many of its tasks. The queue
+//! orders the heads of groups: by priority, between tenants in turn, within a tenant by
+//! age. Only what an event changed is keyed anew ([`Groups::refresh`]).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use wrun_protocol::job::JobSpec;
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::{JobId, Resources};
+
+use super::jobs::NodeIx;
+
+/// A group's place in the table.
+pub(crate) type GroupIx = u32;
+/// A tenant's place in the table.
+pub(crate) type TenantIx = u32;
+
+/// What makes tasks alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GroupKey {
+    pub(crate) priority: i32,
+    pub(crate) tenant: TenantIx,
+    pub(crate) wanted: Resources,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+impl GroupKey {
+    pub(crate) fn of(tenant: TenantIx, spec: JobSpec) -> Self {
+        Self { priority: spec.priority, tenant, wanted: spec.resources, labels: spec.labels }
+    }
+
+    /// Whether a node could hold a task if it were empty.
+    pub(crate) fn suits(&self, node: &NodeInfo) -> bool {
+        node.capacity.covers(&self.wanted)
+            && self.labels.iter().all(|(label, value)| node.labels.get(label) == Some(value))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) key: GroupKey,
+    /// Jobs that have not ended.
+    jobs: u32,
+    /// Jobs with a task that can be placed.
+    pub(crate) ready: BTreeSet<JobId>,
+    /// Tasks that can be placed.
+    pub(crate) ready_tasks: u64,
+    /// Nodes that have tasks of it.
+    pub(crate) on: BTreeSet<NodeIx>,
+    /// No node has room, other than those where room came free since. Not recorded.
+    pub(crate) blocked: bool,
+    /// Mean wall time of its tasks in microseconds, once one has ended. Not recorded.
+    pub(crate) wall_us: Option<u64>,
+    /// The head under which it is queued.
+    queued: Option<JobId>,
+    stale: bool,
+}
+
+/// Groups of one priority, by tenant and head.
+#[derive(Debug, Default)]
+pub(crate) struct Level {
+    pub(crate) tenants: BTreeMap<TenantIx, BTreeSet<(JobId, GroupIx)>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    table: Vec<Option<Box<Group>>>,
+    vacant: Vec<GroupIx>,
+    by_key: BTreeMap<GroupKey, GroupIx>,
+    /// Highest priority first.
+    pub(crate) levels: BTreeMap<Reverse<i32>, Level>,
+    /// Whose turn was last, by priority. Not recorded.
+    pub(crate) turns: BTreeMap<i32, TenantIx>,
+    /// How many queued groups want this much CPU.
+    wanted_cpu: BTreeMap<u32, u32>,
+    /// Queued groups that are not blocked.
+    open: usize,
+    stale: Vec<GroupIx>,
+    /// Groups that got ready tasks since the last placement.
+    pub(crate) refilled: BTreeSet<GroupIx>,
+}
+
+impl Groups {
+    pub(crate) fn get(&self, group: GroupIx) -> Option<&Group> {
+        self.table.get(group as usize)?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, group: GroupIx) -> Option<&mut Group> {
+        self.table.get_mut(group as usize)?.as_deref_mut()
+    }
+
+    pub(crate) fn find(&self, key: &GroupKey) -> Option<GroupIx> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Every group in order of key, which does not depend on how it came to be.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = GroupIx> {
+        self.by_key.values().copied()
+    }
+
+    /// The group of a new job.
+    pub(crate) fn enter(&mut self, key: GroupKey) -> GroupIx {
+        if let Some(group) = self.find(&key)
+            && let Some(entry) = self.get_mut(group)
+        {
+            entry.jobs += 1;
+            return group;
+        }
+        let group = Box::new(Group {
+            key: key.clone(),
+            jobs: 1,
+            ready: BTreeSet::new(),
+            ready_tasks: 0,
+            on: BTreeSet::new(),
+            blocked: false,
+            wall_us: None,
+            queued: None,
+            stale: false,
+        });
+        let ix = self.vacant.pop().unwrap_or(self.table.len() as GroupIx);
+        match self.table.get_mut(ix as usize) {
+            Some(slot) => *slot = Some(group),
+            None => self.table.push(Some(group)),
+        }
+        self.by_key.insert(key, ix);
+        ix
+    }
+
+    /// A job of the group ended. The last one takes the group with it.
+    pub(crate) fn leave(&mut self, group: GroupIx) {
+        let Some(entry) = self.get_mut(group) else { return };
+        entry.jobs -= 1;
+        if entry.jobs > 0 {
+            return;
+        }
+        self.requeue(group);
+        self.refilled.remove(&group);
+        if let Some(entry) = self.table.get_mut(group as usize).and_then(Option::take) {
+            self.by_key.remove(&entry.key);
+            self.vacant.push(group);
+        }
+    }
+
+    /// `job` has `tasks` more tasks that can be placed.
+    pub(crate) fn add_ready(&mut self, group: GroupIx, job: JobId, tasks: u32) {
+        let Some(entry) = self.get_mut(group) else { return };
+        entry.ready_tasks += u64::from(tasks);
+        if entry.ready.insert(job) && entry.queued.is_none_or(|head| job < head) {
+            self.mark(group);
+        }
+        self.refilled.insert(group);
+    }
+
+    /// `job` has `tasks` fewer tasks that can be placed; `left` says whether it has any.
+    pub(crate) fn remove_ready(&mut self, group: GroupIx, job: JobId, tasks: u32, left: bool) {
+        let Some(entry) = self.get_mut(group) else { return };
+        entry.ready_tasks = entry.ready_tasks.saturating_sub(u64::from(tasks));
+        if !left && entry.ready.remove(&job) && entry.queued == Some(job) {
+            self.mark(group);
+        }
+    }
+
+    fn mark(&mut self, group: GroupIx) {
+        let Some(entry) = self.get_mut(group) else { return };
+        if !std::mem::replace(&mut entry.stale, true) {
+            self.stale.push(group);
+        }
+    }
+
+    /// Queues anew every group whose head has changed.
+    pub(crate) fn refresh(&mut self) {
+        while let Some(group) = self.stale.pop() {
+            self.requeue(group);
+        }
+    }
+
+    fn requeue(&mut self, group: GroupIx) {
+        let Some(entry) = self.table.get_mut(group as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        entry.stale = false;
+        let head = entry.ready.first().copied();
+        let before = std::mem::replace(&mut entry.queued, head);
+        if before == head {
+            return;
+        }
+        let (priority, tenant, cpu) =
+            (entry.key.priority, entry.key.tenant, entry.key.wanted.cpu_milli);
+        match (before.is_some(), head.is_some()) {
+            (false, true) => {
+                entry.blocked = false;
+                self.open += 1;
+                *self.wanted_cpu.entry(cpu).or_default() += 1;
+            }
+            (true, false) => {
+                self.open -= usize::from(!entry.blocked);
+                decrement(&mut self.wanted_cpu, cpu);
+            }
+            _ => {}
+        }
+        let level = self.levels.entry(Reverse(priority)).or_default();
+        let heads = level.tenants.entry(tenant).or_default();
+        if let Some(before) = before {
+            heads.remove(&(before, group));
+        }
+        if let Some(head) = head {
+            heads.insert((head, group));
+        } else if heads.is_empty() {
+            level.tenants.remove(&tenant);
+            if level.tenants.is_empty() {
+                self.levels.remove(&Reverse(priority));
+                self.turns.remove(&priority);
+            }
+        }
+    }
+
+    /// No node has room for the group now.
+    pub(crate) fn block(&mut self, group: GroupIx) {
+        if let Some(entry) = self.get_mut(group)
+            && entry.queued.is_some()
+            && !std::mem::replace(&mut entry.blocked, true)
+        {
+            self.open -= 1;
+        }
+    }
+
+    /// Whether a queued group may find room on any node.
+    pub(crate) fn any_open(&self) -> bool {
+        self.open > 0
+    }
+
+    /// The least CPU that a queued group wants.
+    pub(crate) fn least_cpu(&self) -> Option<u32> {
+        self.wanted_cpu.first_key_value().map(|(cpu, _)| *cpu)
+    }
+
+    /// The queued group that follows `after` in its tenant's line.
+    pub(crate) fn next_head(
+        &self,
+        priority: i32,
+        tenant: TenantIx,
+        after: Option<(JobId, GroupIx)>,
+    ) -> Option<(JobId, GroupIx)> {
+        let heads = self.levels.get(&Reverse(priority))?.tenants.get(&tenant)?;
+        match after {
+            None => heads.first().copied(),
+            Some(after) => {
+                use std::ops::Bound::{Excluded, Unbounded};
+                heads.range((Excluded(after), Unbounded)).next().copied()
+            }
+        }
+    }
+
+    /// Tenants with queued groups of a priority, the one whose turn is next first.
+    pub(crate) fn tenants_in_turn(&self, priority: i32) -> Vec<TenantIx> {
+        let Some(level) = self.levels.get(&Reverse(priority)) else { return Vec::new() };
+        let last = self.turns.get(&priority).copied();
+        let after = last.map_or(0, |last| last + 1);
+        let later = level.tenants.range(after..);
+        later.chain(level.tenants.range(..after)).map(|(tenant, _)| *tenant).collect()
+    }
+}
+
+fn decrement<K: Ord + Copy>(counts: &mut BTreeMap<K, u32>, key: K) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The jobs that have not ended, and where their tasks stand.
+//!
+//! A job of one task is one small allocation; an array keeps runs of tasks. What few
+//! tasks have (retries, checkpoints) is kept apart in [`Extra`]. Nothing here decides.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::task::{Content, Outcome, Usage};
+use wrun_protocol::wire::user::{TaskCounts, TaskState};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind};
+use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, Timestamp};
+
+use super::groups::GroupIx;
+use super::span::Spans;
+
+/// A node's number in 32 bits: nodes are numbered by the core, from 1.
+pub(crate) type NodeIx = u32;
+
+/// A job that has not ended.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) spec: EncodedSpec,
+    pub(crate) id: SubmitId,
+    pub(crate) submitted: Timestamp,
+    /// When a task was first placed; zero before.
+    pub(crate) started: Timestamp,
+    pub(crate) group: GroupIx,
+    pub(crate) kind: ComponentKind,
+    pub(crate) tasks: Tasks,
+}
+
+#[derive(Debug)]
+pub(crate) enum Tasks {
+    One(One),
+    Many(Box<Array>),
+}
+
+/// The task of a job of one task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct One {
+    /// The last attempt; 0 before the first.
+    pub(crate) attempt: u32,
+    pub(crate) place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Ready,
+    /// Failed, and waits for its back-off; also in `State::delays`.
+    Delayed,
+    On(Spot),
+}
+
+/// Where an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) node: NodeIx,
+    /// Known to have started.
+    pub(crate) running: bool,
+}
+
+/// The tasks of an array. A task that is in none of the sets has ended.
+#[derive(Debug, Default)]
+pub(crate) struct Array {
+    pub(crate) count: u32,
+    /// Tasks that can be placed, with their last attempt.
+    pub(crate) ready: Spans<()>,
+    /// Tasks that wait for their back-off, with their last attempt.
+    pub(crate) delayed: BTreeMap<u32, u32>,
+    pub(crate) placed: Spans<Spot>,
+    pub(crate) counts: TaskCounts,
+    pub(crate) usage: Usage,
+    pub(crate) failure: Option<Outcome>,
+    /// Nodes that were sent the job; some may have forgotten it since. Not recorded.
+    pub(crate) known_on: std::collections::BTreeSet<NodeIx>,
+}
+
+/// What only some tasks have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra {
+    pub(crate) retries: u32,
+    pub(crate) requeues: u32,
+    /// The end of the last back-off; zero without one.
+    pub(crate) not_before: Timestamp,
+    pub(crate) checkpoint: Option<Box<Content>>,
+    /// Of the attempts that ended.
+    pub(crate) usage: Usage,
+    /// Of the last attempt that ended.
+    pub(crate) outcome: Option<Box<Outcome>>,
+}
+
+impl Job {
+    /// A job none of whose tasks has been placed.
+    pub(crate) fn tasks_of(job: JobId, count: u32) -> Tasks {
+        if count == 1 {
+            return Tasks::One(One { attempt: 0, place: Place::Ready });
+        }
+        let mut array = Array { count, ..Array::default() };
+        array.counts.pending = count;
+        let tasks = IndexRange { first: 0, count };
+        array.ready.insert(Assignment { job, attempt: 0, tasks }, ());
+        Tasks::Many(Box::new(array))
+    }
+
+    /// The next attempts that can be placed, at most `limit`.
+    pub(crate) fn next_attempts(&self, job: JobId, limit: u32) -> Option<Assignment> {
+        let mut next = match &self.tasks {
+            Tasks::One(One { attempt, place: Place::Ready }) => {
+                Assignment { job, attempt: *attempt, tasks: IndexRange::one(0) }
+            }
+            Tasks::One(_) => return None,
+            Tasks::Many(array) => array.ready.first(limit)?,
+        };
+        next.attempt += 1;
+        Some(next)
+    }
+
+    /// Tasks that can be placed.
+    pub(crate) fn ready_tasks(&self) -> u32 {
+        match &self.tasks {
+            Tasks::One(one) => u32::from(one.place == Place::Ready),
+            Tasks::Many(array) => array.counts.pending.saturating_sub(array.delayed.len() as u32),
+        }
+    }
+
+    /// Tasks that have not ended.
+    pub(crate) fn live_tasks(&self) -> u32 {
+        match &self.tasks {
+            Tasks::One(_) => 1,
+            Tasks::Many(array) => array.counts.pending + array.counts.running,
+        }
+    }
+
+    pub(crate) fn counts(&self) -> TaskCounts {
+        match &self.tasks {
+            Tasks::One(One { place: Place::On(_), .. }) => {
+                TaskCounts { running: 1, ..TaskCounts::default() }
+            }
+            Tasks::One(_) => TaskCounts { pending: 1, ..TaskCounts::default() },
+            Tasks::Many(array) => array.counts,
+        }
+    }
+
+    /// Last attempt, place and state of a task that has not ended.
+    pub(crate) fn task(&self, task: TaskId) -> Option<(u32, Option<Spot>)> {
+        match &self.tasks {
+            Tasks::One(one) if task.index == 0 => Some(match one.place {
+                Place::On(spot) => (one.attempt, Some(spot)),
+                Place::Ready | Place::Delayed => (one.attempt, None),
+            }),
+            Tasks::One(_) => None,
+            Tasks::Many(array) => array
+                .placed
+                .get(task)
+                .map(|(attempt, spot)| (attempt, Some(spot)))
+                .or_else(|| array.ready.get(task).map(|(attempt, ())| (attempt, None)))
+                .or_else(|| array.delayed.get(&task.index).map(|attempt| (*attempt, None))),
+        }
+    }
+}
+
+/// The state that a place amounts to for users.
+pub(crate) fn task_state(spot: Option<Spot>) -> TaskState {
+    match spot {
+        None => TaskState::Pending,
+        Some(Spot { running: false, .. }) => TaskState::Assigned,
+        Some(Spot { running: true, .. }) => TaskState::Running,
+    }
+}
+
+/// Adds what another attempt used.
+pub(crate) fn add_usage(sum: &mut Usage, more: &Usage) {
+    sum.wall_us = sum.wall_us.saturating_add(more.wall_us);
+    sum.cpu_us = sum.cpu_us.saturating_add(more.cpu_us);
+    sum.frozen_us = sum.frozen_us.saturating_add(more.frozen_us);
+    sum.peak_memory = sum.peak_memory.max(more.peak_memory);
+}
+
+/// Jobs by number, in pages: numbers are dense and ascending, so that a page is found
+/// in a shallow tree and a job in one step.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    pages: BTreeMap<u64, Page>,
+    count: usize,
+}
+
+const PAGE: usize = 64;
+
+#[derive(Debug)]
+struct Page {
+    jobs: Box<[Option<Box<Job>>; PAGE]>,
+    live: usize,
+}
+
+impl Jobs {
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn get(&self, job: JobId) -> Option<&Job> {
+        let (page, slot) = place(job);
+        self.pages.get(&page)?.jobs.get(slot)?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, job: JobId) -> Option<&mut Job> {
+        let (page, slot) = place(job);
+        self.pages.get_mut(&page)?.jobs.get_mut(slot)?.as_deref_mut()
+    }
+
+    pub(crate) fn insert(&mut self, id: JobId, job: Job) {
+        let (page, slot) = place(id);
+        let empty = || Page { jobs: Box::new([const { None }; PAGE]), live: 0 };
+        let page = self.pages.entry(page).or_insert_with(empty);
+        if let Some(slot) = page.jobs.get_mut(slot)
+            && slot.replace(Box::new(job)).is_none()
+        {
+            page.live += 1;
+            self.count += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: JobId) -> Option<Box<Job>> {
+        let (number, slot) = place(id);
+        let page = self.pages.get_mut(&number)?;
+        let job = page.jobs.get_mut(slot)?.take()?;
+        page.live -= 1;
+        self.count -= 1;
+        if page.live == 0 {
+            self.pages.remove(&number);
+        }
+        Some(job)
+    }
+
+    /// Every job, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        self.pages.iter().flat_map(|(page, of)| present(*page, of))
+    }
+
+    /// Jobs older than `before`, newest first.
+    pub(crate) fn before(&self, before: JobId) -> impl Iterator<Item = (JobId, &Job)> {
+        let pages = self.pages.range(..=before.0 / PAGE as u64).rev();
+        pages.flat_map(|(page, of)| present(*page, of).rev()).filter(move |(id, _)| *id < before)
+    }
+}
+
+fn present(page: u64, of: &Page) -> impl DoubleEndedIterator<Item = (JobId, &Job)> {
+    let jobs = of.jobs.iter().enumerate();
+    jobs.filter_map(move |(slot, job)| {
+        Some((JobId(page * PAGE as u64 + slot as u64), job.as_deref()?))
+    })
+}
+
+fn place(job: JobId) -> (u64, usize) {
+    (job.0 / PAGE as u64, (job.0 % PAGE as u64) as usize)
+}

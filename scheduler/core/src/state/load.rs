@@ -1,0 +1,206 @@
+//! How full a node is, counted by group: tasks that hold resources and tasks that wait
+//! there for them (the backlog).
+//!
+//! The worker starts tasks in the order of assignment as its resources allow. Which of a
+//! group's tasks have started need not be known to count what is held: when one ends,
+//! the next of the group that waits takes over exactly what it held.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use wrun_protocol::Resources;
+
+use super::groups::{GroupIx, Groups};
+
+/// Tasks of one group on one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// Tasks that hold their resources.
+    pub(crate) holding: u32,
+    /// Tasks that wait until others end.
+    pub(crate) waiting: u32,
+    /// Tasks known to have started; at most `holding`.
+    pub(crate) running: u32,
+}
+
+/// Tasks of every group on one node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Loads {
+    pub(crate) by_group: BTreeMap<GroupIx, Load>,
+    /// The waiting ones in order of assignment.
+    pub(crate) order: VecDeque<(GroupIx, u32)>,
+    /// What the holding ones hold.
+    pub(crate) used: Resources,
+    /// All that wait.
+    pub(crate) waiting: u32,
+}
+
+impl Loads {
+    /// What is left of `capacity`.
+    pub(crate) fn free(&self, capacity: &Resources) -> Resources {
+        Resources {
+            cpu_milli: capacity.cpu_milli.saturating_sub(self.used.cpu_milli),
+            memory: capacity.memory.saturating_sub(self.used.memory),
+            scratch: capacity.scratch.saturating_sub(self.used.scratch),
+            slots: capacity.slots.saturating_sub(self.used.slots),
+        }
+    }
+
+    /// `count` tasks came; as many as fit hold their resources.
+    pub(crate) fn add(
+        &mut self,
+        group: GroupIx,
+        count: u32,
+        capacity: &Resources,
+        groups: &Groups,
+    ) {
+        self.by_group.entry(group).or_default().waiting += count;
+        self.waiting += count;
+        match self.order.back_mut().filter(|(last, _)| *last == group) {
+            Some((_, waiting)) => *waiting += count,
+            None => self.order.push_back((group, count)),
+        }
+        self.promote(capacity, groups);
+    }
+
+    /// `count` tasks of a group left, `running` of them known to have started.
+    /// Returns whether the group has none left here.
+    pub(crate) fn remove(
+        &mut self,
+        group: GroupIx,
+        count: u32,
+        running: u32,
+        capacity: &Resources,
+        groups: &Groups,
+    ) -> bool {
+        let Some(load) = self.by_group.get_mut(&group) else { return false };
+        load.running = load.running.saturating_sub(running);
+        let from_waiting = count.min(load.waiting);
+        let from_holding = (count - from_waiting).min(load.holding);
+        load.waiting -= from_waiting;
+        load.holding -= from_holding;
+        let gone = load.holding + load.waiting == 0;
+        if gone {
+            self.by_group.remove(&group);
+        }
+        self.dequeue(group, from_waiting);
+        self.release(group, from_holding, groups);
+        if from_holding > 0 {
+            self.promote(capacity, groups);
+        }
+        gone
+    }
+
+    /// `count` tasks are now known to have started: they hold their resources, whatever
+    /// was presumed.
+    pub(crate) fn start(
+        &mut self,
+        group: GroupIx,
+        count: u32,
+        capacity: &Resources,
+        groups: &Groups,
+    ) {
+        let Some(load) = self.by_group.get_mut(&group) else { return };
+        load.running = (load.running + count).min(load.holding + load.waiting);
+        let short = load.running.saturating_sub(load.holding);
+        if short == 0 {
+            return;
+        }
+        load.waiting -= short;
+        load.holding += short;
+        self.dequeue(group, short);
+        self.hold(group, short, groups);
+        self.demote(group, capacity, groups);
+    }
+
+    /// Presumes that tasks of other groups have not started, until what is held fits.
+    fn demote(&mut self, keep: GroupIx, capacity: &Resources, groups: &Groups) {
+        let others: Vec<GroupIx> = self.by_group.keys().copied().filter(|g| *g != keep).collect();
+        for group in others {
+            while !capacity.covers(&self.used) {
+                let Some(load) = self.by_group.get_mut(&group) else { break };
+                if load.holding <= load.running {
+                    break;
+                }
+                load.holding -= 1;
+                load.waiting += 1;
+                self.waiting += 1;
+                self.release(group, 1, groups);
+                match self.order.front_mut().filter(|(first, _)| *first == group) {
+                    Some((_, waiting)) => *waiting += 1,
+                    None => self.order.push_front((group, 1)),
+                }
+            }
+        }
+    }
+
+    /// Lets those that wait longest hold their resources, as far as these go.
+    pub(crate) fn promote(&mut self, capacity: &Resources, groups: &Groups) {
+        while let Some((group, waiting)) = self.order.front_mut() {
+            let group = *group;
+            let Some(wanted) = groups.get(group).map(|group| group.key.wanted) else { break };
+            let fits = (*waiting).min(self.free(capacity).times(&wanted));
+            if fits == 0 {
+                break;
+            }
+            self.dequeue(group, fits);
+            self.hold(group, fits, groups);
+            if let Some(load) = self.by_group.get_mut(&group) {
+                load.waiting -= fits;
+                load.holding += fits;
+            }
+        }
+    }
+
+    fn dequeue(&mut self, group: GroupIx, count: u32) {
+        self.waiting -= count;
+        let mut left = count;
+        let mut emptied = false;
+        for (_, waiting) in self.order.iter_mut().filter(|(of, _)| *of == group) {
+            if left == 0 {
+                break;
+            }
+            let taken = left.min(*waiting);
+            *waiting -= taken;
+            left -= taken;
+            emptied |= *waiting == 0;
+        }
+        if !emptied {
+            return;
+        }
+        while self.order.front().is_some_and(|(_, waiting)| *waiting == 0) {
+            self.order.pop_front();
+        }
+        if self.order.iter().any(|(_, waiting)| *waiting == 0) {
+            self.order.retain(|(_, waiting)| *waiting > 0);
+        }
+    }
+
+    fn hold(&mut self, group: GroupIx, count: u32, groups: &Groups) {
+        let each = groups.get(group).map(|group| group.key.wanted).unwrap_or_default();
+        let used = &mut self.used;
+        used.cpu_milli = used.cpu_milli.saturating_add(each.cpu_milli.saturating_mul(count));
+        used.memory = used.memory.saturating_add(each.memory.saturating_mul(count.into()));
+        used.scratch = used.scratch.saturating_add(each.scratch.saturating_mul(count.into()));
+        used.slots = used.slots.saturating_add(each.slots.saturating_mul(count));
+    }
+
+    fn release(&mut self, group: GroupIx, count: u32, groups: &Groups) {
+        let each = groups.get(group).map(|group| group.key.wanted).unwrap_or_default();
+        let used = &mut self.used;
+        used.cpu_milli = used.cpu_milli.saturating_sub(each.cpu_milli.saturating_mul(count));
+        used.memory = used.memory.saturating_sub(each.memory.saturating_mul(count.into()));
+        used.scratch = used.scratch.saturating_sub(each.scratch.saturating_mul(count.into()));
+        used.slots = used.slots.saturating_sub(each.slots.saturating_mul(count));
+    }
+
+    /// Recomputes what is held from the counts, as recovery needs it.
+    pub(crate) fn recount(&mut self, groups: &Groups) {
+        let holding: Vec<_> = self.by_group.iter().map(|(g, load)| (*g, load.holding)).collect();
+        self.waiting = self.by_group.values().map(|load| load.waiting).sum();
+        self.used = Resources::default();
+        for (group, count) in holding {
+            self.hold(group, count, groups);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is recorded: the state that facts make, and what follows from it.
+//!
+//! Every change of it is the work of [`State::apply`] or of the functions that `apply`
+//! itself calls with a part of a fact. It never decides, and it does not trust: a fact
+//! that does not fit changes nothing.
+
+pub(crate) mod apply;
+pub(crate) mod groups;
+pub(crate) mod jobs;
+pub(crate) mod load;
+pub(crate) mod nodes;
+pub(crate) mod snapshot;
+pub(crate) mod span;
+pub(crate) mod submits;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wrun_protocol::wire::worker::Assignment;
+use wrun_protocol::{JobId, TaskId, TenantName, Timestamp};
+
+use crate::config::Config;
+use groups::{Groups, TenantIx};
+use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
+use nodes::Nodes;
+use submits::Submits;
+
+/// The recorded state of the cluster.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The latest instant of any fact.
+    pub(crate) at: Timestamp,
+    pub(crate) next_job: u64,
+    pub(crate) next_node: u64,
+    pub(crate) tenants: Tenants,
+    pub(crate) groups: Groups,
+    pub(crate) jobs: Jobs,
+    pub(crate) extras: BTreeMap<TaskId, Extra>,
+    /// Tasks that wait for their back-off, by its end. Derived.
+    pub(crate) delays: BTreeSet<(Timestamp, TaskId)>,
+    /// The last word of running tasks. Not recorded.
+    pub(crate) progress: BTreeMap<TaskId, (u16, String)>,
+    pub(crate) submits: Submits,
+    pub(crate) nodes: Nodes,
+    /// Join tokens by hash, with their end.
+    pub(crate) tokens: BTreeMap<[u8; 32], Timestamp>,
+    /// Tasks on nodes. Derived.
+    pub(crate) placed: u64,
+}
+
+/// Who has submitted. Tenants are few, and never forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants {
+    by_name: BTreeMap<TenantName, TenantIx>,
+    pub(crate) list: Vec<Tenant>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) name: TenantName,
+    /// Tasks that have not ended. Derived.
+    pub(crate) live_tasks: u64,
+}
+
+impl Tenants {
+    pub(crate) fn find(&self, name: &TenantName) -> Option<TenantIx> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn get(&self, tenant: TenantIx) -> Option<&Tenant> {
+        self.list.get(tenant as usize)
+    }
+
+    fn get_mut(&mut self, tenant: TenantIx) -> Option<&mut Tenant> {
+        self.list.get_mut(tenant as usize)
+    }
+
+    fn enter(&mut self, name: &TenantName) -> TenantIx {
+        if let Some(tenant) = self.find(name) {
+            return tenant;
+        }
+        let tenant = self.list.len() as TenantIx;
+        self.list.push(Tenant { name: name.clone(), live_tasks: 0 });
+        self.by_name.insert(name.clone(), tenant);
+        tenant
+    }
+}
+
+impl State {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            at: Timestamp(0),
+            next_job: 1,
+            next_node: 1,
+            tenants: Tenants::default(),
+            groups: Groups::default(),
+            jobs: Jobs::default(),
+            extras: BTreeMap::new(),
+            delays: BTreeSet::new(),
+            progress: BTreeMap::new(),
+            submits: Submits::new(config.remembered_submits),
+            nodes: Nodes::default(),
+            tokens: BTreeMap::new(),
+            placed: 0,
+        }
+    }
+
+    /// Tasks whose back-off is over can be placed.
+    pub(crate) fn end_delays(&mut self, now: Timestamp) {
+        while let Some((until, task)) = self.delays.first().copied()
+            && until <= now
+        {
+            self.delays.pop_first();
+            let Some(job) = self.jobs.get_mut(task.job) else { continue };
+            match &mut job.tasks {
+                Tasks::One(one) => one.place = Place::Ready,
+                Tasks::Many(array) => {
+                    let Some(attempt) = array.delayed.remove(&task.index) else { continue };
+                    let tasks = wrun_protocol::IndexRange::one(task.index);
+                    array.ready.insert(Assignment { job: task.job, attempt, tasks }, ());
+                }
+            }
+            self.groups.add_ready(job.group, task.job, 1);
+        }
+    }
+
+    /// What of `tasks` the node has, by that attempt.
+    pub(crate) fn held(&self, node: NodeIx, tasks: Assignment, found: impl FnMut(Assignment, ())) {
+        if let Some(node) = self.nodes.get(node) {
+            node.tasks.overlaps(tasks, found);
+        }
+    }
+
+    /// Whether the node has that attempt.
+    pub(crate) fn holds(&self, node: NodeIx, task: TaskId, attempt: u32) -> bool {
+        let held = self.nodes.get(node).and_then(|node| node.tasks.get(task));
+        held.is_some_and(|(held, ())| held == attempt)
+    }
+
+    /// Where every attempt of a job is.
+    pub(crate) fn spots(&self, id: JobId) -> Vec<(NodeIx, Assignment)> {
+        let Some(job) = self.jobs.get(id) else { return Vec::new() };
+        match &job.tasks {
+            Tasks::One(one) => match one.place {
+                Place::On(spot) => {
+                    let tasks = wrun_protocol::IndexRange::one(0);
+                    vec![(spot.node, Assignment { job: id, attempt: one.attempt, tasks })]
+                }
+                Place::Ready | Place::Delayed => Vec::new(),
+            },
+            Tasks::Many(array) => {
+                array.placed.iter().map(|(tasks, spot)| (spot.node, tasks)).collect()
+            }
+        }
+    }
+}

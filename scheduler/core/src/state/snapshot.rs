@@ -1,0 +1,371 @@
+//! The state as bytes and back: a version, a header, then one record per node and job.
+//!
+//! Equal states give equal bytes, whatever order they came to be in: the tests compare
+//! a recovered core with the live one by them. Records are only ever added to by a new
+//! version, which must go on reading the older ones.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::task::{Content, Outcome, Usage};
+use wrun_protocol::wire::user::TaskCounts;
+use wrun_protocol::wire::worker::{Assignment, ComponentKind};
+use wrun_protocol::{IndexRange, JobId, SubmitId, TenantName, Timestamp};
+
+use super::State;
+use super::groups::{GroupIx, GroupKey};
+use super::jobs::{Array, Extra, Job, NodeIx, One, Place, Spot, Tasks};
+use super::load::Load;
+use super::nodes::Node;
+use super::span::Spans;
+use crate::RestoreError;
+use crate::config::Config;
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    at: Timestamp,
+    next_job: u64,
+    next_node: u64,
+    tenants: Vec<TenantName>,
+    tokens: Vec<([u8; 32], Timestamp)>,
+    ended_submits: Vec<(SubmitId, u32, JobId)>,
+    jobs: u64,
+    nodes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JobRecord {
+    id: JobId,
+    tenant: u32,
+    kind: ComponentKind,
+    submit: SubmitId,
+    submitted: Timestamp,
+    started: Timestamp,
+    spec: EncodedSpec,
+    tasks: TasksRecord,
+    extras: Vec<(u32, ExtraRecord)>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum TasksRecord {
+    One { attempt: u32, spot: Option<(NodeIx, bool)> },
+    Many(Box<ArrayRecord>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ArrayRecord {
+    /// Ready or in back-off: which of the two follows from the extras.
+    pending: Vec<(IndexRange, u32)>,
+    placed: Vec<(IndexRange, u32, NodeIx, bool)>,
+    counts: TaskCounts,
+    usage: Usage,
+    failure: Option<Outcome>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ExtraRecord {
+    retries: u32,
+    requeues: u32,
+    not_before: Timestamp,
+    checkpoint: Option<Content>,
+    usage: Usage,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NodeRecord {
+    ix: NodeIx,
+    name: String,
+    info: Option<NodeInfo>,
+    incarnation: u64,
+    next_report: u64,
+    drain: bool,
+    lost: bool,
+    /// By place of the group in the order of all groups' keys.
+    loads: Vec<(u32, Load)>,
+    order: Vec<(u32, u32)>,
+}
+
+impl State {
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let header = Header {
+            at: self.at,
+            next_job: self.next_job,
+            next_node: self.next_node,
+            tenants: self.tenants.list.iter().map(|tenant| tenant.name.clone()).collect(),
+            tokens: self.tokens.iter().map(|(hash, expires)| (*hash, *expires)).collect(),
+            ended_submits: self.submits.ended().collect(),
+            jobs: self.jobs.len() as u64,
+            nodes: self.nodes.len() as u64,
+        };
+        let mut bytes = Vec::new();
+        write(&mut bytes, &VERSION);
+        write(&mut bytes, &header);
+        self.jobs.iter().for_each(|(id, job)| write(&mut bytes, &self.job_record(id, job)));
+        let ordinals: std::collections::BTreeMap<GroupIx, u32> =
+            self.groups.in_order().zip(0..).collect();
+        let ordinal = |group: &GroupIx| ordinals.get(group).copied().unwrap_or(u32::MAX);
+        for (ix, node) in self.nodes.iter() {
+            let mut loads: Vec<(u32, Load)> =
+                node.loads.by_group.iter().map(|(group, load)| (ordinal(group), *load)).collect();
+            loads.sort_unstable_by_key(|(group, _)| *group);
+            let record = NodeRecord {
+                ix,
+                name: node.name.clone(),
+                info: node.info.clone(),
+                incarnation: node.incarnation,
+                next_report: node.next_report,
+                drain: node.drain,
+                lost: node.lost,
+                loads,
+                order: node.loads.order.iter().map(|(g, count)| (ordinal(g), *count)).collect(),
+            };
+            write(&mut bytes, &record);
+        }
+        bytes
+    }
+
+    fn job_record(&self, id: JobId, job: &Job) -> JobRecord {
+        let range = id.task(0)..=id.task(u32::MAX);
+        let extras = self.extras.range(range).map(|(task, extra)| (task.index, extra.into()));
+        JobRecord {
+            id,
+            tenant: self.groups.get(job.group).map_or(0, |group| group.key.tenant),
+            kind: job.kind,
+            submit: job.id,
+            submitted: job.submitted,
+            started: job.started,
+            spec: job.spec.clone(),
+            tasks: match &job.tasks {
+                Tasks::One(One { attempt, place }) => TasksRecord::One {
+                    attempt: *attempt,
+                    spot: match place {
+                        Place::On(spot) => Some((spot.node, spot.running)),
+                        Place::Ready | Place::Delayed => None,
+                    },
+                },
+                Tasks::Many(array) => TasksRecord::Many(Box::new(array_record(id, array))),
+            },
+            extras: extras.collect(),
+        }
+    }
+
+    pub(crate) fn restore(config: &Config, bytes: &[u8]) -> Result<Self, RestoreError> {
+        let mut rest = bytes;
+        let version: u32 = read(&mut rest)?;
+        if version != VERSION {
+            return Err(RestoreError::UnknownVersion(version));
+        }
+        let header: Header = read(&mut rest)?;
+        let mut state = Self::new(config);
+        state.at = header.at;
+        state.next_job = header.next_job;
+        state.next_node = header.next_node;
+        for tenant in &header.tenants {
+            state.tenants.enter(tenant);
+        }
+        state.tokens = header.tokens.into_iter().collect();
+        for (submit, tenant, job) in header.ended_submits {
+            state.submits.enter(tenant, submit, job);
+            state.submits.end(tenant, submit);
+        }
+        let mut placed = Vec::new();
+        for _ in 0..header.jobs {
+            state.restore_job(read(&mut rest)?, &mut placed)?;
+        }
+        let groups: Vec<GroupIx> = state.groups.in_order().collect();
+        for _ in 0..header.nodes {
+            state.restore_node(read(&mut rest)?, &groups)?;
+        }
+        for (ix, tasks) in placed {
+            state.restore_placed(ix, tasks);
+        }
+        if rest.is_empty() { Ok(state) } else { Err(garbled("bytes are left over")) }
+    }
+
+    fn restore_job(
+        &mut self,
+        record: JobRecord,
+        placed: &mut Vec<(NodeIx, Assignment)>,
+    ) -> Result<(), RestoreError> {
+        let id = record.id;
+        let spec = record.spec.decode().map_err(garbled)?;
+        let group = self.groups.enter(GroupKey::of(record.tenant, spec));
+        for (index, extra) in record.extras {
+            let extra: Extra = extra.into();
+            if extra.not_before.0 > 0 {
+                self.delays.insert((extra.not_before, id.task(index)));
+            }
+            self.extras.insert(id.task(index), extra);
+        }
+        let job = Job {
+            spec: record.spec,
+            id: record.submit,
+            submitted: record.submitted,
+            started: record.started,
+            group,
+            kind: record.kind,
+            tasks: match record.tasks {
+                TasksRecord::One { attempt, spot } => {
+                    let tasks = IndexRange::one(0);
+                    placed.extend(spot.map(|(ix, _)| (ix, Assignment { job: id, attempt, tasks })));
+                    let delayed =
+                        self.extras.get(&id.task(0)).is_some_and(|extra| extra.not_before.0 > 0);
+                    let place = match spot {
+                        Some((node, running)) => Place::On(Spot { node, running }),
+                        None if delayed => Place::Delayed,
+                        None => Place::Ready,
+                    };
+                    Tasks::One(One { attempt, place })
+                }
+                TasksRecord::Many(array) => {
+                    Tasks::Many(Box::new(self.restore_array(id, *array, placed)))
+                }
+            },
+        };
+        self.submits.enter(record.tenant, record.submit, id);
+        let tenant = self.tenants.get_mut(record.tenant).ok_or_else(|| garbled("a tenant"))?;
+        tenant.live_tasks += u64::from(job.live_tasks());
+        let ready = job.ready_tasks();
+        self.jobs.insert(id, job);
+        if ready > 0 {
+            self.groups.add_ready(group, id, ready);
+        }
+        Ok(())
+    }
+
+    fn restore_array(
+        &self,
+        job: JobId,
+        record: ArrayRecord,
+        placed: &mut Vec<(NodeIx, Assignment)>,
+    ) -> Array {
+        let counts = record.counts;
+        let mut array = Array {
+            count: counts.pending + counts.running + counts.succeeded + counts.failed,
+            counts,
+            usage: record.usage,
+            failure: record.failure,
+            ..Array::default()
+        };
+        for (tasks, attempt) in record.pending {
+            array.ready.insert(Assignment { job, attempt, tasks }, ());
+        }
+        let range = job.task(0)..=job.task(u32::MAX);
+        for (task, _) in self.extras.range(range).filter(|(_, extra)| extra.not_before.0 > 0) {
+            if let Some((attempt, ())) = array.ready.get(*task) {
+                let tasks = IndexRange::one(task.index);
+                array.ready.take(Assignment { job, attempt, tasks }, |_, ()| ());
+                array.delayed.insert(task.index, attempt);
+            }
+        }
+        for (tasks, attempt, node, running) in record.placed {
+            let tasks = Assignment { job, attempt, tasks };
+            array.placed.insert(tasks, Spot { node, running });
+            placed.push((node, tasks));
+        }
+        array
+    }
+
+    fn restore_node(&mut self, record: NodeRecord, groups: &[GroupIx]) -> Result<(), RestoreError> {
+        let group = |ordinal: u32| {
+            groups.get(ordinal as usize).copied().ok_or_else(|| garbled("a group of a node"))
+        };
+        if record.ix > (1 << 24) {
+            return Err(garbled("a node's number"));
+        }
+        let mut node = Node::new(record.name);
+        node.info = record.info;
+        node.incarnation = record.incarnation;
+        node.next_report = record.next_report;
+        node.drain = record.drain;
+        node.lost = record.lost;
+        for (ordinal, load) in record.loads {
+            node.loads.by_group.insert(group(ordinal)?, load);
+        }
+        for (ordinal, count) in record.order {
+            node.loads.order.push_back((group(ordinal)?, count));
+        }
+        node.loads.recount(&self.groups);
+        self.nodes.insert(record.ix, node);
+        Ok(())
+    }
+
+    fn restore_placed(&mut self, ix: NodeIx, tasks: Assignment) {
+        let Some(group) = self.jobs.get(tasks.job).map(|job| job.group) else { return };
+        if let Some(node) = self.nodes.get_mut(ix) {
+            node.tasks.insert(tasks, ());
+            node.task_count += tasks.tasks.count;
+            self.placed += u64::from(tasks.tasks.count);
+        }
+        if let Some(group) = self.groups.get_mut(group) {
+            group.on.insert(ix);
+        }
+    }
+}
+
+fn array_record(job: JobId, array: &Array) -> ArrayRecord {
+    let mut pending: Spans<()> = array.ready.clone();
+    for (index, attempt) in &array.delayed {
+        let tasks = IndexRange::one(*index);
+        pending.insert(Assignment { job, attempt: *attempt, tasks }, ());
+    }
+    ArrayRecord {
+        pending: pending.iter().map(|(run, ())| (run.tasks, run.attempt)).collect(),
+        placed: array
+            .placed
+            .iter()
+            .map(|(run, spot)| (run.tasks, run.attempt, spot.node, spot.running))
+            .collect(),
+        counts: array.counts,
+        usage: array.usage,
+        failure: array.failure.clone(),
+    }
+}
+
+impl From<&Extra> for ExtraRecord {
+    fn from(extra: &Extra) -> Self {
+        Self {
+            retries: extra.retries,
+            requeues: extra.requeues,
+            not_before: extra.not_before,
+            checkpoint: extra.checkpoint.as_deref().cloned(),
+            usage: extra.usage,
+            outcome: extra.outcome.as_deref().cloned(),
+        }
+    }
+}
+
+impl From<ExtraRecord> for Extra {
+    fn from(record: ExtraRecord) -> Self {
+        Self {
+            retries: record.retries,
+            requeues: record.requeues,
+            not_before: record.not_before,
+            checkpoint: record.checkpoint.map(Box::new),
+            usage: record.usage,
+            outcome: record.outcome.map(Box::new),
+        }
+    }
+}
+
+fn garbled(what: impl ToString) -> RestoreError {
+    RestoreError::Garbled(what.to_string())
+}
+
+/// Appends a value. Plain data always has an encoding; a vector always has room.
+fn write<T: Serialize>(bytes: &mut Vec<u8>, value: &T) {
+    let taken = std::mem::take(bytes);
+    if let Ok(extended) = postcard::to_extend(value, taken) {
+        *bytes = extended;
+    }
+}
+
+fn read<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, RestoreError> {
+    let (value, left) = postcard::take_from_bytes(rest).map_err(garbled)?;
+    *rest = left;
+    Ok(value)
+}

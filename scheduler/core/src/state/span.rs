@@ -1,0 +1,207 @@
+//! Runs of tasks with something in common, kept as ranges and never as single tasks.
+//!
+//! Two runs that touch and agree are one run: equal contents have one representation,
+//! whatever order they came in, so that a recovered state equals the live one.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::wire::worker::Assignment;
+use wrun_protocol::{IndexRange, JobId, TaskId};
+
+/// What a run has in common besides being consecutive tasks of one job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span<T> {
+    count: u32,
+    attempt: u32,
+    tag: T,
+}
+
+/// A set of tasks, each with an attempt number and a tag.
+#[derive(Clone, Debug)]
+pub(crate) struct Spans<T> {
+    map: BTreeMap<TaskId, Span<T>>,
+}
+
+impl<T> Default for Spans<T> {
+    fn default() -> Self {
+        Self { map: BTreeMap::new() }
+    }
+}
+
+impl<T: Copy + Eq> Spans<T> {
+    /// Adds tasks, none of which is in the set.
+    pub(crate) fn insert(&mut self, tasks: Assignment, tag: T) {
+        let IndexRange { mut first, mut count } = tasks.tasks;
+        let attempt = tasks.attempt;
+        let joins = |span: &Span<T>| span.attempt == attempt && span.tag == tag;
+        if first > 0
+            && let Some((start, span)) =
+                self.map.range_mut(..tasks.job.task(first)).next_back().filter(|(start, span)| {
+                    start.job == tasks.job && start.index + span.count == first && joins(span)
+                })
+        {
+            first = start.index;
+            count += span.count;
+        }
+        let end = tasks.job.task(tasks.tasks.end());
+        if self.map.get(&end).is_some_and(&joins)
+            && let Some(next) = self.map.remove(&end)
+        {
+            count += next.count;
+        }
+        self.map.insert(tasks.job.task(first), Span { count, attempt, tag });
+    }
+
+    /// The first run that has tasks at or after `from` and before `end`, cut to them.
+    fn next(&self, job: JobId, from: u32, end: u32) -> Option<(TaskId, Span<T>)> {
+        let before = self.map.range(..=job.task(from)).next_back();
+        before
+            .filter(|(start, span)| start.job == job && from < start.index + span.count)
+            .or_else(|| self.map.range(job.task(from)..job.task(end)).next())
+            .map(|(start, span)| (*start, *span))
+    }
+
+    /// Calls `found` for every run of the set within `tasks` that has their attempt.
+    pub(crate) fn overlaps(&self, tasks: Assignment, mut found: impl FnMut(Assignment, T)) {
+        let (mut at, end) = (tasks.tasks.first, tasks.tasks.end());
+        while at < end {
+            let Some((start, span)) = self.next(tasks.job, at, end) else { break };
+            let from = at.max(start.index);
+            at = end.min(start.index + span.count);
+            if span.attempt == tasks.attempt {
+                found(part(tasks, from, at), span.tag);
+            }
+        }
+    }
+
+    /// Removes what of `tasks` is in the set with their attempt; calls `taken` for each run.
+    pub(crate) fn take(&mut self, tasks: Assignment, mut taken: impl FnMut(Assignment, T)) {
+        let (mut at, end) = (tasks.tasks.first, tasks.tasks.end());
+        while at < end {
+            let Some((start, span)) = self.next(tasks.job, at, end) else { break };
+            let (from, span_end) = (at.max(start.index), start.index + span.count);
+            at = end.min(span_end);
+            if span.attempt != tasks.attempt {
+                continue;
+            }
+            if start.index < from {
+                let count = from - start.index;
+                self.map.insert(start, Span { count, ..span });
+            } else {
+                self.map.remove(&start);
+            }
+            if at < span_end {
+                self.map.insert(tasks.job.task(at), Span { count: span_end - at, ..span });
+            }
+            taken(part(tasks, from, at), span.tag);
+        }
+    }
+
+    /// Attempt and tag of one task.
+    pub(crate) fn get(&self, task: TaskId) -> Option<(u32, T)> {
+        self.next(task.job, task.index, task.index.saturating_add(1))
+            .map(|(_, span)| (span.attempt, span.tag))
+    }
+
+    /// The lowest run, at most `limit` tasks of it.
+    pub(crate) fn first(&self, limit: u32) -> Option<Assignment> {
+        self.map.first_key_value().map(|(start, span)| Assignment {
+            job: start.job,
+            attempt: span.attempt,
+            tasks: IndexRange { first: start.index, count: span.count.min(limit) },
+        })
+    }
+
+    /// Every run in order of job and index; from either end.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Assignment, T)> {
+        self.map.iter().map(|(start, span)| {
+            let tasks = IndexRange { first: start.index, count: span.count };
+            (Assignment { job: start.job, attempt: span.attempt, tasks }, span.tag)
+        })
+    }
+
+    /// The runs of one job that have tasks at or after `from`, in order.
+    pub(crate) fn from(&self, job: JobId, from: u32) -> impl Iterator<Item = (Assignment, T)> {
+        let begin = self.next(job, from, from.saturating_add(1)).map_or(from, |(at, _)| at.index);
+        self.map.range(job.task(begin)..=job.task(u32::MAX)).map(|(start, span)| {
+            let tasks = IndexRange { first: start.index, count: span.count };
+            (Assignment { job: start.job, attempt: span.attempt, tasks }, span.tag)
+        })
+    }
+}
+
+fn part(tasks: Assignment, from: u32, to: u32) -> Assignment {
+    Assignment { tasks: IndexRange { first: from, count: to - from }, ..tasks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(first: u32, count: u32, attempt: u32) -> Assignment {
+        Assignment { job: JobId(7), attempt, tasks: IndexRange { first, count } }
+    }
+
+    fn runs(spans: &Spans<char>) -> Vec<(u32, u32, u32, char)> {
+        spans
+            .iter()
+            .map(|(run, tag)| (run.tasks.first, run.tasks.count, run.attempt, tag))
+            .collect()
+    }
+
+    #[test]
+    fn runs_that_touch_and_agree_become_one() {
+        let mut spans = Spans::default();
+        spans.insert(run(0, 2, 1), 'a');
+        spans.insert(run(4, 2, 1), 'a');
+        spans.insert(run(2, 2, 1), 'a');
+        spans.insert(run(6, 2, 2), 'a');
+        spans.insert(run(8, 2, 2), 'b');
+        assert_eq!(runs(&spans), [(0, 6, 1, 'a'), (6, 2, 2, 'a'), (8, 2, 2, 'b')]);
+    }
+
+    #[test]
+    fn taking_splits_runs_and_leaves_other_attempts() {
+        let mut spans = Spans::default();
+        spans.insert(run(0, 10, 1), 'a');
+        spans.insert(run(10, 5, 2), 'a');
+        let mut taken = Vec::new();
+        spans.take(run(3, 100, 1), |run, _| taken.push((run.tasks.first, run.tasks.count)));
+        assert_eq!(taken, [(3, 7)]);
+        assert_eq!(runs(&spans), [(0, 3, 1, 'a'), (10, 5, 2, 'a')]);
+        spans.take(run(12, 1, 2), |_, _| ());
+        assert_eq!(runs(&spans), [(0, 3, 1, 'a'), (10, 2, 2, 'a'), (13, 2, 2, 'a')]);
+    }
+
+    #[test]
+    fn behaves_as_a_map_of_single_tasks_would() {
+        let mut random = 12345u64;
+        let mut draw = |below: u32| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            ((random >> 33) as u32) % below
+        };
+        let mut spans = Spans::default();
+        let mut model = BTreeMap::new();
+        for _ in 0..20_000 {
+            let wanted = run(draw(60), 1 + draw(12), 1 + draw(3));
+            if draw(2) == 0 {
+                if wanted.tasks.indices().all(|index| !model.contains_key(&index)) {
+                    let tag = if draw(2) == 0 { 'a' } else { 'b' };
+                    spans.insert(wanted, tag);
+                    model.extend(wanted.tasks.indices().map(|i| (i, (wanted.attempt, tag))));
+                }
+            } else {
+                let mut count = 0;
+                spans.take(wanted, |run, _| count += run.tasks.count);
+                let before = model.len();
+                model.retain(|index, (attempt, _)| {
+                    !(wanted.tasks.contains(*index) && *attempt == wanted.attempt)
+                });
+                assert_eq!(count as usize, before - model.len());
+            }
+            for index in 0..80 {
+                assert_eq!(spans.get(JobId(7).task(index)), model.get(&index).copied());
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! What can be seen of live jobs and nodes. Changes nothing. What has ended is history's.
+
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::task::{Outcome, Usage};
+use wrun_protocol::wire::user::{
+    JobDetail, JobState, JobSummary, NodeSummary, TaskDetail, TaskState,
+};
+use wrun_protocol::{JobId, JobSpec, NodeId, SubmitId, TaskId, TenantName, Timestamp};
+
+use crate::core::Core;
+use crate::reason::PendingReason;
+use crate::state::jobs::{Job, NodeIx, Spot, Tasks, task_state};
+use crate::state::nodes::{Node, node_id, node_ix};
+
+/// Jobs ahead are counted up to this.
+const MAX_AHEAD: usize = 1000;
+
+/// Which live jobs to list; newest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobsQuery<'a> {
+    /// Only of this tenant.
+    pub tenant: Option<&'a TenantName>,
+    /// Only in this state.
+    pub state: Option<JobState>,
+    /// Only jobs older than this one.
+    pub before: Option<JobId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// How much there is of what, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs that have not ended.
+    pub jobs: u64,
+    /// Tasks that wait.
+    pub pending: u64,
+    /// Tasks placed on nodes.
+    pub placed: u64,
+    /// Nodes known.
+    pub nodes: u64,
+    /// Nodes connected.
+    pub connected: u64,
+}
+
+impl Core {
+    /// A live job in full.
+    pub fn job(&self, id: JobId) -> Option<JobDetail> {
+        let job = self.state.jobs.get(id)?;
+        let (usage, failure) = match &job.tasks {
+            Tasks::One(_) => {
+                let extra = self.state.extras.get(&id.task(0));
+                (extra.map(|extra| extra.usage).unwrap_or_default(), None)
+            }
+            Tasks::Many(array) => (array.usage, array.failure.clone()),
+        };
+        Some(JobDetail {
+            summary: self.summary(id, job)?,
+            spec: job.spec.clone(),
+            usage,
+            pending_reason: self.pending_reason(id).map(|reason| reason.to_string()),
+            failure,
+        })
+    }
+
+    /// A live job as listings show it.
+    pub fn job_summary(&self, id: JobId) -> Option<JobSummary> {
+        self.summary(id, self.state.jobs.get(id)?)
+    }
+
+    /// Live jobs, newest first. Costs one step for each job passed over.
+    pub fn jobs(&self, query: &JobsQuery<'_>) -> Vec<JobSummary> {
+        let tenant = match query.tenant.map(|name| self.state.tenants.find(name)) {
+            Some(None) => return Vec::new(),
+            Some(known) => known,
+            None => None,
+        };
+        let of_tenant = |job: &Job| {
+            tenant.is_none()
+                || self.state.groups.get(job.group).map(|group| group.key.tenant) == tenant
+        };
+        let jobs = self.state.jobs.before(query.before.unwrap_or(JobId(u64::MAX)));
+        jobs.filter(|(_, job)| of_tenant(job))
+            .filter(|(_, job)| query.state.is_none_or(|state| state == state_of(job)))
+            .filter_map(|(id, job)| self.summary(id, job))
+            .take(query.limit)
+            .collect()
+    }
+
+    fn summary(&self, id: JobId, job: &Job) -> Option<JobSummary> {
+        let group = self.state.groups.get(job.group)?;
+        Some(JobSummary {
+            id,
+            name: job.spec.decode().map(|spec: JobSpec| spec.name).unwrap_or_default(),
+            tenant: self.state.tenants.get(group.key.tenant)?.name.clone(),
+            state: state_of(job),
+            tasks: job.counts(),
+            priority: group.key.priority,
+            submitted: job.submitted,
+            started: started(job),
+            ended: None,
+        })
+    }
+
+    /// Live tasks of a live job, in order of index; those that have ended are in history.
+    /// At most `limit` rows. Costs one step for each run of like tasks and each row.
+    pub fn tasks(
+        &self,
+        id: JobId,
+        from: u32,
+        limit: u32,
+        state: Option<TaskState>,
+    ) -> Vec<TaskDetail> {
+        let Some(job) = self.state.jobs.get(id) else { return Vec::new() };
+        let wanted = |spot: Option<Spot>| state.is_none_or(|state| state == task_state(spot));
+        let limit = limit as usize;
+        let mut found: Vec<(u32, u32, Option<Spot>)> = Vec::new();
+        match &job.tasks {
+            Tasks::One(_) => {
+                let task = job.task(id.task(from)).filter(|(_, spot)| wanted(*spot));
+                found.extend(task.map(|(attempt, spot)| (from, attempt, spot)));
+            }
+            Tasks::Many(array) => {
+                let expand = |(run, spot): (wrun_protocol::wire::worker::Assignment, _)| {
+                    let indices = run.tasks.indices().filter(move |index| *index >= from);
+                    indices.map(move |index| (index, run.attempt, spot))
+                };
+                let placed = array.placed.from(id, from).map(|(run, spot)| (run, Some(spot)));
+                found.extend(placed.filter(|(_, s)| wanted(*s)).flat_map(expand).take(limit));
+                if wanted(None) {
+                    let ready = array.ready.from(id, from).map(|(run, ())| (run, None));
+                    found.extend(ready.flat_map(expand).take(limit));
+                    let delayed = array.delayed.range(from..).take(limit);
+                    found.extend(delayed.map(|(index, attempt)| (*index, *attempt, None)));
+                }
+                found.sort_unstable_by_key(|(index, ..)| *index);
+            }
+        }
+        let rows = found.into_iter().take(limit);
+        rows.map(|(index, attempt, spot)| self.task_row(id.task(index), attempt, spot)).collect()
+    }
+
+    fn task_row(&self, task: TaskId, attempts: u32, spot: Option<Spot>) -> TaskDetail {
+        let extra = self.state.extras.get(&task);
+        let node = spot.map(|spot| spot.node);
+        TaskDetail {
+            index: task.index,
+            state: task_state(spot),
+            attempts,
+            node: node.map(node_id),
+            node_name: node.and_then(|ix| self.state.nodes.get(ix)).map(|node| node.name.clone()),
+            started: None,
+            ended: None,
+            outcome: extra.and_then(|extra| extra.outcome.as_deref().cloned()),
+            usage: extra.map(|extra| extra.usage).unwrap_or_default(),
+            progress: self.state.progress.get(&task).cloned(),
+        }
+    }
+
+    /// Whose a live job is.
+    pub fn job_tenant(&self, id: JobId) -> Option<&TenantName> {
+        let group = self.state.groups.get(self.state.jobs.get(id)?.group)?;
+        Some(&self.state.tenants.get(group.key.tenant)?.name)
+    }
+
+    /// The job that a submission made, if it lives or ended lately.
+    pub fn job_by_submit_id(&self, tenant: &TenantName, id: SubmitId) -> Option<JobId> {
+        self.state.submits.find(self.state.tenants.find(tenant)?, id)
+    }
+
+    /// Where a live task is, by which attempt. `None` while it waits.
+    pub fn task_location(&self, task: TaskId) -> Option<(NodeId, u32, TaskState)> {
+        let (attempt, spot) = self.state.jobs.get(task.job)?.task(task)?;
+        spot.map(|spot| (node_id(spot.node), attempt, task_state(Some(spot))))
+    }
+
+    /// Where a live task stands, wherever it is.
+    pub fn task_state(&self, task: TaskId) -> Option<TaskState> {
+        let (_, spot) = self.state.jobs.get(task.job)?.task(task)?;
+        Some(task_state(spot))
+    }
+
+    /// Why tasks of a live job wait. `None` when none does. Costs one step for each node.
+    pub fn pending_reason(&self, id: JobId) -> Option<PendingReason> {
+        let job = self.state.jobs.get(id)?;
+        if job.counts().pending == 0 {
+            return None;
+        }
+        if job.ready_tasks() == 0 {
+            let extras = self.state.extras.range(id.task(0)..=id.task(u32::MAX));
+            let delays = extras.map(|(_, extra)| extra.not_before).filter(|at| at.0 > 0);
+            return Some(PendingReason::BackOff { until: delays.min().unwrap_or_default() });
+        }
+        let group = self.state.groups.get(job.group)?;
+        let mut known = false;
+        let (mut suitable, mut ready, mut room) = (0, 0, 0);
+        for (_, node) in self.state.nodes.iter().filter(|(_, node)| node.info.is_some()) {
+            known = true;
+            if node.suits(&group.key) {
+                suitable += 1;
+                ready += u32::from(node.takes_tasks());
+                room += u32::from(node.room_for(&group.key) > 0);
+            }
+        }
+        let wanted = group.key.wanted;
+        Some(match (known, suitable, ready, room) {
+            (false, ..) => PendingReason::NoNodes,
+            (true, 0, ..) => PendingReason::NoNodeFits { wanted },
+            (true, _, 0, _) => PendingReason::NoNodeReady { suitable },
+            (true, _, _, 0) => PendingReason::WaitsForCapacity {
+                wanted,
+                jobs_ahead: group.ready.range(..id).take(MAX_AHEAD).count() as u64,
+            },
+            _ => PendingReason::Placing,
+        })
+    }
+
+    /// Every node, by number.
+    pub fn nodes(&self) -> Vec<NodeSummary> {
+        self.state.nodes.iter().map(|(ix, node)| node_row(ix, node)).collect()
+    }
+
+    /// One node.
+    pub fn node(&self, node: NodeId) -> Option<NodeSummary> {
+        let ix = node_ix(node);
+        Some(node_row(ix, self.state.nodes.get(ix)?))
+    }
+
+    /// As the node last described itself; `None` until it first connected.
+    pub fn node_info(&self, node: NodeId) -> Option<&NodeInfo> {
+        self.state.nodes.get(node_ix(node))?.info.as_ref()
+    }
+
+    /// By name, or by id as `wrun nodes` prints it.
+    pub fn node_by_name(&self, name: &str) -> Option<NodeId> {
+        let by_name = self.state.nodes.named(name).map(node_id);
+        by_name.or_else(|| {
+            let id: NodeId = name.parse().ok()?;
+            self.state.nodes.get(node_ix(id)).map(|_| id)
+        })
+    }
+
+    /// Whether a join token of that hash is valid now.
+    pub fn token_is_valid(&self, hash: &[u8; 32]) -> bool {
+        self.state.tokens.get(hash).is_some_and(|expires| *expires > self.now)
+    }
+
+    /// How much there is of what. Costs one step for each tenant and node.
+    pub fn counts(&self) -> Counts {
+        let live: u64 = self.state.tenants.list.iter().map(|tenant| tenant.live_tasks).sum();
+        let connected = self.state.nodes.iter().filter(|(_, node)| node.session.connected).count();
+        Counts {
+            jobs: self.state.jobs.len() as u64,
+            pending: live.saturating_sub(self.state.placed),
+            placed: self.state.placed,
+            nodes: self.state.nodes.len() as u64,
+            connected: connected as u64,
+        }
+    }
+
+    /// Usage and outcome of the attempts of a live task that have ended.
+    pub fn task_history(&self, task: TaskId) -> Option<(Usage, Option<&Outcome>)> {
+        let extra = self.state.extras.get(&task)?;
+        Some((extra.usage, extra.outcome.as_deref()))
+    }
+}
+
+fn state_of(job: &Job) -> JobState {
+    if started(job).is_none() { JobState::Pending } else { JobState::Running }
+}
+
+fn started(job: &Job) -> Option<Timestamp> {
+    Some(job.started).filter(|at| at.0 > 0)
+}
+
+fn node_row(ix: NodeIx, node: &Node) -> NodeSummary {
+    let info = node.info.clone().unwrap_or_else(|| NodeInfo {
+        name: node.name.clone(),
+        capacity: wrun_protocol::Resources::default(),
+        labels: std::collections::BTreeMap::new(),
+        version: String::new(),
+    });
+    NodeSummary {
+        id: node_id(ix),
+        info,
+        state: node.state(),
+        used: node.loads.used,
+        tasks: node.task_count,
+        last_seen: node.session.last_seen,
+    }
+}
