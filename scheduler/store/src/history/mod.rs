@@ -5,15 +5,25 @@
 //! together with the sequence they reach up to. Every row carries a version and a CRC of
 //! its own, because redb can return a wrong row for a flipped byte.
 
+mod commit;
+mod file;
+mod layer;
+mod query;
 mod row;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wrun_core::Fact;
 use wrun_protocol::wire::user::JobState;
-use wrun_protocol::{JobId, SubmitId, TaskId, TenantName};
+use wrun_protocol::{JobId, TenantName};
 
+use commit::Shared;
+use file::File;
 pub use row::{JobRow, TaskRow};
 
 /// How long ended jobs are kept. Both bounds hold.
@@ -72,8 +82,11 @@ pub enum HistoryError {
     Unwritable(String),
 }
 
-/// See the module.
-pub struct History {}
+/// See the module. Dropping it commits what was applied.
+pub struct History {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 /// What opening found.
 pub struct HistoryOpened {
@@ -83,52 +96,59 @@ pub struct HistoryOpened {
     pub warning: Option<String>,
 }
 
-#[expect(missing_docs, unused_variables, clippy::todo, reason = "skeleton")]
 impl History {
-    /// Opens the file, or starts it. A damaged one is moved aside, with a warning.
-    /// Fails only where no file can be made there at all.
+    /// Opens the file, or starts it. A damaged one is moved aside, with a warning; the
+    /// journal's facts then begin it afresh.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unwritable`] where no file can be made or another process has it.
     pub fn open(path: &Path, options: HistoryOptions) -> Result<HistoryOpened, HistoryError> {
-        todo!()
+        let (file, warning) = File::open_or_start(path)?;
+        let shared = Arc::new(Shared::new(&file, options)?);
+        let background = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("wrun-history-commit".to_owned())
+            .spawn(move || background.run(file))
+            .map_err(|error| HistoryError::Unwritable(error.to_string()))?;
+        let history = Self { shared, thread: Mutex::new(Some(thread)) };
+        Ok(HistoryOpened { history, warning })
     }
+
     /// Applies the durable fact `seq`; those applied before are ignored. Blocks while more
-    /// rows wait to be committed than may.
+    /// waits to be committed than may (64 MiB).
     pub fn apply(&self, seq: u64, fact: &Fact) {
-        todo!()
+        self.shared.apply(seq, fact);
     }
+
     /// Puts in the row of a live job that it does not have: after the history was lost and
     /// the journal no longer has the job's submission.
     pub fn adopt(&self, job: JobId, row: JobRow) {
-        todo!()
+        self.shared.adopt(job, row);
     }
+
     /// Everything up to this sequence stays in the history even if its last commit is
-    /// lost: the journal may forget it. Facts after it must be applied again on opening.
+    /// lost (redb can fall back silently to the one before): the journal may forget it.
+    /// On opening, facts after it are applied again.
     pub fn applied(&self) -> u64 {
-        todo!()
+        self.shared.applied()
     }
-    pub fn job(&self, job: JobId) -> Result<Option<JobRow>, HistoryError> {
-        todo!()
-    }
-    /// Ended jobs, newest first.
-    pub fn jobs(&self, filter: &JobsFilter) -> Result<Vec<(JobId, JobRow)>, HistoryError> {
-        todo!()
-    }
-    pub fn task(&self, task: TaskId) -> Result<Option<TaskRow>, HistoryError> {
-        todo!()
-    }
-    /// Rows of tasks with something to tell in order of index; a row stands for a range.
-    pub fn tasks(&self, job: JobId, from: u32, limit: u32) -> Result<Vec<TaskRow>, HistoryError> {
-        todo!()
-    }
-    /// An ended job by the client's id of its submission.
-    pub fn job_by_submit_id(
-        &self,
-        tenant: &TenantName,
-        id: SubmitId,
-    ) -> Result<Option<JobId>, HistoryError> {
-        todo!()
-    }
-    /// Commits everything applied and waits for it.
+
+    /// Commits everything applied so far and waits for it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unwritable`] if it could not be kept.
     pub fn flush(&self) -> Result<(), HistoryError> {
-        todo!()
+        self.shared.flush()
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.shared.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread catches what could make it panic; there is nothing to add here.
+            let _ = thread.join();
+        }
     }
 }

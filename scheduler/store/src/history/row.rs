@@ -145,6 +145,66 @@ impl TaskRow {
     }
 }
 
+/// Version of every row. A row of a newer version is refused like a damaged one.
+const VERSION: u8 = 1;
+/// Bytes before the payload: version, tag, CRC.
+const HEADER: usize = 6;
+
+fn crc(key: &[u8], tag: u8, payload: &[u8]) -> u32 {
+    // The key is covered, so that a row that turns up under another key is noticed.
+    let head = crc32c::crc32c_append(crc32c::crc32c(key), &[VERSION, tag]);
+    crc32c::crc32c_append(head, payload)
+}
+
+/// The stored form. `tag` is what filters look at without decoding.
+pub(crate) fn encode<T: Serialize>(key: &[u8], tag: u8, row: &T) -> Result<Vec<u8>, String> {
+    let mut bytes = postcard::to_extend(row, vec![0; HEADER]).map_err(|error| error.to_string())?;
+    let crc = crc(key, tag, bytes.get(HEADER..).unwrap_or_default());
+    if let Some((head, _)) = bytes.split_first_chunk_mut::<HEADER>() {
+        let [a, b, c, d] = crc.to_le_bytes();
+        *head = [VERSION, tag, a, b, c, d];
+    }
+    Ok(bytes)
+}
+
+/// Reads what [`encode`] wrote under `key`.
+pub(crate) fn decode<T: for<'a> Deserialize<'a>>(key: &[u8], bytes: &[u8]) -> Result<T, String> {
+    let Some(([version, tag, stored @ ..], payload)) = bytes.split_first_chunk::<HEADER>() else {
+        return Err("a row is cut short".to_owned());
+    };
+    if *version != VERSION {
+        return Err(format!("a row has version {version}, which this wrun does not know"));
+    }
+    if *stored != crc(key, *tag, payload).to_le_bytes() {
+        return Err("a row does not match its CRC".to_owned());
+    }
+    wrun_protocol::codec::decode(payload).map_err(|error| error.to_string())
+}
+
+/// The tag of a row, unchecked.
+pub(crate) fn tag(bytes: &[u8]) -> Option<u8> {
+    bytes.get(1).copied()
+}
+
+/// A job's state as a tag.
+pub(crate) fn state_tag(state: JobState) -> u8 {
+    match state {
+        JobState::Pending => 0,
+        JobState::Running => 1,
+        JobState::Succeeded => 2,
+        JobState::Failed => 3,
+        JobState::Cancelled => 4,
+    }
+}
+
+/// Adds what another attempt, or range, used.
+pub(crate) fn add(sum: &mut Usage, more: &Usage) {
+    sum.wall_us = sum.wall_us.saturating_add(more.wall_us);
+    sum.cpu_us = sum.cpu_us.saturating_add(more.cpu_us);
+    sum.frozen_us = sum.frozen_us.saturating_add(more.frozen_us);
+    sum.peak_memory = sum.peak_memory.max(more.peak_memory);
+}
+
 trait Ended {
     fn is_ended(&self) -> bool;
 }

@@ -1,0 +1,189 @@
+//! What the server asks. Every answer joins the committed rows with those not committed.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::limits::MAX_PAGE;
+use wrun_protocol::wire::user::JobState;
+use wrun_protocol::{JobId, SubmitId, TaskId, TenantName};
+
+use super::file::{Reader, guarded};
+use super::layer::Layer;
+use super::row::{self, JobRow, TaskRow};
+use super::{History, HistoryError, JobsFilter};
+
+type Answer<T> = Result<T, HistoryError>;
+
+impl History {
+    /// A job, live or ended.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged row.
+    pub fn job(&self, job: JobId) -> Answer<Option<JobRow>> {
+        let state = self.shared.state();
+        let layers = [Some(&state.current), state.committing.as_deref()];
+        if let Some(row) = layers.into_iter().flatten().find_map(|layer| layer.jobs.get(&job.0)) {
+            return Ok(Some(row.clone()));
+        }
+        let reader = state.reader.clone();
+        drop(state);
+        reader.map_or(Ok(None), |reader| reader.job(job.0)).map_err(HistoryError::Unreadable)
+    }
+
+    /// Ended jobs, newest first. Damaged rows are left out.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged file.
+    pub fn jobs(&self, filter: &JobsFilter) -> Answer<Vec<(JobId, JobRow)>> {
+        let limit = filter.limit.min(MAX_PAGE) as usize;
+        let below = filter.before.map_or(u64::MAX, |job| job.0);
+        let mut found = BTreeMap::new();
+        let state = self.shared.state();
+        for layer in [state.committing.as_deref(), Some(&state.current)].into_iter().flatten() {
+            found.extend(in_layer(layer, filter, below, limit));
+        }
+        let reader = state.reader.clone();
+        drop(state);
+        if let Some(reader) = reader {
+            let ids = match &filter.tenant {
+                Some(tenant) => of_tenant(&reader, tenant, filter.state, below, limit),
+                None => of_all(&reader, filter.state, below, limit),
+            };
+            for id in ids.map_err(HistoryError::Unreadable)? {
+                if found.contains_key(&id) {
+                    continue;
+                }
+                if let Ok(Some(row)) = reader.job(id)
+                    && wanted(&row, filter)
+                {
+                    found.insert(id, row);
+                }
+            }
+        }
+        Ok(found.into_iter().rev().take(limit).map(|(id, row)| (JobId(id), row)).collect())
+    }
+
+    /// A task that has a row: it ended, or an attempt of it did.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged row.
+    pub fn task(&self, task: TaskId) -> Answer<Option<TaskRow>> {
+        Ok(self.tasks(task.job, task.index, 1)?.into_iter().find(|row| row.tasks.contains(task.index)))
+    }
+
+    /// Rows of a job's tasks that reach to `from` or beyond, in order of index, at most
+    /// `limit` and [`MAX_PAGE`]; a row stands for a range. Tasks of an ended job without a
+    /// row were cancelled before an attempt of them ended.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged row.
+    pub fn tasks(&self, job: JobId, from: u32, limit: u32) -> Answer<Vec<TaskRow>> {
+        let limit = limit.min(MAX_PAGE) as usize;
+        if let Some(sole) = self.job(job)?.and_then(|row| row.sole) {
+            return Ok(if sole.tasks.end() > from && limit > 0 { vec![sole] } else { Vec::new() });
+        }
+        let state = self.shared.state();
+        let mut over = BTreeMap::new();
+        for layer in [state.committing.as_deref(), Some(&state.current)].into_iter().flatten() {
+            let rows = layer.tasks.range((job.0, 0)..=(job.0, u32::MAX));
+            // Rows begin at most one page before what is asked for, or are the last before it.
+            let skip = layer.tasks.range((job.0, 0)..=(job.0, from)).count().saturating_sub(1);
+            over.extend(rows.skip(skip).take(limit + 1).map(|(key, row)| (key.1, row.clone())));
+        }
+        let reader = state.reader.clone();
+        drop(state);
+        let mut rows = BTreeMap::new();
+        if let Some(reader) = reader {
+            let unreadable = HistoryError::Unreadable;
+            // Rows may be hidden by the layers above: as many more are read.
+            let more = limit + over.len();
+            let first = reader.task_before((job.0, from)).map_err(unreadable)?;
+            let rest = reader.tasks((job.0, from)..=(job.0, u32::MAX), more).map_err(unreadable)?;
+            rows.extend(first.into_iter().chain(rest).map(|row| (row.tasks.first, Some(row))));
+        }
+        rows.extend(over);
+        let reach = rows.into_values().flatten().filter(|row| row.tasks.end() > from);
+        Ok(reach.take(limit).collect())
+    }
+
+    /// An ended job by the client's id of its submission.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged file.
+    pub fn job_by_submit_id(&self, tenant: &TenantName, id: SubmitId) -> Answer<Option<JobId>> {
+        let state = self.shared.state();
+        let key = (id, tenant.clone());
+        let layers = [Some(&state.current), state.committing.as_deref()];
+        if let Some(job) = layers.into_iter().flatten().find_map(|layer| layer.submits.get(&key)) {
+            return Ok(Some(*job));
+        }
+        let reader = state.reader.clone();
+        drop(state);
+        let Some(reader) = reader else { return Ok(None) };
+        let unreadable = HistoryError::Unreadable;
+        let Some(job) = reader.submitted(tenant, id).map_err(unreadable)? else { return Ok(None) };
+        // The index has no CRC: the row decides.
+        let row = reader.job(job).map_err(unreadable)?;
+        let agrees = |row: &JobRow| row.submit_id == id && row.tenant == *tenant;
+        Ok(row.filter(agrees).map(|_| JobId(job)))
+    }
+}
+
+fn wanted(row: &JobRow, filter: &JobsFilter) -> bool {
+    row.state.is_terminal()
+        && filter.state.is_none_or(|state| state == row.state)
+        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+}
+
+fn in_layer<'a>(
+    layer: &'a Layer,
+    filter: &'a JobsFilter,
+    below: u64,
+    limit: usize,
+) -> impl Iterator<Item = (u64, JobRow)> + 'a {
+    let rows = layer.jobs.range(..below).rev().filter(|(_, row)| wanted(row, filter));
+    rows.take(limit).map(|(id, row)| (*id, row.clone()))
+}
+
+fn of_tenant(
+    reader: &Reader,
+    tenant: &TenantName,
+    state: Option<JobState>,
+    below: u64,
+    limit: usize,
+) -> Result<Vec<u64>, String> {
+    guarded(|| -> Result<_, redb::StorageError> {
+        let mut ids = Vec::new();
+        for entry in reader.ended.range((tenant.as_str(), 0)..(tenant.as_str(), below))?.rev() {
+            if ids.len() >= limit {
+                break;
+            }
+            let (key, tag) = entry?;
+            if state.is_none_or(|state| row::state_tag(state) == tag.value()) {
+                ids.push(key.value().1);
+            }
+        }
+        Ok(ids)
+    })
+}
+
+fn of_all(
+    reader: &Reader,
+    state: Option<JobState>,
+    below: u64,
+    limit: usize,
+) -> Result<Vec<u64>, String> {
+    guarded(|| -> Result<_, redb::StorageError> {
+        let mut ids = Vec::new();
+        for entry in reader.jobs.range(..below)?.rev() {
+            if ids.len() >= limit {
+                break;
+            }
+            let (key, bytes) = entry?;
+            let tag = row::tag(bytes.value()).unwrap_or(0);
+            if tag >= 2 && state.is_none_or(|state| row::state_tag(state) == tag) {
+                ids.push(key.value());
+            }
+        }
+        Ok(ids)
+    })
+}
