@@ -212,22 +212,7 @@ impl World {
     pub(super) async fn accept(&self) -> (Server, Vec<Assignment>) {
         let (ours, theirs) = memory::pair(Peer::Server, Peer::Node(NodeId(1)));
         self.connections.send(theirs).await.unwrap();
-        let (send, recv) = ours.accept().await.unwrap();
-        let mut server = Server {
-            connection: ours,
-            send,
-            recv,
-            inbox: VecDeque::new(),
-            answers: true,
-            beats: 0,
-        };
-        match server.next().await {
-            FromWorker::Hello { attempts, info, .. } => {
-                assert_eq!(info.name, "node");
-                (server, attempts)
-            }
-            other => panic!("expected Hello, got {other:?}"),
-        }
+        Server::accept(ours).await
     }
 
     /// The same, answered, from a worker that has nothing.
@@ -286,6 +271,20 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// The server's end of a session on `connection`, and what the worker says it holds.
+    pub(super) async fn accept(connection: Connection) -> (Self, Vec<Assignment>) {
+        let (send, recv) = connection.accept().await.unwrap();
+        let inbox = VecDeque::new();
+        let mut server = Self { connection, send, recv, inbox, answers: true, beats: 0 };
+        match server.next().await {
+            FromWorker::Hello { attempts, info, .. } => {
+                assert_eq!(info.name, "node");
+                (server, attempts)
+            }
+            other => panic!("expected Hello, got {other:?}"),
+        }
+    }
+
     pub(super) async fn welcome(&mut self) {
         self.welcome_with(Vec::new()).await;
     }
