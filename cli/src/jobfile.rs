@@ -169,10 +169,10 @@ mod tests {
                 "args = \"x\"",
                 "job.toml:2:8: `args`: invalid type: string \"x\", expected a sequence",
             ),
-            ("mounts = [\"a:b\"]", "job.toml:2:11: `mounts`: `a:b`: "),
-            ("network = [\"\"]", "job.toml:2:12: `network`: ``: "),
+            ("mounts = [\"a:b\"]", "job.toml:2:10: `mounts`: `a:b`: "),
+            ("network = [\"\"]", "job.toml:2:11: `network`: ``: "),
             ("on_disconnect = \"halt\"", "job.toml:2:17: `on_disconnect`: unknown variant `halt`"),
-            ("retry = { on = [\"x\"] }", "job.toml:2:17: `retry.on`: `x`: "),
+            ("retry = { on = [\"x\"] }", "job.toml:2:16: `retry.on`: `x`: "),
             ("count = 1\ncount = 2", "job.toml:3:1: `count`: duplicate key"),
             ("count = ", "job.toml:2:9: "),
         ] {

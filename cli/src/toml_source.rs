@@ -49,11 +49,6 @@ impl Source {
         Self { path: path.into(), text: text.to_owned(), exit }
     }
 
-    /// Where it was read.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The folder that paths in it are relative to.
     pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))

@@ -29,8 +29,7 @@ pub(crate) fn man(context: &Context, args: &Man) -> Ended {
 
 fn write(folder: &Path, name: &str, command: &clap::Command, is_main: bool) -> Result<(), Error> {
     let path = folder.join(format!("{name}.1"));
-    let named = command.clone().name(name.to_owned());
-    std::fs::write(&path, page(&named, is_main)?)
+    std::fs::write(&path, page(command, is_main)?)
         .map_err(|cause| Error::file("write", &path, &cause))?;
     let shown = command.get_subcommands().filter(|sub| sub.get_name() != "help");
     shown

@@ -1,7 +1,7 @@
 //! Tables without borders: aligned, fitted to the terminal, plain in a pipe.
 
 use comfy_table::{
-    Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, Width,
+    Cell, CellAlignment, Color, ContentArrangement, Row, Table,
 };
 
 use crate::console::Console;
@@ -43,15 +43,6 @@ impl Listing {
             }
         }
         Self { table, colour, fitted }
-    }
-
-    /// A column that keeps at least `width` characters where the terminal is narrow.
-    pub(crate) fn keep(&mut self, index: usize, width: u16) {
-        if self.fitted
-            && let Some(column) = self.table.column_mut(index)
-        {
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
-        }
     }
 
     /// Adds a row. A cell whose text is a state's name is coloured by it.

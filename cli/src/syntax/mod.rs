@@ -25,7 +25,7 @@ const STYLES: Styles = Styles::styled()
 /// program on it.
 #[derive(Debug, Parser)]
 #[command(name = "wrun", version, styles = STYLES, max_term_width = 100, after_long_help = AFTER_HELP)]
-#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -94,3 +94,6 @@ pub(crate) enum Command {
     Man(project::Man),
     ExitCodes(project::ExitCodes),
 }
+
+#[cfg(test)]
+mod tests;
