@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint};
@@ -15,13 +15,19 @@ use wrun_protocol::wire::{ALPN, ALPN_JOIN};
 use crate::address::ServerAddress;
 use crate::certificate::SERVER_NAME;
 use crate::connection::Connection;
-use crate::error::{Closed, ConnectError, alert, alerts};
+use crate::error::{Closed, ConnectError, alert, alerts, is_refusal};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::tls::{self, Trust};
 
 /// How long the next address waits for the one before it (RFC 8305 calls for 150 to 250 ms).
 const STAGGER: Duration = Duration::from_millis(200);
+
+/// The first wait after a busy server's refusal; doubled for each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest such wait.
+const LONGEST_PAUSE: Duration = Duration::from_millis(150);
 
 /// Connects to the server at `HOST:PORT` and checks that it is of this authority (DER).
 /// When this returns, the server has accepted `identity`. Must be called within a tokio
@@ -70,7 +76,7 @@ pub(crate) async fn connect_by(
         let config = config.clone();
         attempts.spawn(async move {
             sleep(STAGGER * number).await;
-            let attempt = timeout(handshake, attempt(address, config)).await;
+            let attempt = timeout(handshake, attempt(address, config, handshake)).await;
             (address, attempt.unwrap_or(Err(Failure::Silent)))
         });
     }
@@ -116,27 +122,66 @@ enum Failure {
     Ended(ConnectionError),
 }
 
-async fn attempt(address: SocketAddr, config: ClientConfig) -> Result<Connection, Failure> {
+async fn attempt(
+    address: SocketAddr,
+    config: ClientConfig,
+    patience: Duration,
+) -> Result<Connection, Failure> {
     let endpoint = Endpoint::client(unspecified(address)).map_err(Failure::Socket)?;
-    let connecting = endpoint
-        .connect_with(config, address, SERVER_NAME)
-        .map_err(|error| Failure::Unreachable(error.to_string()))?;
     tokio::select! {
-        connected = confirm(connecting) => match connected {
-            Ok(connection) => Ok(Connection::connected(connection, endpoint)),
-            Err(ConnectionError::TimedOut) => Err(Failure::Silent),
-            Err(error) => Err(Failure::Ended(error)),
-        },
+        connected = confirm(&endpoint, address, config, patience) => {
+            Ok(Connection::connected(connected?, endpoint))
+        }
         failure = nobody_there(address) => Err(failure),
+    }
+}
+
+/// Connects; where the server is too busy for another handshake, tries again until the
+/// time for all of it is over.
+async fn confirm(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    config: ClientConfig,
+    patience: Duration,
+) -> Result<quinn::Connection, Failure> {
+    // Those who were refused together do not come back together: their ports differ.
+    let port = endpoint.local_addr().map_or(0, |local| local.port());
+    let jitter = Duration::from_millis(u64::from(port % 32));
+    let mut pause = FIRST_PAUSE + jitter;
+    let until = Instant::now() + patience;
+    loop {
+        match confirm_once(endpoint, address, config.clone()).await {
+            Err(Failure::Ended(error)) if is_refusal(&error) && Instant::now() + pause < until => {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE) + jitter;
+            }
+            ended => return ended,
+        }
     }
 }
 
 /// Connected means here: the server has verified this side, and says so with an empty
 /// stream.
-async fn confirm(connecting: quinn::Connecting) -> Result<quinn::Connection, ConnectionError> {
-    let connection = connecting.await?;
+async fn confirm_once(
+    endpoint: &Endpoint,
+    address: SocketAddr,
+    config: ClientConfig,
+) -> Result<quinn::Connection, Failure> {
+    let connection = endpoint
+        .connect_with(config, address, SERVER_NAME)
+        .map_err(|error| Failure::Unreachable(error.to_string()))?
+        .await?;
     connection.accept_uni().await?;
     Ok(connection)
+}
+
+impl From<ConnectionError> for Failure {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::TimedOut => Self::Silent,
+            error => Self::Ended(error),
+        }
+    }
 }
 
 /// Ends when the other machine, or this one, says that nobody can be reached there. QUIC

@@ -191,11 +191,11 @@ impl Closed {
                 code: u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX),
                 reason: line(&close.reason),
             },
+            error if is_refusal(&error) => {
+                Self::Lost("the peer takes no more connections now; try again later".to_owned())
+            }
             Error::ConnectionClosed(close) => match alert(close.error_code) {
                 Some(alert) => Self::Certificate(refusal(alert)),
-                None if u64::from(close.error_code) == CONNECTION_REFUSED => {
-                    Self::Lost("the peer takes no more connections now; try again later".to_owned())
-                }
                 None => Self::Lost(format!("{} {}", close.error_code, line(&close.reason))),
             },
             Error::LocallyClosed => Self::Local,
@@ -206,8 +206,11 @@ impl Closed {
     }
 }
 
-/// RFC 9000, section 20.1.
-const CONNECTION_REFUSED: u64 = 2;
+/// Whether a listener turned this side away before it looked at it, for want of room.
+pub(crate) fn is_refusal(error: &quinn::ConnectionError) -> bool {
+    matches!(error, quinn::ConnectionError::ConnectionClosed(close)
+        if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED)
+}
 
 /// TLS alerts (RFC 8446, section 6) that say something of certificates.
 pub(crate) mod alerts {

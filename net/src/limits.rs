@@ -49,8 +49,8 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             connections: 16_384,
             connections_per_peer: 1024,
-            anonymous: 512,
-            anonymous_per_address: 64,
+            anonymous: 1024,
+            anonymous_per_address: 256,
             anonymous_life: Duration::from_secs(30),
         }
     }

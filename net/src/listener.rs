@@ -5,7 +5,8 @@
 //! first prove that it can hear us (QUIC's Retry).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, Incoming, VarInt};
@@ -29,6 +30,9 @@ use gate::{Gate, StrangerPermit};
 
 /// Connections that are known and that nobody has asked for yet.
 const WAITING: usize = 256;
+
+/// A crowd is reported this often at most.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// A bound UDP port that serves `wrun/1` and `wrun-join/1`. Dropping it closes it.
 pub struct Listener {
@@ -67,7 +71,13 @@ impl Listener {
         let endpoint = Endpoint::server(config, address).map_err(bound)?;
         let local = endpoint.local_addr().map_err(bound)?;
         let (known, accepted) = mpsc::channel(WAITING);
-        let door = Door { endpoint: endpoint.clone(), gate: Gate::new(&limits), limits, known };
+        let door = Door {
+            endpoint: endpoint.clone(),
+            gate: Gate::new(&limits),
+            limits,
+            known,
+            warned: Default::default(),
+        };
         tokio::spawn(Arc::new(door).run());
         Ok(Self { endpoint, local, accepted: Mutex::new(accepted) })
     }
@@ -103,13 +113,15 @@ struct Door {
     gate: Arc<Gate>,
     limits: Limits,
     known: mpsc::Sender<Connection>,
+    /// When it last warned of too many connections.
+    warned: std::sync::Mutex<Option<Instant>>,
 }
 
 impl Door {
     async fn run(self: Arc<Self>) {
         while let Some(incoming) = self.endpoint.accept().await {
             if self.endpoint.open_connections() >= self.limits.connections {
-                warn!(limit = self.limits.connections, "refused a connection: too many");
+                self.warn_of_crowd(None);
                 incoming.refuse();
                 continue;
             }
@@ -150,7 +162,7 @@ impl Door {
 
     async fn admit_known(&self, connection: quinn::Connection, peer: Peer) {
         let Some(permit) = self.gate.seat(&peer) else {
-            warn!(%peer, limit = self.limits.connections_per_peer, "refused a connection: too many");
+            self.warn_of_crowd(Some(&peer));
             let reason = b"too many connections of this tenant or node: close some";
             return connection.close(VarInt::from_u32(close_code::LIMIT), reason);
         };
@@ -170,6 +182,19 @@ impl Door {
             connection.close(VarInt::from_u32(close_code::LIMIT), reason);
         }
         drop(permit);
+    }
+
+    /// Tells the operator, but lets nobody fill the log.
+    fn warn_of_crowd(&self, peer: Option<&Peer>) {
+        let now = Instant::now();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.is_none_or(|last| now.duration_since(last) >= WARN_EVERY) {
+            *warned = Some(now);
+            match peer {
+                Some(peer) => warn!(%peer, "refused connections: too many of this tenant or node"),
+                None => warn!(limit = self.limits.connections, "refused connections: too many"),
+            }
+        }
     }
 
     async fn hand_over(&self, connection: Connection) {

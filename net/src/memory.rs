@@ -24,8 +24,7 @@ pub fn pair(a: Peer, b: Peer) -> (Connection, Connection) {
     let (to_b, from_a) = mpsc::channel(STREAMS);
     let (to_a, from_b) = mpsc::channel(STREAMS);
     let end = |side, outgoing, incoming| End {
-        side,
-        ended: Arc::clone(&ended),
+        handle: Arc::new(Handle { side, ended: Arc::clone(&ended) }),
         outgoing,
         incoming: Mutex::new(incoming),
         streams: Arc::new(Semaphore::new(STREAMS)),
@@ -43,10 +42,34 @@ pub(crate) enum Side {
 /// Who ended the connection, with which code and words.
 type Ended = Option<(Side, u32, String)>;
 
-/// One side of a connection. Dropping it closes it.
-pub(crate) struct End {
+/// Keeps one side of a connection open: held by the connection and by every stream that
+/// this side has opened or accepted. Dropping the last one closes it.
+pub(crate) struct Handle {
     side: Side,
     ended: Arc<watch::Sender<Ended>>,
+}
+
+impl Handle {
+    fn close(&self, code: u32, words: &str) {
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                *ended = Some((self.side, code, words.to_owned()));
+            }
+            first
+        });
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close(0, "");
+    }
+}
+
+/// One side of a connection.
+pub(crate) struct End {
+    handle: Arc<Handle>,
     outgoing: mpsc::Sender<(Writer, Reader)>,
     incoming: Mutex<mpsc::Receiver<(Writer, Reader)>>,
     streams: Arc<Semaphore>,
@@ -87,11 +110,11 @@ fn reason(side: Side, ended: &Ended) -> Option<Closed> {
 
 impl End {
     fn watch(&self, side: Side) -> Watch {
-        Watch { side, ended: self.ended.subscribe() }
+        Watch { side, ended: self.handle.ended.subscribe() }
     }
 
     fn other(&self) -> Side {
-        if self.side == Side::A { Side::B } else { Side::A }
+        if self.handle.side == Side::A { Side::B } else { Side::A }
     }
 
     pub(crate) async fn open(&self) -> Result<(Writer, Reader), Closed> {
@@ -100,13 +123,13 @@ impl End {
             closed = self.closed() => return Err(closed),
             permit = streams.acquire_owned() => Arc::new(permit.map_err(|_| Closed::Local)?),
         };
-        let (near, far) = (self.side, self.other());
+        let (near, far) = (self.handle.side, self.other());
         let (writer, far_reader) = pipe::pipe(self.watch(near), self.watch(far), &permit);
         let (far_writer, reader) = pipe::pipe(self.watch(far), self.watch(near), &permit);
         tokio::select! {
             closed = self.closed() => Err(closed),
             sent = self.outgoing.send((far_writer, far_reader)) => match sent {
-                Ok(()) => Ok((writer, reader)),
+                Ok(()) => Ok(self.keeping((writer, reader))),
                 Err(_) => Err(self.closed().await),
             },
         }
@@ -118,33 +141,29 @@ impl End {
             biased;
             closed = self.closed() => Err(closed),
             stream = incoming.recv() => match stream {
-                Some(stream) => Ok(stream),
+                Some(stream) => Ok(self.keeping(stream)),
                 None => Err(self.closed().await),
             },
         }
     }
 
     pub(crate) async fn closed(&self) -> Closed {
-        self.watch(self.side).closed().await
+        self.watch(self.handle.side).closed().await
     }
 
     pub(crate) fn close_reason(&self) -> Option<Closed> {
-        reason(self.side, &self.ended.borrow())
+        reason(self.handle.side, &self.handle.ended.borrow())
     }
 
     pub(crate) fn close(&self, code: u32, words: &str) {
-        self.ended.send_if_modified(|ended| {
-            let first = ended.is_none();
-            if first {
-                *ended = Some((self.side, code, words.to_owned()));
-            }
-            first
-        });
+        self.handle.close(code, words);
     }
-}
 
-impl Drop for End {
-    fn drop(&mut self) {
-        self.close(0, "");
+    /// A stream in use keeps its side of the connection open. One that nobody has accepted
+    /// does not: it would keep itself.
+    fn keeping(&self, (mut writer, mut reader): (Writer, Reader)) -> (Writer, Reader) {
+        writer.keep(&self.handle);
+        reader.keep(&self.handle);
+        (writer, reader)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use super::Watch;
+use super::{Handle, Watch};
 use crate::error::{RecvError, SendError};
 
 /// Bytes that a pipe holds before its writer waits.
@@ -41,12 +41,14 @@ impl Shared {
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     watch: Watch,
+    connection: Option<Arc<Handle>>,
     _stream: Arc<OwnedSemaphorePermit>,
 }
 
 pub(crate) struct Reader {
     shared: Arc<Shared>,
     watch: Watch,
+    connection: Option<Arc<Handle>>,
     _stream: Arc<OwnedSemaphorePermit>,
 }
 
@@ -56,11 +58,21 @@ pub(super) fn pipe(
     stream: &Arc<OwnedSemaphorePermit>,
 ) -> (Writer, Reader) {
     let shared = Arc::new(Shared::default());
-    let writer = Writer { shared: Arc::clone(&shared), watch: writer, _stream: Arc::clone(stream) };
-    (writer, Reader { shared, watch: reader, _stream: Arc::clone(stream) })
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        watch: writer,
+        connection: None,
+        _stream: Arc::clone(stream),
+    };
+    let reader = Reader { shared, watch: reader, connection: None, _stream: Arc::clone(stream) };
+    (writer, reader)
 }
 
 impl Writer {
+    pub(super) fn keep(&mut self, connection: &Arc<Handle>) {
+        self.connection = Some(Arc::clone(connection));
+    }
+
     /// Writes some of `bytes`, at least one; waits while the pipe is full.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<usize, SendError> {
         loop {
@@ -147,6 +159,10 @@ impl Drop for Writer {
 }
 
 impl Reader {
+    pub(super) fn keep(&mut self, connection: &Arc<Handle>) {
+        self.connection = Some(Arc::clone(connection));
+    }
+
     /// The next bytes, at most `most`; `None` at the end.
     pub(crate) async fn read(&mut self, most: usize) -> Result<Option<Bytes>, RecvError> {
         loop {

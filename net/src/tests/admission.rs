@@ -21,7 +21,12 @@ async fn try_connect(
 ) -> Result<Connection, ConnectError> {
     let trust = Trust::Authority(cluster.authority.certificate_der());
     let tls = tls::client(&trust, identity, alpn).unwrap();
-    connect_by(&cluster.address(), tls, &Limits::default()).await
+    connect_by(&cluster.address(), tls, &impatient()).await
+}
+
+/// A busy server is asked again for this long.
+fn impatient() -> Limits {
+    Limits { handshake: Duration::from_secs(1), ..Limits::default() }
 }
 
 /// A user's identity with another time; not checked by the connecting side.
@@ -199,15 +204,18 @@ async fn strangers_of_one_address_are_bounded_and_leave_room_when_they_go() {
     let _second = join().await.unwrap();
     let error = join().await.unwrap_err();
     assert!(error.to_string().contains("no more connections"), "{error}");
-    first.close_and_flush(close_code::DONE, "").await;
-    let mut again = join().await;
-    while again.is_err() {
-        again = join().await;
-    }
+    // Who waits in line gets in as soon as there is room.
+    let (again, ()) = tokio::join!(join(), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        first.close(close_code::DONE, "");
+    });
+    again.unwrap();
 }
 
 async fn connect_to_join_at(cluster: &Cluster) -> Result<Connection, ConnectError> {
-    connect_to_join(&cluster.address(), cluster.authority.fingerprint()).await
+    let trust = Trust::Fingerprint(cluster.authority.fingerprint());
+    let tls = tls::client(&trust, None, ALPN_JOIN).unwrap();
+    connect_by(&cluster.address(), tls, &impatient()).await
 }
 
 #[tokio::test]
@@ -249,4 +257,33 @@ async fn every_role_is_told_apart() {
     let _near = try_connect(&cluster, Some(&admin), ALPN).await.unwrap();
     let far = cluster.listener.accept().await.unwrap();
     assert_eq!(far.peer(), &Peer::User { tenant, role: Role::Admin });
+}
+
+#[tokio::test]
+async fn a_burst_from_one_address_gets_in_one_after_the_other() {
+    let cluster = Cluster::start_with(Limits { anonymous_per_address: 4, ..Limits::default() });
+    let identity = cluster.user();
+    let patient = Limits { handshake: Duration::from_secs(60), ..Limits::default() };
+    let mut connecting = tokio::task::JoinSet::new();
+    for _ in 0..24 {
+        let (identity, address) = (identity.clone(), cluster.address());
+        let authority = cluster.authority.certificate_der().to_vec();
+        let patient = patient.clone();
+        connecting.spawn(async move {
+            crate::connect_with(&address, &identity, &authority, &patient).await
+        });
+    }
+    let accepting = async {
+        let mut inside = Vec::new();
+        while let Some(connection) = cluster.listener.accept().await {
+            inside.push(connection);
+        }
+    };
+    let connected = tokio::select! {
+        connected = connecting.join_all() => connected,
+        () = accepting => panic!("the listener ended"),
+    };
+    for connection in connected {
+        connection.unwrap();
+    }
 }

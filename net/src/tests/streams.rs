@@ -10,7 +10,9 @@ use wrun_protocol::wire::user::{LogChunk, LogStream, Stdin};
 use wrun_protocol::wire::worker::FromWorker;
 
 use super::{Cluster, user};
-use crate::{Connection, Limits, Peer, RecvError, RecvStream, SendError, SendStream, memory};
+use crate::{
+    Closed, Connection, Limits, Peer, RecvError, RecvStream, SendError, SendStream, memory,
+};
 
 /// Both kinds of connection; the cluster is kept for as long as its connections are used.
 async fn both() -> Vec<(Connection, Connection, Option<Cluster>)> {
@@ -252,5 +254,70 @@ async fn giving_a_stream_up_is_told_to_the_other_side() {
         let ((mut send, _back), (_answer, _recv)) = stream(&near, &far).await;
         send.finish().unwrap();
         assert_eq!(send.send(&1_u8).await, Err(SendError::Finished));
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_sending_was_cancelled_goes_out_with_the_next() {
+    for (near, far, _cluster) in both().await {
+        let ((mut send, _back), (_answer, mut recv)) = stream(&near, &far).await;
+        let large = Stdin::Data(Bytes::from(vec![7; MAX_FRAME - 4]));
+        let mut sent = 0;
+        // Fill the windows until a call must wait, and give that call up.
+        while timeout(Duration::from_millis(100), send.send(&large)).await.is_ok() {
+            sent += 1;
+        }
+        let sending = async {
+            send.send(&Stdin::End).await.unwrap();
+            send.finish_and_wait().await.unwrap();
+        };
+        let receiving = async {
+            for _ in 0..=sent {
+                assert!(recv.recv::<Stdin>().await.unwrap().as_ref() == Some(&large));
+            }
+            assert_eq!(recv.recv::<Stdin>().await.unwrap(), Some(Stdin::End));
+            assert_eq!(recv.recv::<Stdin>().await.unwrap(), None);
+        };
+        tokio::join!(sending, receiving);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_lives_as_long_as_its_streams() {
+    for (near, far, _cluster) in both().await {
+        let ((mut send, back), (_answer, mut recv)) = stream(&near, &far).await;
+        drop(near);
+        send.send(&5_u8).await.unwrap();
+        assert_eq!(recv.recv::<u8>().await.unwrap(), Some(5));
+        drop((send, back));
+        let closed = far.closed().await;
+        assert!(matches!(closed, Closed::Peer { code: 0, .. }), "{closed}");
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_every_wait_with_the_reason() {
+    for (near, far, _cluster) in both().await {
+        let ((mut send, mut back), _theirs) = stream(&near, &far).await;
+        let reason = Closed::Peer { code: 5, reason: "enough".into() };
+        let chunk = vec![0; 1 << 20];
+        let writing = async {
+            loop {
+                if let Err(error) = send.write_raw(&chunk).await {
+                    return error;
+                }
+            }
+        };
+        let closing = async {
+            tokio::task::yield_now().await;
+            far.close(5, "enough");
+        };
+        let (written, read, accepted, ()) =
+            tokio::join!(writing, back.recv::<u8>(), near.accept(), closing);
+        assert_eq!(written, SendError::Closed(reason.clone()));
+        assert_eq!(read, Err(RecvError::Closed(reason.clone())));
+        assert_eq!(accepted.err(), Some(reason.clone()));
+        assert_eq!(near.open().await.err(), Some(reason));
+        assert_eq!(far.closed().await, Closed::Local);
     }
 }
