@@ -115,8 +115,9 @@ impl Found {
 }
 
 fn inspect(bytes: Bytes) -> Result<Found, RequestError> {
-    let prepared = wrun_component::prepare(&bytes)
-        .map_err(|error| RequestError::new(ErrorCode::InvalidInput, format!("component: {error}")))?;
+    let prepared = wrun_component::prepare(&bytes).map_err(|error| {
+        RequestError::new(ErrorCode::InvalidInput, format!("component: {error}"))
+    })?;
     let kind = match prepared.inspected.kind {
         Kind::Command => ComponentKind::Command,
         Kind::Handler => ComponentKind::Handler,

@@ -69,6 +69,9 @@ impl ServerConfig {
         if self.core.heartbeat.is_zero() || self.core.lease < self.core.heartbeat * 2 {
             return refuse("lease", "a lease must last at least two heartbeats");
         }
+        if self.max_requests > 1 << 20 {
+            return refuse("max_requests", "at most 1048576");
+        }
         if self.max_requests == 0 || self.max_requests_per_connection == 0 {
             return refuse("max_requests", "at least one request must be allowed");
         }

@@ -43,7 +43,9 @@ pub enum ServerError {
     Journal(String),
     /// The journal can no longer be written: the server stopped, so that nothing is
     /// acknowledged that is not durable.
-    #[error("the journal cannot be written: {0}; make room or repair the disk and start the server again: everything acknowledged is kept")]
+    #[error(
+        "the journal cannot be written: {0}; make room or repair the disk and start the server again: everything acknowledged is kept"
+    )]
     JournalLost(String),
     /// A snapshot cannot be understood.
     #[error(transparent)]

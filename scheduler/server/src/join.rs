@@ -59,10 +59,8 @@ async fn join(
     certify(shared, NodeId(0), csr)?;
     let token_hash = JoinToken::hash_secret(secret);
     let asked = name.clone();
-    let answer = shared
-        .driver
-        .ask(move |request| Input::Join { request, token_hash, name: asked })
-        .await;
+    let answer =
+        shared.driver.ask(move |request| Input::Join { request, token_hash, name: asked }).await;
     let remote = connection.remote_address();
     match answer {
         Ok(Answer::Joined(node)) => {

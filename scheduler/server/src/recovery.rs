@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 use wrun_core::Core;
 use wrun_protocol::Timestamp;
-use wrun_store::{History, Journal, JournalOptions};
+use wrun_store::{History, HistoryOpened, HistoryOptions, Journal, JournalOptions};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::data_dir::DataDir;
 use crate::driver::{Driver, Parts, Recorder};
-use crate::shared::{Nodes, Shared};
+use crate::shared::{Connections, Nodes, Shared};
 use crate::watchers::Watchers;
 use crate::{ServerConfig, ServerError};
 
@@ -37,13 +37,14 @@ pub(crate) fn recover(config: ServerConfig) -> Result<Recovered, ServerError> {
     })?;
     let (said, durable) = watch::channel(Ok(0));
     let on_durable = Box::new(move |result: Result<u64, wrun_store::JournalError>| {
-        said.send_replace(result.map_err(|error| error.to_string()));
+        let _ = said.send_replace(result.map_err(|error| error.to_string()));
     });
-    let (journal, found) = Journal::open(&data_dir.journal(), JournalOptions { on_durable })
+    let (journal, found) = Journal::open(&data_dir.journal(), JournalOptions::new(on_durable))
         .map_err(|error| ServerError::Journal(error.to_string()))?;
-    let history = History::open(&data_dir.history(), config.retention.clone())
+    let options = HistoryOptions { retention: config.retention, ..HistoryOptions::default() };
+    let HistoryOpened { history, warning } = History::open(&data_dir.history(), options)
         .map_err(|error| ServerError::History(error.to_string()))?;
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = warning.into_iter().collect();
     if let Some(cut) = &found.cut {
         warnings.push(format!("{cut}"));
     }
@@ -77,6 +78,7 @@ pub(crate) fn recover(config: ServerConfig) -> Result<Recovered, ServerError> {
         history,
         watchers,
         nodes: Nodes::default(),
+        connections: Connections::new(),
     });
     Ok(Recovered { data_dir, shared, parts, journal, warnings })
 }
@@ -101,7 +103,8 @@ fn replay(
     };
     let (covered, recorded) = (last, history.applied());
     let mut at = Timestamp(0);
-    for (seq, fact) in found.facts {
+    for record in found.facts {
+        let (seq, fact) = record.map_err(|error| ServerError::Journal(error.to_string()))?;
         if seq > recorded {
             history.apply(seq, &fact);
         }

@@ -82,15 +82,28 @@ pub async fn start(config: ServerConfig) -> Result<ServerHandle, ServerError> {
         if let Err(error) = &result {
             tracing::error!(%error, "the server stops");
         }
-        connections.requests.close();
+        answer_what_is_under_way(&connections).await;
         closing.close(close_code::GOING_AWAY, "the server stops; connect again later").await;
+        connections.connections.end().await;
         let closed = close(&connections, journal).await;
+        drop((connections, closing));
         // The next server may have the directory once all is on disk.
         drop(data_dir);
         said.send_replace(Some(result.and(closed).map_err(Arc::new)));
     });
     let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener)));
     Ok(ServerHandle { shared, listener, advertised, warnings, accepting, ended })
+}
+
+/// How long requests may take to tell their clients that they are done, or not.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Takes no more requests, and waits for those that the driver has just answered.
+async fn answer_what_is_under_way(shared: &Shared) {
+    let all = u32::try_from(shared.config.max_requests).unwrap_or(u32::MAX);
+    // Whoever is still not done then loses the connection below.
+    let _ = tokio::time::timeout(LAST_WORDS, shared.requests.acquire_many(all)).await;
+    shared.requests.close();
 }
 
 /// Closes what is on disk once nothing uses it any more.
@@ -101,11 +114,11 @@ async fn close(shared: &Arc<Shared>, journal: Arc<Journal>) -> Result<(), Server
             // What it lacks is read from the journal at the next start.
             tracing::warn!(%error, "the history could not be flushed");
         }
-        Arc::try_unwrap(journal).map(Journal::close)
+        journal.close()
     });
     match closing.await {
-        Ok(Ok(closed)) => closed.map_err(|error| ServerError::JournalLost(error.to_string())),
-        _ => Err(ServerError::JournalLost("it could not be closed".to_owned())),
+        Ok(closed) => closed.map_err(|error| ServerError::JournalLost(error.to_string())),
+        Err(_) => Err(ServerError::JournalLost("it could not be closed".to_owned())),
     }
 }
 
@@ -132,7 +145,7 @@ fn advertised(config: &ServerConfig, local: SocketAddr) -> String {
 
 async fn accept(shared: Arc<Shared>, listener: Arc<Listener>) {
     while let Some(connection) = listener.accept().await {
-        tokio::spawn(serve(Arc::clone(&shared), connection));
+        shared.connections.spawn(serve(Arc::clone(&shared), connection));
     }
 }
 
@@ -211,7 +224,7 @@ impl ServerHandle {
     /// tests and programs that embed a server.
     pub fn connect(&self, peer: Peer) -> Connection {
         let (client, server) = memory::pair(peer, Peer::Server);
-        tokio::spawn(serve(Arc::clone(&self.shared), server));
+        self.shared.connections.spawn(serve(Arc::clone(&self.shared), server));
         client
     }
 
@@ -223,7 +236,10 @@ impl ServerHandle {
         self.accepting.abort();
         // A driver that has ended already says why below.
         let _ = self.shared.driver.send(Command::Stop).await;
-        self.end().await
+        let ended = self.end().await;
+        // The history's file is free when its last user has gone: this handle.
+        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+        ended
     }
 
     /// Waits until the server stops by itself, and says why.

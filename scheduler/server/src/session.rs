@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wrun_core::Input;
 use wrun_net::{Connection, RecvStream, SendStream, close_code};
+use wrun_protocol::NodeId;
 use wrun_protocol::limits::{MAX_LIST, MAX_NAME};
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::wire::worker::{Assignment, BlobReply, BlobRequest, FromWorker, ToWorker};
-use wrun_protocol::NodeId;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
+use wrun_protocol::wire::worker::{Assignment, BlobReply, BlobRequest, FromWorker, ToWorker};
 
 use crate::blobs::BlobError;
 use crate::driver::Command;
@@ -150,10 +150,9 @@ fn merged(messages: Vec<ToWorker>) -> Vec<ToWorker> {
             {
                 before.append(&mut more);
             }
-            (
-                Some(ToWorker::Acknowledge { report: before }),
-                ToWorker::Acknowledge { report },
-            ) => *before = (*before).max(report),
+            (Some(ToWorker::Acknowledge { report: before }), ToWorker::Acknowledge { report }) => {
+                *before = (*before).max(report)
+            }
             (_, message) => merged.push(message),
         }
     }

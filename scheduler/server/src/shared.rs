@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use wrun_net::{Authority, Connection};
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::{JobId, NodeId, TenantName};
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) nodes: Nodes,
     /// One permit for each request that is served.
     pub(crate) requests: Arc<Semaphore>,
+    pub(crate) connections: Connections,
 }
 
 impl Shared {
@@ -57,7 +59,7 @@ impl Shared {
             return Ok(live);
         }
         let row = self.history(move |history| history.job(job)).await?;
-        Ok(row.map(|row| row.detail.summary.tenant))
+        Ok(row.map(|row| row.tenant))
     }
 
     /// Whose job it is, if the caller may see it; refused as unknown otherwise.
@@ -69,6 +71,35 @@ impl Shared {
         match self.tenant_of(job).await? {
             Some(tenant) if caller.may_see(&tenant) => Ok(tenant),
             _ => Err(no_such_job(job)),
+        }
+    }
+}
+
+/// Every connection that is served, so that the server can end them and know when the
+/// last one no longer uses what is on disk.
+pub(crate) struct Connections {
+    tasks: Mutex<Option<JoinSet<()>>>,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self { tasks: Mutex::new(Some(JoinSet::new())) }
+    }
+
+    /// Serves one more, unless the server has ended.
+    pub(crate) fn spawn(&self, serve: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tasks) = tasks.as_mut() {
+            while tasks.try_join_next().is_some() {}
+            tasks.spawn(serve);
+        }
+    }
+
+    /// Ends all of them, and waits until they are gone.
+    pub(crate) async fn end(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut tasks) = tasks {
+            tasks.shutdown().await;
         }
     }
 }

@@ -8,7 +8,12 @@ fn tenant() -> TenantName {
     "lab".parse().unwrap()
 }
 
-async fn upload(blobs: &Blobs, bytes: &[u8], announced: u64, digest: Digest) -> Result<(), BlobError> {
+async fn upload(
+    blobs: &Blobs,
+    bytes: &[u8],
+    announced: u64,
+    digest: Digest,
+) -> Result<(), BlobError> {
     let user = Peer::User { tenant: tenant(), role: wrun_protocol::Role::User };
     let (client, server) = memory::pair(user, Peer::Server);
     let (mut send, _recv) = client.open().await.unwrap();

@@ -52,9 +52,9 @@ impl Pending {
         }
     }
 
-    /// Whether nobody waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+    /// How many batches wait.
+    pub(super) fn len(&self) -> usize {
+        self.batches.len()
     }
 }
 
@@ -78,13 +78,13 @@ mod tests {
         let jobs = [Ok(Answer::Submitted(JobId(1))), Ok(Answer::Submitted(JobId(2)))];
         assert_eq!(first.await.unwrap(), jobs);
         assert_eq!(second.await.unwrap(), [Ok(Answer::Done)]);
-        assert!(pending.is_empty());
+        assert_eq!(pending.len(), 0);
     }
 
     #[test]
     fn an_answer_that_nobody_waits_for_is_dropped() {
         let mut pending = Pending::default();
         pending.on_answer(RequestId(7), Ok(Answer::Done));
-        assert!(pending.is_empty());
+        assert_eq!(pending.len(), 0);
     }
 }

@@ -24,8 +24,12 @@ use crate::clock::Clock;
 use crate::outbox::{EndReason, Outbox};
 use crate::watchers::Watchers;
 
-/// Commands handled between two looks at the journal.
+/// Commands taken from the channel at once.
 const BATCH: usize = 256;
+
+/// Facts handed to the journal at once, about: so that the disk begins with the first of
+/// many while the core decides over the rest.
+const FACTS_AT_ONCE: usize = 8192;
 
 /// Facts that are not in the history yet, and effects that wait for facts, at most: above
 /// it no command is taken until the disk has caught up.
@@ -56,6 +60,8 @@ pub(crate) struct Parts {
 /// See the module.
 pub(crate) struct Run {
     parts: Parts,
+    /// Received, and waiting for their turn.
+    waiting: VecDeque<Command>,
     sessions: HashMap<NodeId, Arc<Outbox>>,
     pending: Pending,
     held: HeldQueue,
@@ -84,6 +90,7 @@ impl Run {
     pub(crate) fn new(parts: Parts) -> Self {
         let (last, every) = (parts.recovered, parts.snapshot_facts.max(1));
         Self {
+            waiting: VecDeque::new(),
             sessions: HashMap::new(),
             pending: Pending::default(),
             held: HeldQueue::default(),
@@ -106,18 +113,24 @@ impl Run {
         }
         self.parts.watchers.end();
         let recorded = self.parts.recorder.close().await;
+        tracing::debug!(unanswered = self.pending.len(), "the core's owner has ended");
         ended.and(recorded)
     }
 
     async fn serve(&mut self) -> Result<(), ServerError> {
         self.parts.core.start(self.parts.clock.now());
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut received = Vec::with_capacity(BATCH);
         let timer = tokio::time::sleep(std::time::Duration::ZERO);
         tokio::pin!(timer);
         let mut armed = None;
         loop {
+            self.work();
             self.settle()?;
-            if self.stopping && self.is_settled() {
+            if !self.waiting.is_empty() && self.behind() < MAX_BEHIND {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if self.stopping && self.waiting.is_empty() && self.is_settled() {
                 return self.on_stop();
             }
             let due = self.parts.core.poll_timeout();
@@ -127,27 +140,32 @@ impl Run {
                     timer.as_mut().reset(Instant::from_std(self.parts.clock.instant(due)));
                 }
             }
-            let takes = !self.stopping && self.behind() < MAX_BEHIND;
+            let takes = !self.stopping && self.waiting.is_empty() && self.behind() < MAX_BEHIND;
             tokio::select! {
                 biased;
                 changed = self.parts.durable.changed() => {
                     changed.map_err(|_| lost("its writer is gone"))?;
                 }
                 () = self.parts.recorder.changed() => {}
-                count = self.parts.commands.recv_many(&mut batch, BATCH), if takes => {
-                    if count == 0 {
-                        self.stopping = true;
-                    }
-                    let now = self.parts.clock.now();
-                    for command in batch.drain(..) {
-                        self.on_command(now, command);
-                    }
+                count = self.parts.commands.recv_many(&mut received, BATCH), if takes => {
+                    self.stopping |= count == 0;
+                    self.waiting.extend(received.drain(..));
                 }
                 () = &mut timer, if armed.is_some() && !self.stopping => {
                     armed = None;
                     self.parts.core.handle(self.parts.clock.now(), Input::Timeout);
                 }
             }
+        }
+    }
+
+    /// Handles commands until none waits or there are facts enough for the journal.
+    fn work(&mut self) {
+        let now = self.parts.clock.now();
+        while self.fresh.len() < FACTS_AT_ONCE && self.behind() < MAX_BEHIND {
+            let Some(command) = self.waiting.pop_front() else { break };
+            self.on_command(now, command);
+            self.collect();
         }
     }
 
@@ -270,7 +288,10 @@ impl Run {
         }
         for (outbox, mut messages) in outgoing.into_values() {
             if !outbox.push(&mut messages) && outbox.ended() == Some(EndReason::Slow) {
-                tracing::warn!(session = outbox.number(), "a worker does not keep up: its session ends");
+                tracing::warn!(
+                    session = outbox.number(),
+                    "a worker does not keep up: its session ends"
+                );
             }
         }
     }
@@ -289,7 +310,8 @@ impl Run {
         if due && self.snapshots.waiting.is_none() {
             let bytes = self.parts.core.snapshot();
             self.snapshots.last = self.emitted;
-            self.snapshots.every = self.parts.snapshot_facts.max(bytes.len() as u64 / BYTES_PER_FACT);
+            self.snapshots.every =
+                self.parts.snapshot_facts.max(bytes.len() as u64 / BYTES_PER_FACT);
             self.snapshots.waiting = Some((self.emitted, bytes));
         }
         if self.snapshots.waiting.as_ref().is_some_and(|(last, _)| *last <= self.flushed)

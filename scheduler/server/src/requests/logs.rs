@@ -152,13 +152,8 @@ pub(super) async fn locate(shared: &Shared, task: TaskId) -> Result<Place, Reque
     }
     match live {
         Some(tasks) => {
-            let count = [
-                tasks.pending,
-                tasks.running,
-                tasks.succeeded,
-                tasks.failed,
-                tasks.cancelled,
-            ];
+            let count =
+                [tasks.pending, tasks.running, tasks.succeeded, tasks.failed, tasks.cancelled];
             check_index(task, count.iter().fold(0, |sum, part| sum + part))?;
             Ok(Place::Waiting)
         }

@@ -23,6 +23,7 @@ use wrun_protocol::wire::user::{ErrorCode, Request, RequestError, Response};
 
 use crate::authorise::Caller;
 use crate::blobs::BlobError;
+use crate::driver::stopping;
 use crate::shared::Shared;
 
 /// How long a client may take to send its request once it has opened the stream.
@@ -82,21 +83,32 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, caller: C
                 });
             }
             _ if requests.len() < most + MAX_REFUSING => {
-                requests.spawn(refuse_as_too_many(send));
+                let stops = shared.requests.is_closed();
+                requests.spawn(refuse(send, if stops { stopping() } else { too_many() }));
             }
             _ => connection.close(close_code::LIMIT, "far too many requests at once"),
         }
     }
 }
 
-async fn refuse_as_too_many(mut send: SendStream) {
-    let text = "too many requests at once; wait for some to end, then try again";
-    let refused = RequestError::new(ErrorCode::LimitReached, text);
+fn too_many() -> RequestError {
+    refused(
+        ErrorCode::LimitReached,
+        "too many requests at once; wait for some to end, then try again",
+    )
+}
+
+async fn refuse(mut send: SendStream, refused: RequestError) {
     let _ = tokio::time::timeout(REQUEST_WITHIN, send.send(&Response::Refused(refused))).await;
     let _ = send.finish();
 }
 
-async fn on_stream(shared: &Arc<Shared>, caller: &Caller, mut send: SendStream, mut recv: RecvStream) {
+async fn on_stream(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
     let request = match tokio::time::timeout(REQUEST_WITHIN, recv.recv::<Request>()).await {
         Ok(Ok(Some(request))) => request,
         Ok(Ok(None)) => return,
@@ -163,9 +175,7 @@ async fn answer(
         Request::Nodes => cluster::on_nodes(shared, caller).await?,
         Request::Drain { node, drain } => cluster::on_drain(shared, caller, node, drain).await?,
         Request::RemoveNode(node) => cluster::on_remove_node(shared, caller, node).await?,
-        Request::CreateToken { ttl_ms } => {
-            cluster::on_create_token(shared, caller, ttl_ms).await?
-        }
+        Request::CreateToken { ttl_ms } => cluster::on_create_token(shared, caller, ttl_ms).await?,
         Request::CreateUser { tenant, role, csr, ttl_ms } => {
             cluster::on_create_user(shared, caller, &tenant, role, &csr, ttl_ms)?
         }

@@ -30,9 +30,10 @@ pub(super) async fn on_output(
         return Err(refused(ErrorCode::Conflict, text));
     };
     if ended.detail.state != TaskState::Succeeded {
-        let how = ended.detail.outcome.map_or("was cancelled".to_owned(), |outcome| {
-            format!("did not succeed: {outcome}")
-        });
+        let how = ended
+            .detail
+            .outcome
+            .map_or("was cancelled".to_owned(), |outcome| format!("did not succeed: {outcome}"));
         let text = format!("task {task} {how}; `wrun logs` shows what it wrote");
         return Err(refused(ErrorCode::Conflict, text));
     }

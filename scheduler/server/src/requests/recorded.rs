@@ -3,12 +3,14 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use wrun_protocol::codec::{HEADER, decode, frame_size};
+use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{
     ErrorCode, JobDetail, JobState, JobSummary, LogChunk, RequestError, TaskDetail, TaskState,
 };
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{Digest, JobId, TaskId, TenantName};
+use wrun_store::{History, HistoryError, JobsFilter};
 
 use super::logs::is_over;
 use super::refused;
@@ -26,7 +28,13 @@ pub(super) struct RecordedTask {
 
 pub(super) async fn job(shared: &Shared, job: JobId) -> Result<Option<JobDetail>, RequestError> {
     let row = shared.history(move |history| history.job(job)).await?;
-    Ok(row.map(|row| row.detail))
+    Ok(row.map(|row| JobDetail {
+        summary: row.summary(job),
+        spec: row.spec,
+        usage: row.usage,
+        pending_reason: None,
+        failure: row.failure,
+    }))
 }
 
 pub(super) async fn jobs(
@@ -36,28 +44,27 @@ pub(super) async fn jobs(
     before: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<JobSummary>, RequestError> {
-    let rows = shared
-        .history(move |history| history.jobs(tenant.as_ref(), state, before, limit as usize))
-        .await?;
-    Ok(rows.into_iter().map(|row| row.detail.summary).collect())
+    let filter = JobsFilter { tenant, state, before, limit };
+    let rows = shared.history(move |history| history.jobs(&filter)).await?;
+    Ok(rows.into_iter().map(|(id, row)| row.summary(id)).collect())
 }
 
 pub(super) async fn task(
     shared: &Shared,
     task: TaskId,
 ) -> Result<Option<RecordedTask>, RequestError> {
-    let found = shared
-        .history(move |history| Ok((history.job(task.job)?, history.task(task)?)))
-        .await?;
-    let (job, Some(row)) = found else { return Ok(None) };
+    let found =
+        shared.history(move |history| Ok((history.job(task.job)?, history.task(task)?))).await?;
+    let (Some(job), Some(row)) = found else { return Ok(None) };
     Ok(Some(RecordedTask {
-        detail: row.detail,
+        detail: row.detail(task.index),
         output: row.output,
         log: row.log,
-        is_program: job.is_none_or(|job| job.kind == ComponentKind::Command),
+        is_program: job.kind == ComponentKind::Command,
     }))
 }
 
+/// Tasks that have ended, each with its own row, and where the next page of rows begins.
 pub(super) async fn tasks(
     shared: &Shared,
     job: JobId,
@@ -68,12 +75,37 @@ pub(super) async fn tasks(
     if state.is_some_and(|state| !is_over(state)) {
         return Ok(Vec::new());
     }
-    let rows = shared.history(move |history| history.tasks(job, from, limit)).await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| row.detail)
-        .filter(|row| is_over(row.state) && state.is_none_or(|state| row.state == state))
-        .collect())
+    shared.history(move |history| ended_tasks(history, job, from, limit as usize, state)).await
+}
+
+/// Reads pages of rows, each of which may stand for many tasks, until `limit` tasks are found.
+fn ended_tasks(
+    history: &History,
+    job: JobId,
+    mut from: u32,
+    limit: usize,
+    state: Option<TaskState>,
+) -> Result<Vec<TaskDetail>, HistoryError> {
+    let mut found = Vec::new();
+    loop {
+        let rows = history.tasks(job, from, MAX_PAGE)?;
+        let Some(last) = rows.last() else { return Ok(found) };
+        let next = last.tasks.end();
+        for row in rows {
+            if !is_over(row.state) || state.is_some_and(|state| row.state != state) {
+                continue;
+            }
+            let indices = row.tasks.first.max(from)..row.tasks.end();
+            found.extend(indices.take(limit - found.len()).map(|index| row.detail(index)));
+            if found.len() == limit {
+                return Ok(found);
+            }
+        }
+        if next <= from {
+            return Ok(found);
+        }
+        from = next;
+    }
 }
 
 /// Reads a recorded log chunk by chunk.
