@@ -7,9 +7,8 @@
 
 use std::env;
 use std::io::{self, Read};
-use std::process::ExitCode;
 
-fn main() -> io::Result<ExitCode> {
+fn main() -> io::Result<()> {
     let mut arguments = env::args().skip(1).peekable();
     let code = match arguments.next_if(|argument| argument == "--exit") {
         Some(_) => arguments.next().and_then(|code| code.parse().ok()).unwrap_or(2),
@@ -28,6 +27,18 @@ fn main() -> io::Result<ExitCode> {
     }
     if code != 0 {
         eprintln!("ending with exit code {code}, as asked");
+        exit(code);
     }
-    Ok(ExitCode::from(code))
+    Ok(())
+}
+
+/// `std::process::exit` would do, and the node would hear 1 for every code but 0.
+#[cfg(target_os = "wasi")]
+fn exit(code: u8) {
+    wasip2::cli::exit::exit_with_code(code);
+}
+
+#[cfg(not(target_os = "wasi"))]
+fn exit(code: u8) {
+    std::process::exit(code.into());
 }

@@ -23,17 +23,20 @@ fn hostile_programs_pass_and_are_counted() {
     assert_eq!(counts("many_memories.wat"), (1, 16, 0));
     assert_eq!(counts("many_instances.wat"), (13, 12, 0));
     assert_eq!(counts("many_tables.wat"), (1, 0, 3));
-    assert_eq!(counts("fibers.wat"), (41, 0, 0));
+    assert_eq!(counts("fibers.wat"), (61, 0, 0));
+    assert_eq!(counts("tasks.wat"), (2, 0, 0));
     let huge = text_guest("huge_start.wat");
     assert_eq!(prepare(&huge).unwrap().inspected.initial_memory, 1 << 30);
 }
 
 #[test]
-fn a_guest_that_blocks_its_fibers_is_of_the_third_generation() {
-    let bytes = text_guest("fibers.wat");
-    let Prepared { inspected, .. } = prepare(&bytes).unwrap();
-    assert_eq!(inspected.wasi, Generation::P3);
-    assert!(inspected.needs_concurrency);
+fn guests_with_calls_under_way_are_of_the_third_generation() {
+    for name in ["fibers.wat", "tasks.wat"] {
+        let bytes = text_guest(name);
+        let Prepared { inspected, .. } = prepare(&bytes).unwrap();
+        assert_eq!(inspected.wasi, Generation::P3);
+        assert!(inspected.needs_concurrency);
+    }
 }
 
 #[test]

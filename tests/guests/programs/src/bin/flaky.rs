@@ -6,6 +6,6 @@ fn main() {
     let attempt = number(std::env::var("WRUN_ATTEMPT").ok()).unwrap_or(0);
     println!("attempt {attempt}");
     if attempt < good {
-        std::process::exit(7);
+        wasip2::cli::exit::exit_with_code(7);
     }
 }
