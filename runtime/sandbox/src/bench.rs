@@ -30,6 +30,8 @@ const NO_OP: &str = r#"(component
     (export "wasi:cli/run@0.2.0" (instance $wasi)))"#;
 const TASKS: u64 = 100_000;
 const THREADS: u64 = 2;
+/// Tasks are started so many at a time, and at most four times as many are there at once.
+const BATCH: u64 = 100;
 
 struct Raw {
     wasi: WasiCtx,
@@ -84,12 +86,21 @@ struct Counter {
     done: Condvar,
 }
 
+impl Counter {
+    fn wait(&self, ended: u64) {
+        let all = self.all.lock().unwrap();
+        let left = |_: &mut ()| self.ended.load(Ordering::Relaxed) < ended;
+        drop(self.done.wait_while(all, left).unwrap());
+    }
+}
+
 impl TaskEvents for Counter {
     fn log(&self, _: u64, _: LogStream, _: Bytes) {}
     fn progress(&self, _: u64, _: u16, _: &str) {}
     fn save_checkpoint(&self, _: u64, _: Bytes, _: CheckpointDone) {}
     fn ended(&self, _: u64, _: TaskEnd) {
-        if self.ended.fetch_add(1, Ordering::Relaxed) % TASKS == TASKS - 1 {
+        let ended = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if ended.is_multiple_of(BATCH) {
             let _all = self.all.lock().unwrap();
             self.done.notify_all();
         }
@@ -117,6 +128,9 @@ fn sandbox_loop(sandbox: &Sandbox, round: u64) -> f64 {
     let events: Arc<dyn TaskEvents> = counter.clone();
     let began = Instant::now();
     for token in 0..TASKS {
+        if token.is_multiple_of(BATCH) {
+            counter.wait((token + BATCH).saturating_sub(4 * BATCH));
+        }
         let task = TaskStart {
             token,
             job: Arc::clone(&job),
@@ -128,9 +142,7 @@ fn sandbox_loop(sandbox: &Sandbox, round: u64) -> f64 {
         };
         sandbox.start(&prepared, task, &events).unwrap();
     }
-    let all = counter.all.lock().unwrap();
-    let left = |_: &mut ()| counter.ended.load(Ordering::Relaxed) < TASKS;
-    drop(counter.done.wait_while(all, left).unwrap());
+    counter.wait(TASKS);
     TASKS as f64 / began.elapsed().as_secs_f64()
 }
 

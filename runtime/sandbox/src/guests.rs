@@ -41,6 +41,8 @@ struct Ready {
     live: HashMap<u64, Arc<Task>>,
     next: u64,
     threads: usize,
+    /// Threads that wait for work. Waking costs a system call, so it is done only for them.
+    idle: usize,
     closed: bool,
 }
 
@@ -69,6 +71,7 @@ impl Guests {
                 live: HashMap::new(),
                 next: 0,
                 threads: 0,
+                idle: 0,
                 closed: false,
             }),
             work: Condvar::new(),
@@ -147,13 +150,12 @@ impl Guests {
 
     /// Gives a place back and lets in who waits and fits.
     pub(crate) fn release(&self, flavor: Flavor, demand: Demand) {
-        self.permits(flavor).release(demand);
-        loop {
-            let next = self.permits(flavor).next(|task| task.has_left());
-            match next {
-                Some(task) => task.on_admitted(),
-                None => return,
-            }
+        let mut permits = self.permits(flavor);
+        permits.release(demand);
+        while let Some(task) = permits.next(|task| task.has_left()) {
+            drop(permits);
+            task.on_admitted();
+            permits = self.permits(flavor);
         }
     }
 
@@ -171,8 +173,11 @@ impl Guests {
         let mut ready = self.lock();
         let result = change(&mut ready.queue);
         self.waiting.store(ready.queue.len(), Ordering::Relaxed);
+        let idle = ready.idle > 0;
         drop(ready);
-        self.work.notify_one();
+        if idle {
+            self.work.notify_one();
+        }
         result
     }
 
@@ -213,7 +218,9 @@ impl Guests {
                 return None;
             }
             self.ticker.on_idle();
+            ready.idle += 1;
             ready = self.work.wait(ready).unwrap_or_else(PoisonError::into_inner);
+            ready.idle -= 1;
             self.ticker.on_busy();
             *clock = thread_time();
         }

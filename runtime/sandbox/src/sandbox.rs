@@ -117,10 +117,9 @@ impl Sandbox {
             checkpoint: task.checkpoint,
             scratch: Arc::clone(&scratch),
         };
-        let running = Box::pin(crate::run::run(execution, Arc::clone(&control)));
         let make = |number| {
             let guests = Arc::clone(guests);
-            Arc::new(Task::new(control, number, guests, facts.flavor, demand, scratch, running))
+            Arc::new(Task::new(control, number, guests, facts.flavor, demand, scratch, execution))
         };
         let task = guests.enter(make).ok_or(StartError::Closed)?;
         match guests.acquire(facts.flavor, demand, &task) {

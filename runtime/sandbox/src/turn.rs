@@ -17,10 +17,10 @@ use crate::engines::Flavor;
 use crate::fair::Virtual;
 use crate::guests::Guests;
 use crate::permits::Demand;
-use crate::run::Finished;
+use crate::run::{Execution, Finished};
 use crate::scratch::Scratch;
 
-pub(crate) type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 /// A task from start to end.
 pub(crate) struct Task {
@@ -31,7 +31,15 @@ pub(crate) struct Task {
     pub(crate) demand: Demand,
     pub(crate) scratch: Arc<Scratch>,
     place: Mutex<Place>,
-    running: Mutex<Option<Running>>,
+    work: Mutex<Work>,
+}
+
+/// What there is to do. The future and all it will hold are made at the first turn, so
+/// that a task that waits takes little.
+enum Work {
+    Start(Execution),
+    Running(Running),
+    Done,
 }
 
 /// Where a task is.
@@ -67,7 +75,7 @@ impl Task {
         flavor: Flavor,
         demand: Demand,
         scratch: Arc<Scratch>,
-        running: Running,
+        execution: Execution,
     ) -> Self {
         let place = Place {
             phase: Phase::Admission,
@@ -84,7 +92,7 @@ impl Task {
             demand,
             scratch,
             place: Mutex::new(place),
-            running: Mutex::new(Some(running)),
+            work: Mutex::new(Work::Start(execution)),
         }
     }
 
@@ -145,15 +153,33 @@ impl Task {
         control.on_run(*clock);
         control.check_wall(|| now);
         let polled = if control.must_end() { Poll::Pending } else { self.poll() };
+        let finished = match polled {
+            Poll::Ready(finished) => Some(finished),
+            Poll::Pending => control.must_end().then(|| (Self::cut_off(control), None)),
+        };
+        if finished.is_some() {
+            // The store goes first: what it held must be free when the end is told, and
+            // taking it down is the task's own time.
+            self.drop_work();
+        }
         *clock = thread_time();
         let used = control.on_pause(*clock);
-        match polled {
-            Poll::Ready(finished) => self.end(finished, clock),
-            Poll::Pending if control.must_end() => {
-                self.end((Self::cut_off(control), None), clock);
+        // The turn itself may have used time up.
+        match finished {
+            Some(finished) => self.end(finished),
+            None if control.must_end() => {
+                self.drop_work();
+                self.end((Self::cut_off(control), None));
             }
-            Poll::Pending => self.end_turn(used),
+            None => self.end_turn(used),
         }
+    }
+
+    fn drop_work(&self) {
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = std::mem::replace(&mut *work, Work::Done);
+        drop(work);
+        drop(done);
     }
 
     fn begin_turn(&self) -> bool {
@@ -173,8 +199,14 @@ impl Task {
 
     fn poll(self: &Arc<Self>) -> Poll<Finished> {
         let waker = Waker::from(Arc::clone(self));
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(future) = running.as_mut() else { return Poll::Pending };
+        let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        *work = match std::mem::replace(&mut *work, Work::Done) {
+            Work::Start(execution) => {
+                Work::Running(Box::pin(crate::run::run(execution, Arc::clone(&self.control))))
+            }
+            other => other,
+        };
+        let Work::Running(future) = &mut *work else { return Poll::Pending };
         let polled = AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         catch_unwind(polled).unwrap_or_else(|_| {
             let message = "the sandbox failed while running it; please report this".to_owned();
@@ -206,10 +238,7 @@ impl Task {
         })
     }
 
-    fn end(self: &Arc<Self>, finished: Finished, clock: &mut u64) {
-        // The store goes first: what it held must be free when the end is told.
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(running);
+    fn end(self: &Arc<Self>, finished: Finished) {
         let mut place = self.place();
         place.phase = Phase::Ended;
         let timer = place.timer.take();
@@ -233,7 +262,6 @@ impl Task {
                 task.tell_end(end);
             });
         }
-        *clock = thread_time();
     }
 
     fn remove_scratch(&self) {
