@@ -34,6 +34,10 @@ pub(crate) async fn job(context: &Context, args: &Job) -> Ended {
         console.line("")?;
         console.line(table(console, &tasks, now))?;
     }
+    if let Some(details) = detail.failure.as_ref().and_then(human::details) {
+        console.line("\nfirst failure")?;
+        details.lines().try_for_each(|line| console.line(format_args!("  {}", clean(line))))?;
+    }
     let total = human::total(&detail.summary.tasks);
     if args.state.is_none() && (tasks.len() as u64) < total && !tasks.is_empty() {
         console.note(format_args!(
@@ -90,7 +94,7 @@ fn head(detail: &JobDetail, spec: Option<&JobSpec>, now: Timestamp) -> String {
         lines.push(("waits for", reason.clone()));
     }
     if let Some(failure) = &detail.failure {
-        lines.push(("failure", failure.to_string()));
+        lines.push(("failure", human::outcome(failure)));
     }
     lines.push(("tenant", job.tenant.to_string()));
     lines.push(("priority", job.priority.to_string()));
@@ -180,7 +184,7 @@ fn row(task: &TaskDetail, now: Timestamp) -> [String; 9] {
     };
     let node = task.node_name.clone().or_else(|| task.node.map(|node| node.to_string()));
     let result = match (&task.outcome, &task.progress) {
-        (Some(outcome), _) if !outcome.is_success() => outcome.to_string(),
+        (Some(outcome), _) if !outcome.is_success() => human::outcome(outcome),
         (None, Some((permille, message))) => {
             format!("{:.1}% {message}", f64::from(*permille) / 10.0)
         }

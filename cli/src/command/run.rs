@@ -84,13 +84,19 @@ async fn one(client: &Client, console: Console, id: JobId, spec: &JobSpec, kind:
     let reading = read_answers(console, answers);
     tokio::pin!(reading);
     let last = tokio::select! {
-        last = &mut reading => last?,
+        last = &mut reading => last,
         stream = feed(stdin, feeds) => {
             // The stream stays open until the end: closing it says that the client left.
-            let last = reading.await?;
+            let last = reading.await;
             drop(stream);
             last
         }
+    };
+    let last = match last {
+        Err(error) if !error.is_silent() && error.exit() != Exit::Unavailable => {
+            ended(client, id).await.ok_or(error)?
+        }
+        last => last?,
     };
     let exit = match &last.failure {
         Some(outcome) => Exit::of_outcome(outcome),
@@ -104,10 +110,17 @@ async fn one(client: &Client, console: Console, id: JobId, spec: &JobSpec, kind:
     } else if let Some(failure) = &last.failure
         && !matches!(exit, Exit::Guest(_))
     {
-        let failure = crate::report::table::clean(&failure.to_string());
+        let failure = crate::report::table::clean(&human::outcome(failure));
         console.error(&Error::new(exit, format!("job {id}: {failure}")));
     }
     Ok(exit)
+}
+
+/// How a job ended whose stream was refused: one that was cancelled has nothing to stream.
+async fn ended(client: &Client, job: JobId) -> Option<JobProgress> {
+    let detail = logs::detail(client, job).await.ok()?;
+    let (state, tasks) = (detail.summary.state, detail.summary.tasks);
+    state.is_terminal().then_some(JobProgress { state, tasks, failure: detail.failure })
 }
 
 /// Sends standard input until it ends or the guest wants no more of it.

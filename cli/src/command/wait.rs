@@ -98,7 +98,7 @@ pub(crate) fn tell_end(
     let state = human::job_state(last.state);
     console.note(format_args!("job {job} {state} ({})", human::counts(&last.tasks)));
     if let Some(failure) = &last.failure {
-        let failure = crate::report::table::clean(&failure.to_string());
+        let failure = crate::report::table::clean(&human::outcome(failure));
         console.note(format_args!("first failure: {failure}; see `wrun job {job} --state failed`"));
     }
     Ok(())

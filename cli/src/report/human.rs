@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use wrun_protocol::Timestamp;
 use wrun_protocol::node::NodeState;
+use wrun_protocol::task::{Failure, Outcome};
 use wrun_protocol::wire::user::{JobState, TaskCounts, TaskState};
 
 /// The wall clock as the wire has it.
@@ -98,6 +99,25 @@ pub(crate) fn counts(tasks: &TaskCounts) -> String {
     said.join(", ")
 }
 
+/// How an attempt ended, in a line. Of a trap the cause alone: the guest's frames that the
+/// engine lists before it are for [`details`].
+pub(crate) fn outcome(outcome: &Outcome) -> String {
+    let text = outcome.to_string();
+    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match (outcome, text.rsplit_once("Caused by:")) {
+        (Outcome::Failed(Failure::Trap { .. }), Some((_, cause))) => {
+            format!("trap: {}", line(cause).trim_start_matches("wasm trap: "))
+        }
+        _ => line(&text),
+    }
+}
+
+/// The lines that [`outcome`] leaves out, if there are any.
+pub(crate) fn details(outcome: &Outcome) -> Option<String> {
+    let text = outcome.to_string();
+    (text.trim_end().lines().count() > 1).then_some(text)
+}
+
 /// A job's state in a word.
 pub(crate) fn job_state(state: JobState) -> &'static str {
     match state {
@@ -157,5 +177,15 @@ mod tests {
         let tasks = TaskCounts { succeeded: 40, running: 3, ..TaskCounts::default() };
         assert_eq!(counts(&tasks), "40 succeeded, 3 running");
         assert_eq!((total(&tasks), ended(&tasks)), (43, 40));
+    }
+
+    #[test]
+    fn a_trap_is_told_by_its_cause() {
+        let message = "error while executing at wasm backtrace:\n    0: 0x1 - f\n\nCaused by:\n    wasm trap: out of fuel\n";
+        let trap = Outcome::Failed(Failure::Trap { message: message.to_owned() });
+        assert_eq!(outcome(&trap), "trap: out of fuel");
+        assert!(details(&trap).unwrap().contains("0x1"));
+        let plain = Outcome::Failed(Failure::Exit { code: 3 });
+        assert_eq!((outcome(&plain), details(&plain)), ("exit code 3".to_owned(), None));
     }
 }

@@ -1,8 +1,6 @@
 //! Tables without borders: aligned, fitted to the terminal, plain in a pipe.
 
-use comfy_table::{
-    Cell, CellAlignment, Color, ContentArrangement, Row, Table,
-};
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Row, Table};
 
 use crate::console::Console;
 

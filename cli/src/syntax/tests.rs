@@ -60,11 +60,20 @@ fn refusal(line: &[&str]) -> String {
 #[test]
 fn values_that_cannot_be_are_refused_by_name() {
     for (line, expected) in [
-        (&["submit", "a.wasm", "--count", "0"][..], "--count <N>': `0`: write a whole number from 1"),
-        (&["submit", "a.wasm", "--memory", "-1"], "--memory <SIZE>': `-1` is not a size: it is neg"),
+        (
+            &["submit", "a.wasm", "--count", "0"][..],
+            "--count <N>': `0`: write a whole number from 1",
+        ),
+        (
+            &["submit", "a.wasm", "--memory", "-1"],
+            "--memory <SIZE>': `-1` is not a size: it is neg",
+        ),
         (&["submit", "a.wasm", "--memory", "x"], "--memory <SIZE>': `x` is not a size"),
         (&["submit", "a.wasm", "--cpu", "-1"], "--cpu <CORES>': `-1` is not an amount of CPU"),
-        (&["submit", "a.wasm", "--time-limit", "90"], "`90` is not a duration: a number has no unit"),
+        (
+            &["submit", "a.wasm", "--time-limit", "90"],
+            "`90` is not a duration: a number has no unit",
+        ),
         (&["submit", "a.wasm", "--env", "A"], "`A`: write KEY=VALUE"),
         (&["submit", "a.wasm", "--retries", "-1"], "`-1`: write a whole number from 0 to 1000"),
         (&["job", "0"], "`0` is not a job id"),
@@ -80,8 +89,8 @@ fn values_that_cannot_be_are_refused_by_name() {
 
 #[test]
 fn arguments_after_the_dashes_are_the_programs() {
-    let cli =
-        Cli::try_parse_from(["wrun", "run", "a.wasm", "--count", "2", "--", "--count", "x"]).unwrap();
+    let cli = Cli::try_parse_from(["wrun", "run", "a.wasm", "--count", "2", "--", "--count", "x"])
+        .unwrap();
     let Command::Run(run) = cli.command else { panic!() };
     assert_eq!(run.work.args, ["--count", "x"]);
     assert_eq!(run.work.count.unwrap().0, 2);
