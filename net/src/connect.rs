@@ -3,13 +3,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use wrun_protocol::wire::{ALPN, ALPN_JOIN};
 
 use crate::address::ServerAddress;
@@ -76,8 +76,7 @@ pub(crate) async fn connect_by(
         let config = config.clone();
         attempts.spawn(async move {
             sleep(STAGGER * number).await;
-            let attempt = timeout(handshake, attempt(address, config, handshake)).await;
-            (address, attempt.unwrap_or(Err(Failure::Silent)))
+            (address, attempt(address, config, handshake).await)
         });
     }
     first_of(&server, attempts).await
@@ -149,15 +148,23 @@ async fn confirm(
     let jitter = Duration::from_millis(u64::from(port % 32));
     let mut pause = FIRST_PAUSE + jitter;
     let until = Instant::now() + patience;
+    let mut refused = None;
     loop {
-        match confirm_once(endpoint, address, config.clone()).await {
-            Err(Failure::Ended(error)) if is_refusal(&error) && Instant::now() + pause < until => {
+        let confirmed = confirm_once(endpoint, address, config.clone());
+        match timeout_at(until, confirmed).await {
+            Ok(Err(Failure::Ended(error))) if is_refusal(&error) => {
+                refused = Some(error);
+                if Instant::now() + pause >= until {
+                    break;
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE) + jitter;
             }
-            ended => return ended,
+            Ok(ended) => return ended,
+            Err(_) => break,
         }
     }
+    Err(refused.map_or(Failure::Silent, Failure::Ended))
 }
 
 /// Connected means here: the server has verified this side, and says so with an empty

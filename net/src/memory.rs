@@ -120,6 +120,7 @@ impl End {
     pub(crate) async fn open(&self) -> Result<(Writer, Reader), Closed> {
         let streams = Arc::clone(&self.streams);
         let permit = tokio::select! {
+            biased;
             closed = self.closed() => return Err(closed),
             permit = streams.acquire_owned() => Arc::new(permit.map_err(|_| Closed::Local)?),
         };
@@ -127,6 +128,7 @@ impl End {
         let (writer, far_reader) = pipe::pipe(self.watch(near), self.watch(far), &permit);
         let (far_writer, reader) = pipe::pipe(self.watch(far), self.watch(near), &permit);
         tokio::select! {
+            biased;
             closed = self.closed() => Err(closed),
             sent = self.outgoing.send((far_writer, far_reader)) => match sent {
                 Ok(()) => Ok(self.keeping((writer, reader))),

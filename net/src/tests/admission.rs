@@ -26,7 +26,7 @@ async fn try_connect(
 
 /// A busy server is asked again for this long.
 fn impatient() -> Limits {
-    Limits { handshake: Duration::from_secs(1), ..Limits::default() }
+    Limits { handshake: Duration::from_secs(3), ..Limits::default() }
 }
 
 /// A user's identity with another time; not checked by the connecting side.
