@@ -1,0 +1,241 @@
+//! A worker as the wire's contract describes it, without a sandbox: tasks run until the
+//! world says that they end.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wrun_protocol::job::OnDisconnect;
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::task::{Content, Failure, Outcome, Usage};
+use wrun_protocol::wire::worker::{Assignment, FromWorker, Report, TaskResult, ToWorker};
+use wrun_protocol::{AttemptId, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp};
+
+use crate::random::Random;
+
+pub struct Worker {
+    pub node: NodeId,
+    pub info: NodeInfo,
+    pub incarnation: u64,
+    pub connected: bool,
+    /// Messages on the way to it and from it.
+    pub inbox: VecDeque<ToWorker>,
+    pub outbox: VecDeque<FromWorker>,
+    jobs: BTreeMap<JobId, JobSpec>,
+    queue: VecDeque<AttemptId>,
+    pub running: Vec<AttemptId>,
+    reports: VecDeque<(u64, Report)>,
+    next_report: u64,
+    sent: u64,
+    beats: Vec<Timestamp>,
+    lease_from: Timestamp,
+    lease_ms: u64,
+}
+
+impl Worker {
+    pub fn new(node: NodeId, info: NodeInfo, incarnation: u64) -> Self {
+        Self {
+            node,
+            info,
+            incarnation,
+            connected: false,
+            inbox: VecDeque::new(),
+            outbox: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            reports: VecDeque::new(),
+            next_report: 1,
+            sent: 0,
+            beats: Vec::new(),
+            lease_from: Timestamp(0),
+            lease_ms: 0,
+        }
+    }
+
+    /// What it says in its hello.
+    pub fn attempts(&self) -> Vec<Assignment> {
+        self.running.iter().chain(&self.queue).map(alone).collect()
+    }
+
+    pub fn connect(&mut self, now: Timestamp) {
+        self.connected = true;
+        self.beats.clear();
+        self.beats.push(now);
+        self.lease_from = self.lease_from.max(now);
+        self.sent = 0;
+        self.send_reports();
+    }
+
+    pub fn disconnect(&mut self) {
+        self.connected = false;
+        self.inbox.clear();
+        self.outbox.clear();
+    }
+
+    pub fn beat(&mut self, now: Timestamp) {
+        if self.connected {
+            self.outbox.push_back(FromWorker::Heartbeat { beat: self.beats.len() as u64 });
+            self.beats.push(now);
+        }
+    }
+
+    /// When the lease is over, tasks that must not run twice stop, and none starts.
+    pub fn check_lease(&mut self, now: Timestamp) {
+        if self.lease_ms == 0 || now.0 < self.lease_from.0 + self.lease_ms {
+            return;
+        }
+        let withdrawn: Vec<AttemptId> = self
+            .running
+            .iter()
+            .chain(&self.queue)
+            .copied()
+            .filter(|a| self.must_stop_alone(a))
+            .collect();
+        for attempt in withdrawn {
+            self.stop(alone(&attempt));
+            let outcome = Outcome::Failed(Failure::NodeLost);
+            let usage = Usage::default();
+            let result = Box::new(TaskResult { outcome, usage, output: None, log: None });
+            self.report(Report::Ended { attempt, result });
+        }
+    }
+
+    pub fn on_message(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::Welcome { lease_ms, stale, .. } => {
+                self.lease_ms = lease_ms;
+                stale.iter().for_each(|attempt| self.stop(alone(attempt)));
+            }
+            ToWorker::Job { job, spec, .. } => {
+                self.jobs.insert(job, spec.decode().unwrap());
+            }
+            ToWorker::Assign(runs) => {
+                for run in runs {
+                    let attempts = run.tasks.indices();
+                    self.queue.extend(attempts.map(|i| run.job.task(i).attempt(run.attempt)));
+                }
+            }
+            ToWorker::Resume { attempt, .. } => self.queue.push_back(attempt),
+            ToWorker::Stop(runs) => runs.into_iter().for_each(|run| self.stop(run)),
+            ToWorker::Recall(runs) => {
+                for run in runs {
+                    let asked: Vec<AttemptId> = self
+                        .queue
+                        .iter()
+                        .copied()
+                        .filter(|attempt| within(&run, attempt))
+                        .collect();
+                    self.queue.retain(|attempt| !within(&run, attempt));
+                    asked.iter().for_each(|attempt| self.report(Report::Returned(alone(attempt))));
+                }
+            }
+            ToWorker::Acknowledge { report } => {
+                self.reports.retain(|(number, _)| *number > report);
+            }
+            ToWorker::HeartbeatAck { beat } => self.lease_from = self.beats[beat as usize],
+            ToWorker::Forget(_) | ToWorker::Freeze { .. } => {}
+        }
+    }
+
+    fn stop(&mut self, run: Assignment) {
+        self.queue.retain(|attempt| !within(&run, attempt));
+        self.running.retain(|attempt| !within(&run, attempt));
+    }
+
+    /// Starts what fits, in order. Returns what it started.
+    pub fn start_tasks(&mut self) -> Vec<AttemptId> {
+        let mut started = Vec::new();
+        while let Some(next) = self.queue.front() {
+            let wanted = self.jobs[&next.task.job].resources;
+            let used = self.used();
+            let fits = used.checked_add(&wanted).is_some_and(|sum| self.info.capacity.covers(&sum));
+            if !fits {
+                break;
+            }
+            let next = self.queue.pop_front().unwrap();
+            self.running.push(next);
+            started.push(next);
+        }
+        started
+    }
+
+    fn used(&self) -> Resources {
+        self.running.iter().fold(Resources::default(), |sum, attempt| {
+            sum.checked_add(&self.jobs[&attempt.task.job].resources).unwrap()
+        })
+    }
+
+    pub fn must_stop_alone(&self, attempt: &AttemptId) -> bool {
+        self.jobs[&attempt.task.job].on_disconnect == OnDisconnect::Stop
+    }
+
+    /// Something happens to a random running task.
+    pub fn progress(&mut self, random: &mut Random, faulty: bool) {
+        if self.running.is_empty() {
+            return;
+        }
+        let at = random.below(self.running.len());
+        let attempt = self.running[at];
+        let usage = Usage { wall_us: random.pick(&[10, 200, 400_000]), ..Usage::default() };
+        let result = |outcome| Box::new(TaskResult { outcome, usage, output: None, log: None });
+        match random.below(if faulty { 10 } else { 6 }) {
+            9 => self.report(Report::Started(alone(&attempt))),
+            8 => {
+                let content = Content::Inline(vec![attempt.attempt as u8].into());
+                self.report(Report::Checkpoint { attempt, content });
+            }
+            kind => {
+                self.running.swap_remove(at);
+                self.report(match kind {
+                    7 => {
+                        let outcome = Outcome::Failed(Failure::Exit { code: 1 });
+                        Report::Ended { attempt, result: result(outcome) }
+                    }
+                    6 => Report::Ended { attempt, result: result(Outcome::Succeeded) },
+                    _ => Report::Succeeded { tasks: alone(&attempt), usage },
+                });
+            }
+        }
+    }
+
+    /// Hands back all that has not started, as a worker that drains does.
+    pub fn hand_back(&mut self) {
+        while let Some(attempt) = self.queue.pop_front() {
+            self.report(Report::Returned(alone(&attempt)));
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        self.reports.push_back((self.next_report, report));
+        self.next_report += 1;
+    }
+
+    /// Sends what was not sent on this session, or all of it again.
+    pub fn send_reports(&mut self) {
+        let fresh: Vec<_> =
+            self.reports.iter().filter(|(number, _)| *number > self.sent).cloned().collect();
+        let Some((first, _)) = fresh.first() else { return };
+        let first = *first;
+        self.sent = self.next_report - 1;
+        let reports = fresh.into_iter().map(|(_, report)| report).collect();
+        self.outbox.push_back(FromWorker::Reports { first, reports });
+    }
+
+    pub fn repeat_reports(&mut self) {
+        self.sent = 0;
+        self.send_reports();
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.running.is_empty() && self.reports.is_empty()
+    }
+}
+
+fn alone(attempt: &AttemptId) -> Assignment {
+    let tasks = IndexRange::one(attempt.task.index);
+    Assignment { job: attempt.task.job, attempt: attempt.attempt, tasks }
+}
+
+fn within(run: &Assignment, attempt: &AttemptId) -> bool {
+    (run.job, run.attempt) == (attempt.task.job, attempt.attempt)
+        && run.tasks.contains(attempt.task.index)
+}

@@ -1,0 +1,382 @@
+//! The core, its journal, and workers, in one thread and virtual time. Checked after
+//! every step against the [`Model`] of the journal and a second core that only applies.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
+use wrun_protocol::job::{EncodedSpec, OnDisconnect};
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
+use wrun_protocol::{AttemptId, Digest, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp};
+
+use crate::model::Model;
+use crate::random::Random;
+use crate::worker::Worker;
+
+pub struct World {
+    pub random: Random,
+    pub now: Timestamp,
+    core: Core,
+    /// Applies facts and does nothing else.
+    shadow: Core,
+    journal: Vec<Fact>,
+    durable: usize,
+    /// Effects with the number of facts that must be durable before.
+    held_back: VecDeque<(usize, Effect)>,
+    workers: Vec<Worker>,
+    model: Model,
+    submits: Vec<(SubmitId, EncodedSpec, &'static str)>,
+    /// Acknowledged submissions.
+    acknowledged: BTreeMap<SubmitId, JobId>,
+    asked: BTreeMap<RequestId, usize>,
+    requests: u64,
+    incarnations: u64,
+}
+
+fn config() -> Config {
+    Config {
+        lease: Duration::from_millis(100),
+        lease_margin: Duration::from_millis(20),
+        heartbeat: Duration::from_millis(20),
+        max_backlog: 6,
+        remembered_submits: 1000,
+        ..Config::default()
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut world = Self {
+            random: Random(seed),
+            now: Timestamp(1_000_000),
+            core: Core::new(config()),
+            shadow: Core::new(config()),
+            journal: Vec::new(),
+            durable: 0,
+            held_back: VecDeque::new(),
+            workers: Vec::new(),
+            model: Model::default(),
+            submits: Vec::new(),
+            acknowledged: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            requests: 0,
+            incarnations: 1,
+        };
+        for number in 1..=1 + world.random.below(3) as u64 {
+            world.join(number);
+        }
+        world
+    }
+
+    fn join(&mut self, number: u64) {
+        let hash = [number as u8; 32];
+        let (request, expires) = (self.request(), self.now.after(Duration::from_secs(1)));
+        self.handle(Input::CreateToken { request, hash, expires });
+        let request = self.request();
+        self.handle(Input::Join { request, token_hash: hash, name: format!("node-{number}") });
+        self.sync();
+        let cpu_milli = self.random.pick(&[1000, 2000, 3500]);
+        let capacity = Resources { cpu_milli, memory: 1 << 30, scratch: 1 << 30, slots: 8 };
+        let name = format!("node-{number}");
+        let labels = BTreeMap::from([("zone".to_owned(), (number % 2).to_string())]);
+        let info = NodeInfo { name, capacity, labels, version: "1".to_owned() };
+        self.incarnations += 1;
+        self.workers.push(Worker::new(NodeId(number), info, self.incarnations));
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(self.now, input);
+        if !self.random.one_in(4) {
+            self.poll();
+        }
+    }
+
+    fn poll(&mut self) {
+        while let Some(effect) = self.core.poll_effect() {
+            if let Effect::Append(fact) = &effect {
+                self.model.apply(fact);
+                self.shadow.apply(fact);
+                self.journal.push(fact.clone());
+            } else {
+                self.held_back.push_back((self.journal.len(), effect));
+            }
+        }
+    }
+
+    /// Some facts become durable, and what waited for them is released.
+    fn write(&mut self, facts: usize) {
+        self.poll();
+        self.durable = (self.durable + facts).min(self.journal.len());
+        while self.held_back.front().is_some_and(|(needs, _)| *needs <= self.durable) {
+            let (_, effect) = self.held_back.pop_front().unwrap();
+            self.release(effect);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.write(usize::MAX >> 1);
+    }
+
+    fn release(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { node, message } => {
+                let worker = self.workers.iter_mut().find(|worker| worker.node == node);
+                if let Some(worker) = worker.filter(|worker| worker.connected) {
+                    worker.inbox.push_back(message);
+                }
+            }
+            Effect::Reply { request, answer } => {
+                if let Some(submit) = self.asked.remove(&request)
+                    && let Ok(Answer::Submitted(job)) = answer
+                {
+                    let id = self.submits[submit].0;
+                    let before = self.acknowledged.insert(id, job);
+                    assert!(before.is_none_or(|before| before == job), "one submission, two jobs");
+                    assert_eq!(self.model.jobs[&job].submit, id);
+                }
+            }
+            Effect::JobChanged(_) | Effect::Append(_) => {}
+        }
+    }
+
+    pub fn step(&mut self, faulty: bool) {
+        let worker = self.random.below(self.workers.len());
+        match self.random.below(if faulty { 26 } else { 18 }) {
+            0..=2 => self.deliver_to_worker(worker),
+            3..=5 => self.deliver_to_server(worker),
+            6..=7 => {
+                let facts = self.random.below(8);
+                self.write(facts);
+            }
+            8..=10 => {
+                self.workers[worker].progress(&mut self.random, faulty);
+                self.start_tasks(worker);
+            }
+            11 => self.workers[worker].send_reports(),
+            12 => self.workers[worker].beat(self.now),
+            13..=14 => self.pass_time(),
+            15 => self.connect(worker),
+            16 => self.sync(),
+            17 => self.workers[worker].repeat_reports(),
+            18..=20 => self.submit(),
+            21 => self.cancel(),
+            22 => self.disconnect(worker),
+            23 => self.drain(worker),
+            24 if self.random.one_in(2) => self.kill_worker(worker),
+            25 if self.random.one_in(2) => self.kill_server(),
+            _ => {}
+        }
+        self.check();
+    }
+
+    fn deliver_to_worker(&mut self, worker: usize) {
+        if let Some(message) = self.workers[worker].inbox.pop_front() {
+            self.workers[worker].on_message(message);
+            self.workers[worker].check_lease(self.now);
+            self.start_tasks(worker);
+        }
+    }
+
+    fn deliver_to_server(&mut self, worker: usize) {
+        let node = self.workers[worker].node;
+        let input = match self.workers[worker].outbox.pop_front() {
+            Some(FromWorker::Reports { first, reports }) => Input::Reports { node, first, reports },
+            Some(FromWorker::Heartbeat { beat }) => Input::Heartbeat { node, beat },
+            Some(FromWorker::Draining) => Input::NodeDraining { node },
+            _ => return,
+        };
+        self.handle(input);
+    }
+
+    fn start_tasks(&mut self, worker: usize) {
+        for started in self.workers[worker].start_tasks() {
+            if self.workers[worker].must_stop_alone(&started) {
+                let elsewhere = self.workers.iter().enumerate().any(|(other, running)| {
+                    let same = |attempt: &AttemptId| attempt.task == started.task;
+                    other != worker && running.running.iter().any(same)
+                });
+                assert!(!elsewhere, "{started} runs twice at a time, and must not");
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let ms = self.random.pick(&[1, 5, 30, 60]);
+        self.now = self.now.after(Duration::from_millis(ms));
+        let now = self.now;
+        self.workers.iter_mut().for_each(|worker| worker.check_lease(now));
+        if self.core.poll_timeout().is_some_and(|at| at <= now) {
+            self.handle(Input::Timeout);
+        }
+    }
+
+    fn connect(&mut self, worker: usize) {
+        let worker = &mut self.workers[worker];
+        if worker.connected {
+            return;
+        }
+        let (node, info, incarnation) = (worker.node, worker.info.clone(), worker.incarnation);
+        let attempts = worker.attempts();
+        worker.connect(self.now);
+        self.handle(Input::NodeConnected { node, info, incarnation, attempts });
+    }
+
+    fn disconnect(&mut self, worker: usize) {
+        let node = self.workers[worker].node;
+        if std::mem::take(&mut self.workers[worker].connected) {
+            self.workers[worker].disconnect();
+            self.drop_sends(node);
+            self.handle(Input::NodeDisconnected { node });
+        }
+    }
+
+    /// What waits to be sent on a session that has ended is lost with it.
+    fn drop_sends(&mut self, of: NodeId) {
+        self.poll();
+        self.held_back
+            .retain(|(_, effect)| !matches!(effect, Effect::Send { node, .. } if *node == of));
+    }
+
+    fn drain(&mut self, worker: usize) {
+        let (request, node) = (self.request(), self.workers[worker].node);
+        match self.random.below(4) {
+            0 => self.handle(Input::SetDrain { request, node, drain: true }),
+            1 if self.workers[worker].connected => {
+                self.workers[worker].outbox.push_back(FromWorker::Draining);
+                self.workers[worker].hand_back();
+            }
+            _ => self.handle(Input::SetDrain { request, node, drain: false }),
+        }
+    }
+
+    fn kill_worker(&mut self, worker: usize) {
+        self.disconnect(worker);
+        let (node, info) = (self.workers[worker].node, self.workers[worker].info.clone());
+        self.incarnations += 1;
+        self.workers[worker] = Worker::new(node, info, self.incarnations);
+    }
+
+    /// kill -9: what was not durable is gone, and with it all that waited for it.
+    fn kill_server(&mut self) {
+        self.poll();
+        self.journal.truncate(self.durable);
+        self.held_back.clear();
+        self.asked.clear();
+        self.workers.iter_mut().for_each(Worker::disconnect);
+        self.model = Model::of(&self.journal);
+        let cut = self.random.below(self.journal.len() + 1);
+        let (before, after) = self.journal.split_at(cut);
+        let mut saved = Core::new(config());
+        before.iter().for_each(|fact| saved.apply(fact));
+        self.core = Core::restore(config(), &saved.snapshot()).unwrap();
+        self.shadow = Core::new(config());
+        after.iter().for_each(|fact| self.core.apply(fact));
+        self.journal.iter().for_each(|fact| self.shadow.apply(fact));
+        self.core.start(self.now);
+    }
+
+    fn submit(&mut self) {
+        let again = !self.submits.is_empty() && self.random.one_in(4);
+        let submit = if again { self.random.below(self.submits.len()) } else { self.invent() };
+        let (id, spec, tenant) = self.submits[submit].clone();
+        let request = self.request();
+        self.asked.insert(request, submit);
+        let tenant = tenant.parse().unwrap();
+        self.handle(Input::Submit { request, tenant, id, kind: ComponentKind::Command, spec });
+    }
+
+    fn invent(&mut self) -> usize {
+        let random = &mut self.random;
+        let mut spec = JobSpec::new(Digest([1; 32]));
+        spec.count = random.pick(&[1, 1, 1, 2, 5, 20]);
+        spec.priority = random.pick(&[0, 0, 0, 5, -5]);
+        spec.resources.cpu_milli = random.pick(&[1000, 1000, 500, 250]);
+        spec.retry.retries = random.pick(&[0, 1, 3]);
+        spec.retry.backoff_ms = random.pick(&[1, 50]);
+        spec.retry.requeues = random.pick(&[0, 1, 100, 100]);
+        spec.on_disconnect = random.pick(&[OnDisconnect::Continue, OnDisconnect::Stop]);
+        if random.one_in(4) {
+            spec.labels.insert("zone".to_owned(), "1".to_owned());
+        }
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(self.submits.len() as u64).to_le_bytes());
+        let tenant = random.pick(&["ann", "bob"]);
+        self.submits.push((SubmitId(id), EncodedSpec::encode(&spec).unwrap(), tenant));
+        self.submits.len() - 1
+    }
+
+    fn cancel(&mut self) {
+        let jobs: Vec<JobId> = self.model.jobs.keys().copied().collect();
+        if !jobs.is_empty() {
+            let (request, job) = (self.request(), self.random.pick(&jobs));
+            self.handle(Input::Cancel { request, job });
+        }
+    }
+
+    /// No faults any more: everything must come to its end.
+    pub fn heal(&mut self) {
+        for worker in 0..self.workers.len() {
+            self.disconnect(worker);
+            let (request, node) = (self.request(), self.workers[worker].node);
+            self.handle(Input::SetDrain { request, node, drain: false });
+            self.connect(worker);
+        }
+        for _ in 0..20_000 {
+            self.sync();
+            if self.model.live.is_empty() && self.workers.iter().all(Worker::is_idle) {
+                return;
+            }
+            for worker in 0..self.workers.len() {
+                self.workers[worker].progress(&mut self.random, false);
+                self.start_tasks(worker);
+                self.workers[worker].send_reports();
+                self.workers[worker].beat(self.now);
+                while !self.workers[worker].outbox.is_empty() {
+                    self.deliver_to_server(worker);
+                }
+                self.sync();
+                while !self.workers[worker].inbox.is_empty() {
+                    self.deliver_to_worker(worker);
+                }
+            }
+            self.now = self.now.after(Duration::from_millis(10));
+            self.handle(Input::Timeout);
+            self.check();
+        }
+        let live: Vec<_> = self.model.live.iter().map(|job| self.core.job(*job)).collect();
+        panic!("these jobs never end: {live:#?}\nnodes: {:#?}", self.core.nodes());
+    }
+
+    fn check(&mut self) {
+        self.poll();
+        let snapshot = self.core.snapshot();
+        assert!(snapshot == self.shadow.snapshot(), "applying the facts gives another state");
+        if self.random.one_in(16) {
+            let restored = Core::restore(config(), &snapshot).unwrap();
+            assert!(restored.snapshot() == snapshot, "a restored snapshot gives another state");
+        }
+        for job in &self.model.live {
+            let detail = self.core.job(*job).unwrap_or_else(|| panic!("job {job} is lost"));
+            let counts = self.model.counts(*job);
+            assert_eq!(detail.summary.tasks, counts, "tasks of job {job}");
+            let reason = self.core.pending_reason(*job);
+            assert_eq!(reason.is_some(), counts.pending > 0, "reason of job {job}: {reason:?}");
+            let rows = self.core.tasks(*job, 0, 1000, None).len() as u32;
+            assert_eq!(rows, counts.pending + counts.running, "rows of job {job}");
+        }
+        assert_eq!(self.core.counts().jobs, self.model.live.len() as u64);
+        for node in self.core.nodes() {
+            assert!(node.info.capacity.covers(&node.used), "over its capacity: {node:?}");
+        }
+        for (submit, job) in &self.acknowledged {
+            let known = self.model.jobs.get(job).map(|job| job.submit);
+            assert_eq!(known, Some(*submit), "acknowledged job {job} is lost");
+        }
+    }
+}
