@@ -10,6 +10,6 @@ pub mod history;
 pub mod journal;
 
 pub use history::{
-    History, HistoryError, HistoryOptions, HistoryOpened, JobRow, JobsFilter, Retention, TaskRow,
+    History, HistoryError, HistoryOpened, HistoryOptions, JobRow, JobsFilter, Retention, TaskRow,
 };
 pub use journal::{Journal, JournalError, JournalOptions, OpenError, Recovered, TailCut};

@@ -42,6 +42,13 @@ pub(crate) struct State {
     failure: Option<String>,
 }
 
+#[cfg(test)]
+impl State {
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+}
+
 struct Under<'a> {
     committing: Option<&'a Layer>,
     reader: Option<&'a Reader>,
@@ -109,7 +116,11 @@ impl Shared {
         }
         if seq > state.last + 1 && state.last > 0 {
             let (from, to) = (state.last + 1, seq - 1);
-            tracing::warn!(from, to, "the history has lost facts; jobs that ended by them are not listed");
+            tracing::warn!(
+                from,
+                to,
+                "the history has lost facts; jobs that ended by them are not listed"
+            );
         }
         state.last = seq;
         if state.failure.is_some() {

@@ -67,7 +67,8 @@ pub(crate) fn job_key(job: u64) -> [u8; 8] {
 
 pub(crate) fn task_key(key: (u64, u32)) -> [u8; 12] {
     let mut bytes = [0; 12];
-    for (to, from) in bytes.iter_mut().zip(key.0.to_le_bytes().into_iter().chain(key.1.to_le_bytes()))
+    for (to, from) in
+        bytes.iter_mut().zip(key.0.to_le_bytes().into_iter().chain(key.1.to_le_bytes()))
     {
         *to = from;
     }
@@ -77,9 +78,8 @@ pub(crate) fn task_key(key: (u64, u32)) -> [u8; 12] {
 impl File {
     /// Opens or starts the file; a damaged one is moved aside, which the text tells.
     pub(crate) fn open_or_start(path: &Path) -> Result<(Self, Option<String>), HistoryError> {
-        let unwritable = |reason: String| {
-            HistoryError::Unwritable(format!("{}: {reason}", path.display()))
-        };
+        let unwritable =
+            |reason: String| HistoryError::Unwritable(format!("{}: {reason}", path.display()));
         let existed = path.exists();
         let reason = match guarded(|| Self::open(path)) {
             Ok(file) => return Ok((file, None)),
@@ -273,7 +273,13 @@ impl Reader {
         })
     }
 
-    pub(crate) fn submitted(&self, tenant: &TenantName, id: SubmitId) -> Result<Option<u64>, String> {
-        guarded(|| self.submits.get((tenant.as_str(), id.0)).map(|found| found.map(|id| id.value())))
+    pub(crate) fn submitted(
+        &self,
+        tenant: &TenantName,
+        id: SubmitId,
+    ) -> Result<Option<u64>, String> {
+        guarded(|| {
+            self.submits.get((tenant.as_str(), id.0)).map(|found| found.map(|id| id.value()))
+        })
     }
 }

@@ -67,7 +67,10 @@ impl History {
     /// # Errors
     /// [`HistoryError::Unreadable`] for a damaged row.
     pub fn task(&self, task: TaskId) -> Answer<Option<TaskRow>> {
-        Ok(self.tasks(task.job, task.index, 1)?.into_iter().find(|row| row.tasks.contains(task.index)))
+        Ok(self
+            .tasks(task.job, task.index, 1)?
+            .into_iter()
+            .find(|row| row.tasks.contains(task.index)))
     }
 
     /// Rows of a job's tasks that reach to `from` or beyond, in order of index, at most
@@ -84,10 +87,11 @@ impl History {
         let state = self.shared.state();
         let mut over = BTreeMap::new();
         for layer in [state.committing.as_deref(), Some(&state.current)].into_iter().flatten() {
-            let rows = layer.tasks.range((job.0, 0)..=(job.0, u32::MAX));
-            // Rows begin at most one page before what is asked for, or are the last before it.
-            let skip = layer.tasks.range((job.0, 0)..=(job.0, from)).count().saturating_sub(1);
-            over.extend(rows.skip(skip).take(limit + 1).map(|(key, row)| (key.1, row.clone())));
+            // The last row that begins at or before `from` may reach to it.
+            let start = layer.tasks.range((job.0, 0)..=(job.0, from)).next_back();
+            let start = start.map_or((job.0, from), |(key, _)| *key);
+            let rows = layer.tasks.range(start..=(job.0, u32::MAX));
+            over.extend(rows.take(limit + 1).map(|(key, row)| (key.1, row.clone())));
         }
         let reader = state.reader.clone();
         drop(state);

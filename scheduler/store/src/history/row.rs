@@ -24,7 +24,7 @@ pub struct JobRow {
     pub state: JobState,
     /// When it was accepted.
     pub submitted: Timestamp,
-    /// When a task was first placed.
+    /// When a task was first placed; for a job of one task, reckoned from its end.
     pub started: Option<Timestamp>,
     /// When it ended.
     pub ended: Option<Timestamp>,

@@ -1,1 +1,279 @@
-//! Tests of the history.
+//! The history against a model, and against damage.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use wrun_core::Fact;
+use wrun_core::fact::{Next, Success};
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::task::{Content, Failure, Outcome, Usage};
+use wrun_protocol::wire::user::{JobState, TaskState};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, SubmitId, TenantName, Timestamp};
+
+use super::*;
+
+const NODE: NodeId = NodeId(1);
+const USED: Usage = Usage { wall_us: 1000, cpu_us: 10, frozen_us: 0, peak_memory: 5 };
+
+fn tenant(job: u64) -> TenantName {
+    ["alpha", "beta", "gamma"][job as usize % 3].parse().unwrap()
+}
+
+fn state(job: u64) -> JobState {
+    [JobState::Succeeded, JobState::Failed, JobState::Cancelled, JobState::Running]
+        [job as usize % 4]
+}
+
+fn submit_id(job: u64) -> SubmitId {
+    SubmitId(u128::from(job).to_le_bytes())
+}
+
+fn submitted(job: u64, count: u32) -> Fact {
+    let mut spec = JobSpec::new(Digest([1; 32]));
+    (spec.name, spec.count) = (format!("job {job}"), count);
+    Fact::JobSubmitted {
+        at: Timestamp(job),
+        job: JobId(job),
+        tenant: tenant(job),
+        id: submit_id(job),
+        kind: ComponentKind::Handler,
+        spec: EncodedSpec::encode(&spec).unwrap(),
+    }
+}
+
+fn assignment(job: u64, attempt: u32, first: u32, count: u32) -> Assignment {
+    Assignment { job: JobId(job), attempt, tasks: IndexRange { first, count } }
+}
+
+fn placed(job: u64) -> Fact {
+    Fact::Placed { at: Timestamp(job + 1), node: NODE, tasks: vec![assignment(job, 1, 0, 1)] }
+}
+
+fn succeeded(at: u64, tasks: Assignment, ends_job: Option<JobState>) -> Fact {
+    let tasks = vec![Success { tasks, usage: USED, ends_job }];
+    Fact::Succeeded { at: Timestamp(at), node: NODE, tasks }
+}
+
+fn failed(job: u64, index: u32, attempt: u32, next: Next) -> Fact {
+    let result = TaskResult {
+        outcome: Outcome::Failed(Failure::Exit { code: 3 }),
+        usage: USED,
+        output: None,
+        log: Some(Content::Inline(Bytes::from_static(b"log"))),
+    };
+    let attempt = JobId(job).task(index).attempt(attempt);
+    Fact::Ended { at: Timestamp(job + 2), node: NODE, attempt, result: Box::new(result), next }
+}
+
+fn ended(job: u64) -> Option<Fact> {
+    let last = state(job);
+    match last {
+        JobState::Succeeded => Some(succeeded(job + 2, assignment(job, 1, 0, 1), Some(last))),
+        JobState::Failed => Some(failed(job, 0, 1, Next::Final { ends_job: Some(last) })),
+        JobState::Cancelled => Some(Fact::JobCancelled { at: Timestamp(job + 2), job: JobId(job) }),
+        _ => None,
+    }
+}
+
+fn options() -> HistoryOptions {
+    HistoryOptions { commit_after: Duration::from_secs(3600), ..HistoryOptions::default() }
+}
+
+fn apply(history: &History, facts: impl IntoIterator<Item = Fact>) {
+    let mut seq = history.shared.state().last();
+    for fact in facts {
+        seq += 1;
+        history.apply(seq, &fact);
+    }
+}
+
+fn jobs(numbers: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = Fact> {
+    numbers.flat_map(|job| [Some(submitted(job, 1)), Some(placed(job)), ended(job)]).flatten()
+}
+
+fn open(dir: &tempfile::TempDir) -> HistoryOpened {
+    History::open(&dir.path().join("history.redb"), options()).unwrap()
+}
+
+fn check(history: &History, count: u64) {
+    for filtered in [None, Some(tenant(0)), Some(tenant(1))] {
+        for wanted in [None, Some(JobState::Failed), Some(JobState::Running)] {
+            let model = |job: &u64| {
+                state(*job).is_terminal()
+                    && filtered.as_ref().is_none_or(|name| *name == tenant(*job))
+                    && wanted.is_none_or(|wanted| wanted == state(*job))
+            };
+            let expected: Vec<u64> = (1..=count).rev().filter(model).collect();
+            let (mut found, mut before) = (Vec::new(), None);
+            loop {
+                let filter =
+                    JobsFilter { tenant: filtered.clone(), state: wanted, before, limit: 7 };
+                let page = history.jobs(&filter).unwrap();
+                let Some((last, _)) = page.last() else { break };
+                before = Some(*last);
+                found.extend(page.iter().map(|(job, _)| job.0));
+            }
+            assert_eq!(found, expected, "{filtered:?} {wanted:?}");
+        }
+    }
+    for job in 1..=count {
+        let row = history.job(JobId(job)).unwrap().unwrap();
+        assert_eq!((row.state, &row.tenant), (state(job), &tenant(job)));
+        assert_eq!(row.summary(JobId(job)).name, format!("job {job}"));
+        let by_id = history.job_by_submit_id(&tenant(job), submit_id(job)).unwrap();
+        assert_eq!(by_id, state(job).is_terminal().then_some(JobId(job)));
+    }
+    assert_eq!(history.job_by_submit_id(&tenant(2), submit_id(1)).unwrap(), None);
+}
+
+#[test]
+fn answers_are_the_same_before_a_commit_after_it_and_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir).history;
+    apply(&history, jobs(1..=50));
+    check(&history, 50);
+    history.flush().unwrap();
+    check(&history, 50);
+    apply(&history, jobs(51..=90));
+    check(&history, 90);
+    drop(history);
+    let opened = open(&dir);
+    assert_eq!(opened.warning, None);
+    check(&opened.history, 90);
+}
+
+#[test]
+fn a_fact_is_applied_once_and_what_may_be_forgotten_lags_one_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir).history;
+    for _ in 0..2 {
+        history.apply(1, &submitted(1, 2));
+        history.apply(2, &succeeded(9, assignment(1, 1, 0, 1), None));
+    }
+    history.flush().unwrap();
+    assert_eq!((history.job(JobId(1)).unwrap().unwrap().succeeded, history.applied()), (1, 0));
+    history.apply(3, &placed(1));
+    history.flush().unwrap();
+    assert_eq!(history.applied(), 2);
+}
+
+#[test]
+fn successes_of_an_array_share_rows_and_hide_the_attempts_before() {
+    for flush in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let history = open(&dir).history;
+        let retry = Next::Retry { not_before: Timestamp(0) };
+        apply(&history, [submitted(1, 1000), placed(1), failed(1, 150, 1, retry)]);
+        let ranges = [(1, 0, 100), (1, 100, 50), (2, 150, 1), (1, 151, 49), (1, 300, 100)];
+        let row = history.task(JobId(1).task(150)).unwrap().unwrap();
+        assert_eq!((row.state, row.log.is_some()), (TaskState::Pending, true));
+        if flush {
+            history.flush().unwrap();
+        }
+        for (attempt, first, count) in ranges {
+            apply(&history, [succeeded(9, assignment(1, attempt, first, count), None)]);
+        }
+        apply(&history, [failed(1, 500, 1, Next::Final { ends_job: None })]);
+        for _ in 0..2 {
+            let rows = history.tasks(JobId(1), 0, 100).unwrap();
+            let ranges: Vec<_> =
+                rows.iter().map(|row| (row.attempt, row.tasks.first, row.tasks.count)).collect();
+            assert_eq!(
+                ranges,
+                [(1, 0, 150), (2, 150, 1), (1, 151, 49), (1, 300, 100), (1, 500, 1)]
+            );
+            assert_eq!(history.tasks(JobId(1), 149, 1).unwrap()[0].tasks.first, 0);
+            assert_eq!(history.task(JobId(1).task(150)).unwrap().unwrap().detail(150).attempts, 2);
+            assert_eq!(history.task(JobId(1).task(250)).unwrap(), None);
+            history.flush().unwrap();
+        }
+        let row = history.job(JobId(1)).unwrap().unwrap();
+        assert_eq!((row.succeeded, row.failed, row.usage.cpu_us), (300, 1, 70));
+        assert_eq!(row.failure, Some(Outcome::Failed(Failure::Exit { code: 3 })));
+    }
+}
+
+#[test]
+fn jobs_beyond_the_retention_are_forgotten_with_everything_of_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { jobs: 10, age: Duration::from_secs(3600) };
+    let options = HistoryOptions { retention, ..options() };
+    let history = History::open(&dir.path().join("history.redb"), options).unwrap().history;
+    apply(&history, jobs(1..=40));
+    history.flush().unwrap();
+    let all = JobsFilter { limit: 1000, ..JobsFilter::default() };
+    let left: Vec<_> = history.jobs(&all).unwrap().iter().map(|(job, _)| job.0).collect();
+    assert_eq!((left.len(), left[0]), (10, 40));
+    assert_eq!(history.job_by_submit_id(&tenant(1), submit_id(1)).unwrap(), None);
+    assert!(history.job(JobId(3)).unwrap().is_some(), "live jobs stay");
+    apply(&history, [Fact::NodeLost { at: Timestamp(4_000_000), node: NODE }]);
+    history.flush().unwrap();
+    apply(&history, [Fact::NodeLost { at: Timestamp(4_100_000), node: NODE }]);
+    history.flush().unwrap();
+    assert_eq!(history.jobs(&all).unwrap(), []);
+}
+
+#[test]
+fn damage_at_any_sampled_byte_yields_no_wrong_row_and_no_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir).history;
+    apply(&history, jobs(1..=60));
+    let rows: Vec<_> = (1..=60).map(|job| history.job(JobId(job)).unwrap()).collect();
+    drop(history);
+    let path = dir.path().join("history.redb");
+    let bytes = std::fs::read(&path).unwrap();
+    let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let flips = used.iter().step_by(used.len() / 150 + 1).map(|at| {
+        let mut damaged = bytes.clone();
+        damaged[*at] ^= 0xff;
+        damaged
+    });
+    let cuts = (0..8).map(|part| bytes[..bytes.len() * part / 8].to_vec());
+    let (mut aside, mut total) = (0, 0);
+    for damaged in flips.chain(cuts) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("history.redb"), damaged).unwrap();
+        let opened = open(&dir);
+        aside += u32::from(opened.warning.is_some());
+        total += 1;
+        let history = opened.history;
+        for (job, row) in (1..).zip(&rows) {
+            if let Ok(Some(found)) = history.job(JobId(job)) {
+                assert_eq!(Some(found), *row);
+            }
+        }
+        let all = JobsFilter { limit: 1000, ..JobsFilter::default() };
+        for (job, row) in history.jobs(&all).unwrap_or_default() {
+            assert_eq!(Some(row), rows[job.0 as usize - 1]);
+        }
+        apply(&history, jobs(1001..=1002));
+        history.flush().unwrap();
+        let kept = history.job(JobId(1001)).unwrap().unwrap();
+        assert_eq!(kept.state, state(1001));
+    }
+    assert!(aside > 0 && aside < total, "{aside} of {total} were moved aside");
+}
+
+#[test]
+fn a_live_job_that_was_lost_can_be_adopted() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir).history;
+    apply(&history, [succeeded(5, assignment(7, 1, 0, 1), None)]);
+    assert_eq!(history.job(JobId(7)).unwrap(), None);
+    let (job, row) = JobRow::submitted(&submitted(7, 2)).unwrap();
+    history.adopt(job, row);
+    apply(&history, [succeeded(6, assignment(7, 1, 1, 1), Some(JobState::Succeeded))]);
+    history.flush().unwrap();
+    assert_eq!(history.job(job).unwrap().unwrap().state, JobState::Succeeded);
+}
+
+#[test]
+fn rows_are_encoded_as_they_always_were() {
+    let (_, row) = JobRow::submitted(&submitted(1, 2)).unwrap();
+    let bytes = row::encode(b"key", 0, &row).unwrap();
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(text, include_str!("golden.txt").trim());
+    assert_eq!(row::decode::<JobRow>(b"key", &bytes), Ok(row));
+    assert!(row::decode::<JobRow>(b"kex", &bytes).is_err(), "a row under another key");
+}

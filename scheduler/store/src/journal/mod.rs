@@ -54,7 +54,7 @@ pub struct Journal {
     snapshots: Arc<Snapshots>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     path: PathBuf,
-    _lock: DiskLock,
+    lock: std::sync::Mutex<Option<DiskLock>>,
 }
 
 impl Journal {
@@ -100,7 +100,7 @@ impl Journal {
             snapshots,
             threads: std::sync::Mutex::new(vec![snapshot_thread]),
             path: dir.to_owned(),
-            _lock: lock,
+            lock: std::sync::Mutex::new(Some(lock)),
         };
         let thread = spawn("wrun-journal", Box::new(move || writer.run()))?;
         journal.threads().push(thread);
@@ -154,6 +154,8 @@ impl Journal {
             }
             self.snapshots.close();
         }
+        // Nothing writes any more: another server may have the directory.
+        self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         self.queue.outcome()
     }
 

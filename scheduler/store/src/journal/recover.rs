@@ -120,7 +120,8 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Recovered, Op
         return Err(OpenError::Gap { dir: dir.to_owned(), missing: next });
     }
     // Everything is checked; what was never finished may go.
-    let superseded = snapshots.iter().rev().skip(1).map(|seq| super::snapshot::snapshot_path(dir, *seq));
+    let superseded =
+        snapshots.iter().rev().skip(1).map(|seq| super::snapshot::snapshot_path(dir, *seq));
     let unfinished = files.iter().filter(|path| path.extension().is_some_and(|e| e == "tmp"));
     for path in unfinished.cloned().chain(superseded) {
         disk.remove(&path).map_err(|error| OpenError::io("remove", &path, &error))?;

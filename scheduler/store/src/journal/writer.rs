@@ -1,7 +1,7 @@
 //! The thread that writes: batch, sync, mark, tell. Ends at the first failure.
 
-use std::collections::hash_map::RandomState;
 use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -163,8 +163,7 @@ impl Writer {
     fn write_batch(&mut self) -> Result<(), JournalError> {
         let open = &mut self.open;
         let result = open.file.append(&self.batch).map_err(|error| ("write", error));
-        let result =
-            result.and_then(|()| open.file.sync().map_err(|error| ("sync", error)));
+        let result = result.and_then(|()| open.file.sync().map_err(|error| ("sync", error)));
         result.map_err(|(action, error)| self.failed(action, &error))?;
         let open = &mut self.open;
         open.len += self.batch.len() as u64;
