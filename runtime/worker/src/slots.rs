@@ -390,12 +390,21 @@ fn cut_all<E: Executor>(
     let Some(ranges) = wanted.get(&(run.job.id, run.attempt)) else { return keep(run) };
     let mut rest = vec![run.tasks];
     for range in ranges {
-        rest = rest.iter().flat_map(|part| without(*part, *range)).collect();
-        let from = range.first.clamp(run.tasks.first, run.tasks.end());
-        let to = range.end().clamp(from, run.tasks.end());
-        if from < to {
-            let tasks = IndexRange { first: from, count: to - from };
-            taken.push(Assignment { job: run.job.id, attempt: run.attempt, tasks });
+        for part in std::mem::take(&mut rest) {
+            // What lies before, in and after the range; ranges may overlap each other.
+            let from = range.first.clamp(part.first, part.end());
+            let to = range.end().clamp(from, part.end());
+            if from < to {
+                let tasks = IndexRange { first: from, count: to - from };
+                taken.push(Assignment { job: run.job.id, attempt: run.attempt, tasks });
+            }
+            let around = [(part.first, from), (to, part.end())];
+            rest.extend(
+                around
+                    .into_iter()
+                    .filter(|(first, end)| first < end)
+                    .map(|(first, end)| IndexRange { first, count: end - first }),
+            );
         }
     }
     for tasks in rest {
@@ -407,14 +416,4 @@ fn cut_all<E: Executor>(
             order: run.order,
         });
     }
-}
-
-/// What of `part` lies before and after `range`.
-fn without(part: IndexRange, range: IndexRange) -> impl Iterator<Item = IndexRange> {
-    let from = range.first.clamp(part.first, part.end());
-    let to = range.end().clamp(from, part.end());
-    [(part.first, from), (to, part.end())]
-        .into_iter()
-        .filter(|(first, end)| first < end)
-        .map(|(first, end)| IndexRange { first, count: end - first })
 }

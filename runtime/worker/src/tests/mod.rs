@@ -5,4 +5,5 @@ mod real;
 mod reports;
 mod scripts;
 mod sessions;
+mod slots;
 mod tasks;

@@ -213,6 +213,80 @@ async fn guests_that_never_end_are_stopped_and_handed_back_by_a_drain() {
     drained.await.unwrap();
 }
 
+/// A program that saves `size` bytes and ends well only if that is acknowledged.
+fn saving(size: u32) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+    (import "wrun:task/context@0.1.0" (instance $context
+        (type $error' (variant (case "too-large" u64) (case "unavailable" string)))
+        (export "checkpoint-error" (type $error (eq $error')))
+        (export "save-checkpoint"
+            (func (param "state" (list u8)) (result (result (error $error)))))))
+    (core module $mem (memory (export "memory") 4)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+    (core instance $mem (instantiate $mem))
+    (core func $save (canon lower (func $context "save-checkpoint")
+        (memory (core memory $mem "memory")) (realloc (core func $mem "realloc"))))
+    (core module $m
+        (import "" "memory" (memory 1))
+        (import "" "save" (func $save (param i32 i32 i32)))
+        (func (export "run") (result i32)
+            (call $save (i32.const 4096) (i32.const {size}) (i32.const 16))
+            (i32.load8_u (i32.const 16))))
+    (core instance $i (instantiate $m (with "" (instance
+        (export "memory" (memory $mem "memory")) (export "save" (func $save))))))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $wasi (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $wasi)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+async fn next_but_started(server: &mut Server) -> (u64, Report) {
+    loop {
+        let (number, mut reports) = server.reports().await;
+        reports.retain(|report| !matches!(report, Report::Started(_)));
+        match reports.pop() {
+            Some(report) => return (number, report),
+            None => continue,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_saves_its_state_goes_on_when_the_server_holds_it() {
+    let cluster = Cluster::new();
+    let (worker, ()) = tokio::join!(start(cluster.joining()), cluster.take_in());
+    let _worker = worker.unwrap();
+    let mut server = cluster.session().await;
+    for (job, size) in [(1, 3), (2, 100_000)] {
+        let component = saving(size);
+        server.job(job, &of(&component)).await;
+        server.assign(job, 0..1).await;
+        server.serve_blob(&component).await;
+        let wanted = if size > 4096 {
+            let (digest, bytes) = server.take_blob().await;
+            assert_eq!(bytes, vec![0; size as usize]);
+            Content::Blob { digest, size: u64::from(size) }
+        } else {
+            Content::Inline(vec![0; size as usize].into())
+        };
+        let (_, report) = next_but_started(&mut server).await;
+        let Report::Checkpoint { attempt, content } = report else { panic!("{report:?}") };
+        assert_eq!((attempt.task.job.0, content), (job, wanted));
+        while let Ok(message) =
+            tokio::time::timeout(Duration::from_millis(300), server.next()).await
+        {
+            let FromWorker::Reports { reports, .. } = message else { panic!("{message:?}") };
+            assert!(matches!(reports[..], [Report::Started(_)]), "it waits: {reports:?}");
+        }
+        server.say(ToWorker::Acknowledge { report: u64::MAX }).await;
+        let (_, report) = next_but_started(&mut server).await;
+        assert!(matches!(report, Report::Succeeded { .. }), "{report:?}");
+        server.say(ToWorker::Acknowledge { report: u64::MAX }).await;
+    }
+}
+
 #[test]
 #[ignore = "a measurement, not a test"]
 fn no_op_tasks_a_second() {

@@ -60,13 +60,10 @@ impl Script {
 
     /// Waits until exactly these run.
     pub(super) async fn runs(&self, wanted: &[(u64, u32)]) {
-        let waiting = async {
-            while self.running() != wanted {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        let came = tokio::time::timeout(Duration::from_secs(30), waiting).await;
-        assert!(came.is_ok(), "{:?} run, not {wanted:?}", self.running());
+        let waiting = eventually(|| self.running() == wanted);
+        if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
+            panic!("{:?} run, not {wanted:?}", self.running());
+        }
     }
 
     pub(super) fn frozen(&self) -> Vec<bool> {
@@ -252,6 +249,16 @@ pub(super) fn digest(bytes: &[u8]) -> Digest {
 pub(super) fn tasks(job: u64, range: std::ops::Range<u32>) -> Assignment {
     let tasks = IndexRange { first: range.start, count: range.end - range.start };
     Assignment { job: JobId(job), attempt: 1, tasks }
+}
+
+/// Waits until `holds`.
+pub(super) async fn eventually(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("it happens");
 }
 
 /// Lets happen what should not, if it would.
