@@ -20,7 +20,7 @@ pub struct JobRow {
     pub kind: ComponentKind,
     /// As accepted.
     pub spec: EncodedSpec,
-    /// Where it stands.
+    /// Where it stands. While it is live the core knows better whether it runs.
     pub state: JobState,
     /// When it was accepted.
     pub submitted: Timestamp,

@@ -21,7 +21,7 @@ fn tenant(job: u64) -> TenantName {
 }
 
 fn state(job: u64) -> JobState {
-    [JobState::Succeeded, JobState::Failed, JobState::Cancelled, JobState::Running]
+    [JobState::Succeeded, JobState::Failed, JobState::Cancelled, JobState::Pending]
         [job as usize % 4]
 }
 
@@ -98,7 +98,7 @@ fn open(dir: &tempfile::TempDir) -> HistoryOpened {
 
 fn check(history: &History, count: u64) {
     for filtered in [None, Some(tenant(0)), Some(tenant(1))] {
-        for wanted in [None, Some(JobState::Failed), Some(JobState::Running)] {
+        for wanted in [None, Some(JobState::Failed), Some(JobState::Pending)] {
             let model = |job: &u64| {
                 state(*job).is_terminal()
                     && filtered.as_ref().is_none_or(|name| *name == tenant(*job))
