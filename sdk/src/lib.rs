@@ -107,9 +107,28 @@ pub use wrun_sdk_macros::task;
 pub mod export {
     pub use crate::codec::{decode, encode};
 
-    /// A task's error, of whatever type, as the one that the node is told.
-    pub fn failure<E: Into<crate::Error>>(error: E) -> crate::Error {
-        error.into()
+    /// What a task may return.
+    #[diagnostic::on_unimplemented(
+        message = "a task returns a `Result`, and `{Self}` is none",
+        label = "make it `Result<{Self}, wrun_sdk::Error>`"
+    )]
+    pub trait Returned {
+        /// What succeeded.
+        type Output;
+
+        /// With the error that the node is told.
+        ///
+        /// # Errors
+        /// The task's own, whatever type it had.
+        fn returned(self) -> Result<Self::Output, crate::Error>;
+    }
+
+    impl<T, E: Into<crate::Error>> Returned for Result<T, E> {
+        type Output = T;
+
+        fn returned(self) -> Result<T, crate::Error> {
+            self.map_err(E::into)
+        }
     }
 
     #[cfg(target_family = "wasm")]

@@ -12,9 +12,10 @@ use wasmparser::ComponentExternalKind as Kind;
 use crate::ComponentError;
 use crate::scan::{Item, Module, Named, Scan};
 
-/// Most core instances in one component. Large ones, such as CPython with its
-/// extension modules, have a few dozen.
-pub(crate) const MAX_CORE_INSTANCES: u32 = 1000;
+/// Most core instances, memories and tables of one component, each: what the pools of
+/// a node's sandbox have room for. Large ones, such as CPython with its extension
+/// modules, have a few dozen.
+pub const MAX_PARTS: u32 = 100;
 
 /// Most instances of nested components, and how deep they may be nested in each other.
 const MAX_COMPONENT_INSTANCES: usize = 1000;
@@ -32,11 +33,28 @@ pub(crate) struct Census {
     pub(crate) initial_memory: u64,
 }
 
+impl Census {
+    fn check(&self) -> Result<(), ComponentError> {
+        let kinds = [
+            ("core instances", self.core_instances),
+            ("memories", self.memories),
+            ("tables", self.tables),
+        ];
+        match kinds.into_iter().find(|(_, count)| *count > MAX_PARTS) {
+            Some((kind, count)) => {
+                Err(ComponentError::TooManyParts { kind, count, allowed: MAX_PARTS })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Counts over the outermost component.
 pub(crate) fn take(scan: &Scan<'_>) -> Result<Census, ComponentError> {
     let mut walk =
         Walk { scan, frames: Vec::new(), instances: Vec::new(), steps: 0, sums: Census::default() };
     walk.instantiate(Closure { definition: 0, parent: None }, &BTreeMap::new(), 0)?;
+    walk.sums.check()?;
     Ok(walk.sums)
 }
 
@@ -159,7 +177,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         sums.memories = sums.memories.saturating_add(module.memories);
         sums.tables = sums.tables.saturating_add(module.tables);
         sums.initial_memory = sums.initial_memory.saturating_add(module.initial_memory);
-        if sums.core_instances > MAX_CORE_INSTANCES { Err(too_many()) } else { Ok(()) }
+        if sums.core_instances > MAX_PARTS { Err(too_many()) } else { Ok(()) }
     }
 
     fn gather(&mut self, frame: usize, items: &[Named<'a>]) -> Exports<'a> {
@@ -219,5 +237,5 @@ fn unknown(kind: Kind) -> Value {
 }
 
 fn too_many() -> ComponentError {
-    ComponentError::TooManyInstances { allowed: MAX_CORE_INSTANCES }
+    ComponentError::TooManyInstances { allowed: MAX_PARTS }
 }

@@ -108,6 +108,18 @@ pub enum ComponentError {
         /// Most core instances in one component.
         allowed: u32,
     },
+    /// More memories, tables or core instances than a node's pools have room for.
+    #[error(
+        "one instance of it would have {count} {kind}, and nodes allow {allowed}; compose it of fewer modules"
+    )]
+    TooManyParts {
+        /// Of what there are too many.
+        kind: &'static str,
+        /// How many there are.
+        count: u32,
+        /// The most there may be.
+        allowed: u32,
+    },
     /// An HTTP service submitted where only batch work runs.
     #[error(
         "it exports `{export}`: an HTTP service, not a batch job; a batch job exports `wasi:cli/run` or `wrun:task/handler`"

@@ -21,6 +21,7 @@ use std::borrow::Cow;
 
 use wrun_protocol::limits::MAX_COMPONENT;
 
+pub use census::MAX_PARTS;
 pub use error::ComponentError;
 use name::{InterfaceName, Track};
 

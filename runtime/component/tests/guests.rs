@@ -1,4 +1,5 @@
 //! The text-format guests of the whole-system tests are what they are meant to be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::path::Path;
 

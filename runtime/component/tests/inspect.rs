@@ -1,4 +1,5 @@
 //! Components and what is said of them, and everything that is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use wrun_component::{ComponentError, Generation, Kind, inspect, prepare};
 use wrun_protocol::limits::MAX_COMPONENT;
@@ -260,6 +261,21 @@ fn a_component_that_unfolds_into_billions_is_refused_at_once() {
     }
     let bytes = command_with(&format!("{nested} (instance (instantiate $c39))"));
     assert!(matches!(refusal(&bytes), ComponentError::TooManyInstances { .. }));
+}
+
+#[test]
+fn more_memories_or_tables_than_a_node_has_room_for_are_refused() {
+    for (kind, part) in [("memories", "(memory 1)"), ("tables", "(table 1 funcref)")] {
+        // One memory is the program's own.
+        let twice = |count| {
+            let module = format!("(core module $p {})", part.repeat(count));
+            format!("{module} (core instance (instantiate $p)) (core instance (instantiate $p))")
+        };
+        assert!(inspect(&command_with(&twice(49))).is_ok());
+        let error = refusal(&command_with(&twice(51)));
+        let ComponentError::TooManyParts { kind: found, .. } = error else { panic!("{error}") };
+        assert_eq!(found, kind);
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Bytes from anyone: whatever they are, an answer comes back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use proptest::prelude::*;
 use wrun_component::{inspect, prepare};

@@ -42,19 +42,21 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
             ));
         }
     };
-    let returned = function.sig.output.span();
-    let result = quote_spanned!(returned=>
-        let result: ::core::result::Result<_, _> = #call;
-        let result = result.map_err(::wrun_sdk::export::failure);
-    );
+    let returned = match &function.sig.output {
+        ReturnType::Type(_, returned) => returned.span(),
+        ReturnType::Default => function.sig.ident.span(),
+    };
+    // Spans decide which part of the function the compiler points at.
+    let encoded = quote_spanned! {returned=>
+        ::wrun_sdk::export::encode(::wrun_sdk::export::Returned::returned(#call)?)
+    };
     Ok(quote! {
         const _: () = {
             fn run(
                 input: ::std::vec::Vec<u8>,
             ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::Error> {
                 let _ = &input;
-                #result
-                ::wrun_sdk::export::encode(result?)
+                #encoded
             }
 
             #[cfg(not(target_family = "wasm"))]
