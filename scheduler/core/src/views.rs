@@ -5,6 +5,7 @@ use wrun_protocol::task::{Outcome, Usage};
 use wrun_protocol::wire::user::{
     JobDetail, JobState, JobSummary, NodeSummary, TaskDetail, TaskState,
 };
+use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, NodeId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::core::Core;
@@ -161,6 +162,11 @@ impl Core {
     pub fn job_tenant(&self, id: JobId) -> Option<&TenantName> {
         let group = self.state.groups.get(self.state.jobs.get(id)?.group)?;
         Some(&self.state.tenants.get(group.key.tenant)?.name)
+    }
+
+    /// Which interface a live job's component exports.
+    pub fn job_kind(&self, id: JobId) -> Option<ComponentKind> {
+        self.state.jobs.get(id).map(|job| job.kind)
     }
 
     /// The job that a submission made, if it lives or ended lately.
