@@ -24,4 +24,4 @@ mod watchers;
 
 pub use config::{DEFAULT_PORT, ServerConfig};
 pub use error::ServerError;
-pub use server::{ServerHandle, credential, init, start};
+pub use server::{ServerHandle, credential, init, start, start_on};

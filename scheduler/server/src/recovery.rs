@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
-use wrun_core::Core;
-use wrun_protocol::Timestamp;
-use wrun_store::{History, HistoryOpened, HistoryOptions, Journal, JournalOptions};
+use wrun_core::{Core, JobsQuery};
+use wrun_protocol::wire::user::JobDetail;
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::{SubmitId, Timestamp};
+use wrun_store::disk::Disk;
+use wrun_store::{History, HistoryOpened, HistoryOptions, JobRow, Journal, JournalOptions};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -27,7 +30,7 @@ pub(crate) struct Recovered {
 }
 
 /// Reads the data directory. Blocks.
-pub(crate) fn recover(config: ServerConfig) -> Result<Recovered, ServerError> {
+pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recovered, ServerError> {
     let data_dir = DataDir::open(&config.data_dir)?;
     let authority = data_dir.authority()?;
     let blobs = Blobs::open(&data_dir.blobs()).map_err(|error| ServerError::DataDir {
@@ -39,8 +42,9 @@ pub(crate) fn recover(config: ServerConfig) -> Result<Recovered, ServerError> {
     let on_durable = Box::new(move |result: Result<u64, wrun_store::JournalError>| {
         let _ = said.send_replace(result.map_err(|error| error.to_string()));
     });
-    let (journal, found) = Journal::open(&data_dir.journal(), JournalOptions::new(on_durable))
-        .map_err(|error| ServerError::Journal(error.to_string()))?;
+    let (journal, found) =
+        Journal::open_on(disk, &data_dir.journal(), JournalOptions::new(on_durable))
+            .map_err(|error| ServerError::Journal(error.to_string()))?;
     let options = HistoryOptions { retention: config.retention, ..HistoryOptions::default() };
     let HistoryOpened { history, warning } = History::open(&data_dir.history(), options)
         .map_err(|error| ServerError::History(error.to_string()))?;
@@ -103,8 +107,13 @@ fn replay(
     };
     let (covered, recorded) = (last, history.applied());
     let mut at = Timestamp(0);
+    // Whether the history misses facts that the journal no longer has.
+    let mut gap = None;
     for record in found.facts {
         let (seq, fact) = record.map_err(|error| ServerError::Journal(error.to_string()))?;
+        if *gap.get_or_insert(seq > recorded + 1) && seq == covered + 1 {
+            adopt(&core, history);
+        }
         if seq > recorded {
             history.apply(seq, &fact);
         }
@@ -114,5 +123,43 @@ fn replay(
         last = last.max(seq);
         at = at.max(fact.at());
     }
+    if last == covered && gap.unwrap_or(covered > recorded) {
+        adopt(&core, history);
+    }
     Ok(CaughtUp { core, last, at })
+}
+
+/// Gives a history that was lost the live jobs of the snapshot, so that what they come to
+/// is recorded all the same. The ids of their submissions are the core's alone.
+fn adopt(core: &Core, history: &History) {
+    let mut query = JobsQuery { limit: 1000, ..JobsQuery::default() };
+    loop {
+        let page = core.jobs(&query);
+        let Some(oldest) = page.last() else { return };
+        query.before = Some(oldest.id);
+        for id in page.iter().map(|summary| summary.id) {
+            if let (Some(detail), Some(kind)) = (core.job(id), core.job_kind(id)) {
+                history.adopt(id, row_of(detail, kind));
+            }
+        }
+    }
+}
+
+fn row_of(detail: JobDetail, kind: ComponentKind) -> JobRow {
+    let JobDetail { summary, spec, usage, failure, .. } = detail;
+    JobRow {
+        tenant: summary.tenant,
+        submit_id: SubmitId([0; 16]),
+        kind,
+        spec,
+        state: summary.state,
+        submitted: summary.submitted,
+        started: summary.started,
+        ended: None,
+        succeeded: summary.tasks.succeeded,
+        failed: summary.tasks.failed,
+        usage,
+        failure,
+        sole: None,
+    }
 }

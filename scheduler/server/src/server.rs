@@ -14,6 +14,7 @@ use wrun_net::{
 };
 use wrun_protocol::{Role, TenantName};
 use wrun_store::Journal;
+use wrun_store::disk::{Disk, RealDisk};
 
 use crate::authorise::Access;
 use crate::data_dir::DataDir;
@@ -64,9 +65,20 @@ pub fn credential(
 /// # Errors
 /// See [`ServerError`]: a setting, the data directory, the journal or the port.
 pub async fn start(config: ServerConfig) -> Result<ServerHandle, ServerError> {
+    start_on(config, Arc::new(RealDisk)).await
+}
+
+/// [`start`] with the journal on any disk: for tests of what happens when one fails.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_on(
+    config: ServerConfig,
+    disk: Arc<dyn Disk>,
+) -> Result<ServerHandle, ServerError> {
     config.check()?;
     let opening = config.clone();
-    let recovered = tokio::task::spawn_blocking(move || recovery::recover(opening))
+    let recovered = tokio::task::spawn_blocking(move || recovery::recover(opening, disk))
         .await
         .map_err(|_| ServerError::Journal("recovery failed".to_owned()))??;
     let Recovered { data_dir, shared, parts, journal, warnings } = recovered;

@@ -82,10 +82,7 @@ impl Watcher {
 
     /// Waits for the next change, `longest` at most.
     pub(crate) async fn changed_within(&mut self, longest: Duration) -> bool {
-        match tokio::time::timeout(longest, self.changed()).await {
-            Ok(alive) => alive,
-            Err(_) => true,
-        }
+        tokio::time::timeout(longest, self.changed()).await.unwrap_or(true)
     }
 }
 

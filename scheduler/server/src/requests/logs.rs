@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wrun_net::SendStream;
-use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, TaskState};
+use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, TaskCounts, TaskState};
 use wrun_protocol::{NodeId, TaskId};
 
 use super::live::{LiveEnd, LogSink, StdinSource, pass_on};
@@ -152,16 +152,12 @@ pub(super) async fn locate(shared: &Shared, task: TaskId) -> Result<Place, Reque
     }
     match live {
         Some(tasks) => {
-            let count =
-                [tasks.pending, tasks.running, tasks.succeeded, tasks.failed, tasks.cancelled];
-            check_index(task, count.iter().fold(0, |sum, part| sum + part))?;
+            check_index(task, count(&tasks))?;
             Ok(Place::Waiting)
         }
         None => match recorded::job(shared, task.job).await? {
             Some(job) => {
-                let tasks = job.summary.tasks;
-                let count = tasks.succeeded + tasks.failed + tasks.cancelled + tasks.pending;
-                check_index(task, count)?;
+                check_index(task, count(&job.summary.tasks))?;
                 Err(refused(
                     ErrorCode::NotFound,
                     format!("nothing is kept of task {task} any more"),
@@ -170,6 +166,10 @@ pub(super) async fn locate(shared: &Shared, task: TaskId) -> Result<Place, Reque
             None => Err(no_such_job(task.job)),
         },
     }
+}
+
+fn count(tasks: &TaskCounts) -> u32 {
+    tasks.pending + tasks.running + tasks.succeeded + tasks.failed + tasks.cancelled
 }
 
 fn check_index(task: TaskId, count: u32) -> Result<(), RequestError> {

@@ -4,12 +4,12 @@
 use bytes::{Buf, Bytes, BytesMut};
 use wrun_protocol::codec::{HEADER, decode, frame_size};
 use wrun_protocol::limits::MAX_PAGE;
-use wrun_protocol::task::Content;
+use wrun_protocol::task::{Content, Usage};
 use wrun_protocol::wire::user::{
     ErrorCode, JobDetail, JobState, JobSummary, LogChunk, RequestError, TaskDetail, TaskState,
 };
 use wrun_protocol::wire::worker::ComponentKind;
-use wrun_protocol::{Digest, JobId, TaskId, TenantName};
+use wrun_protocol::{Digest, JobId, TaskId, TenantName, Timestamp};
 use wrun_store::{History, HistoryError, JobsFilter};
 
 use super::logs::is_over;
@@ -55,13 +55,38 @@ pub(super) async fn task(
 ) -> Result<Option<RecordedTask>, RequestError> {
     let found =
         shared.history(move |history| Ok((history.job(task.job)?, history.task(task)?))).await?;
-    let (Some(job), Some(row)) = found else { return Ok(None) };
-    Ok(Some(RecordedTask {
-        detail: row.detail(task.index),
-        output: row.output,
-        log: row.log,
-        is_program: job.kind == ComponentKind::Command,
-    }))
+    let (Some(job), row) = found else { return Ok(None) };
+    let is_program = job.kind == ComponentKind::Command;
+    let found = match row {
+        Some(row) => RecordedTask {
+            detail: row.detail(task.index),
+            output: row.output,
+            log: row.log,
+            is_program,
+        },
+        None if job.state.is_terminal() && task.index < job.count() => {
+            let detail = never_ended(task.index, job.ended);
+            RecordedTask { detail, output: None, log: None, is_program }
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(found))
+}
+
+/// A task of an ended job that has no row: it was cancelled before an attempt of it ended.
+fn never_ended(index: u32, ended: Option<Timestamp>) -> TaskDetail {
+    TaskDetail {
+        index,
+        state: TaskState::Cancelled,
+        attempts: 0,
+        node: None,
+        node_name: None,
+        started: None,
+        ended,
+        outcome: None,
+        usage: Usage::default(),
+        progress: None,
+    }
 }
 
 /// Tasks that have ended, each with its own row, and where the next page of rows begins.
@@ -82,30 +107,39 @@ pub(super) async fn tasks(
 fn ended_tasks(
     history: &History,
     job: JobId,
-    mut from: u32,
+    from: u32,
     limit: usize,
     state: Option<TaskState>,
 ) -> Result<Vec<TaskDetail>, HistoryError> {
-    let mut found = Vec::new();
-    loop {
-        let rows = history.tasks(job, from, MAX_PAGE)?;
-        let Some(last) = rows.last() else { return Ok(found) };
-        let next = last.tasks.end();
-        for row in rows {
-            if !is_over(row.state) || state.is_some_and(|state| row.state != state) {
-                continue;
+    let Some(ended) = history.job(job)? else { return Ok(Vec::new()) };
+    let count = ended.count();
+    // Between the rows of an ended job lie tasks that were cancelled.
+    let gaps = ended.state.is_terminal();
+    let wanted = |found: TaskState| is_over(found) && state.is_none_or(|state| state == found);
+    let mut found: Vec<TaskDetail> = Vec::new();
+    let mut next = from;
+    while next < count && found.len() < limit {
+        let rows = history.tasks(job, next, MAX_PAGE)?;
+        let reach = rows.last().map_or(count, |last| last.tasks.end()).max(next + 1);
+        for row in &rows {
+            let first = row.tasks.first.max(next);
+            if gaps && wanted(TaskState::Cancelled) {
+                let room = limit - found.len();
+                found.extend((next..first).take(room).map(|index| never_ended(index, ended.ended)));
             }
-            let indices = row.tasks.first.max(from)..row.tasks.end();
-            found.extend(indices.take(limit - found.len()).map(|index| row.detail(index)));
-            if found.len() == limit {
-                return Ok(found);
+            if wanted(row.state) {
+                let room = limit - found.len();
+                found.extend((first..row.tasks.end()).take(room).map(|index| row.detail(index)));
             }
+            next = row.tasks.end().max(next);
         }
-        if next <= from {
-            return Ok(found);
+        if gaps && rows.is_empty() && wanted(TaskState::Cancelled) {
+            let room = limit - found.len();
+            found.extend((next..count).take(room).map(|index| never_ended(index, ended.ended)));
         }
-        from = next;
+        next = reach;
     }
+    Ok(found)
 }
 
 /// Reads a recorded log chunk by chunk.
