@@ -33,10 +33,15 @@ fn main() {
                 error.exit()
             })
         }
-        Err(problem) => {
-            // Help and version are no errors; clap knows which stream each goes to.
-            let _ = problem.print();
-            if problem.use_stderr() { Exit::Usage } else { Exit::Success }
+        Err(problem) if problem.use_stderr() => {
+            let wants_json = std::env::args_os().any(|argument| argument == "--json");
+            Console::detect(wants_json).error(&syntax::explain(&problem));
+            Exit::Usage
+        }
+        Err(help) => {
+            // Help and version; who does not read them to the end misses nothing else.
+            let _ = help.print();
+            Exit::Success
         }
     };
     // Threads that still read standard input must not keep the process.

@@ -81,9 +81,19 @@ impl Source {
         let key = DeTable::parse(&self.text)
             .ok()
             .and_then(|table| key_at(table.get_ref(), offset))
+            .or_else(|| self.key_on_line(offset))
             .map(|key| format!("`{key}`: "))
             .unwrap_or_default();
         Error::new(self.exit, format!("{place}: {key}{message}"))
+    }
+
+    /// The key before the `=` on a line of a file that is no TOML as a whole.
+    fn key_on_line(&self, offset: usize) -> Option<String> {
+        let start = self.text.get(..offset)?.rfind('\n').map_or(0, |end| end + 1);
+        let (key, _) = self.text.get(start..)?.lines().next()?.split_once('=')?;
+        let key = key.trim();
+        let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        (!key.is_empty() && key.chars().all(bare)).then(|| key.to_owned())
     }
 
     fn place(&self, offset: usize) -> String {

@@ -22,7 +22,7 @@ async fn serve(context: &Context, config: WorkerConfig) -> Ended {
         started = starting => started.map_err(|error| config::worker::explain(&error))?,
         () = signals.next() => return Ok(Exit::Success),
     };
-    config::worker::remember_server(&config)?;
+    config::worker::remember(&config)?;
     for warning in worker.warnings() {
         tracing::warn!("{warning}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wrun_net::{JoinAddress, ServerAddress};
 use wrun_protocol::Resources;
 use wrun_protocol::limits::MAX_NAME;
@@ -16,8 +16,15 @@ use crate::exit::Exit;
 use crate::syntax::daemon::Worker;
 use crate::value::{Cpu, Size, Span, Whole};
 
-/// In the data folder: where the server was when the node last started.
-const SERVER_FILE: &str = "server";
+/// In the data folder: where the server was when the node last started, and its name then.
+const LAST_FILE: &str = "last-start.toml";
+
+/// What a start without flags goes by.
+#[derive(Default, Deserialize, Serialize)]
+struct LastStart {
+    server: String,
+    name: String,
+}
 
 /// The configuration file of `wrun worker`. A relative path is relative to the file's folder.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -68,13 +75,14 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
             Error::new(Exit::Config, "no data folder: neither --data nor HOME is set")
                 .todo("name one with --data")
         })?;
+    let last = last_start(&data);
     let join = args.join.clone().or(file.join);
     let server = args
         .server
         .clone()
         .or(file.server)
         .or_else(|| join.as_ref().map(|join| join.server.clone()))
-        .or_else(|| known_server(&data))
+        .or_else(|| last.as_ref()?.server.parse().ok())
         .ok_or_else(|| {
             Error::new(Exit::Config, "it is not said which cluster to join")
                 .todo("pass --join TOKEN@HOST:PORT, as `wrun token create` prints it")
@@ -82,7 +90,8 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     let name_in_file = args.name.is_none() && file.name.is_some();
     let mut config = WorkerConfig::new(server.to_string(), data);
     config.join = join.map(|join| join.token);
-    config.name = args.name.clone().or(file.name).unwrap_or_else(machine::name);
+    config.name =
+        args.name.clone().or(file.name).or_else(|| Some(last?.name)).unwrap_or_else(machine::name);
     if config.name.is_empty()
         || config.name.len() > MAX_NAME
         || config.name.contains(char::is_control)
@@ -109,15 +118,16 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     Ok(config)
 }
 
-fn known_server(data: &Path) -> Option<ServerAddress> {
-    std::fs::read_to_string(data.join(SERVER_FILE)).ok()?.trim().parse().ok()
+fn last_start(data: &Path) -> Option<LastStart> {
+    toml::from_str(&std::fs::read_to_string(data.join(LAST_FILE)).ok()?).ok()
 }
 
-/// Keeps where the server is, so that the next start needs no flag.
-pub(crate) fn remember_server(config: &WorkerConfig) -> Result<(), Error> {
-    let path = config.data_dir.join(SERVER_FILE);
-    std::fs::write(&path, format!("{}\n", config.server))
-        .map_err(|cause| Error::file("write", &path, &cause))
+/// Keeps where the server is and the node's name, so that the next start needs no flag.
+pub(crate) fn remember(config: &WorkerConfig) -> Result<(), Error> {
+    let path = config.data_dir.join(LAST_FILE);
+    let last = LastStart { server: config.server.clone(), name: config.name.clone() };
+    let text = toml::to_string(&last).map_err(|cause| Error::from_cause(Exit::Internal, &cause))?;
+    std::fs::write(&path, text).map_err(|cause| Error::file("write", &path, &cause))
 }
 
 /// A worker's error as the command's.
@@ -167,13 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_remembered() {
+    fn server_and_name_are_remembered() {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().to_str().unwrap();
         let none = with_file("", &["--data", path]).unwrap_err();
         assert!(none.contains("--join"), "{none}");
-        remember_server(&WorkerConfig::new("a:7", data.path())).unwrap();
-        assert_eq!(with_file("", &["--data", path]).unwrap().server, "a:7");
+        let mut config = WorkerConfig::new("a:7", data.path());
+        config.name = "x".to_owned();
+        remember(&config).unwrap();
+        let config = with_file("", &["--data", path]).unwrap();
+        assert_eq!((config.server.as_str(), config.name.as_str()), ("a:7", "x"));
     }
 
     #[test]

@@ -133,7 +133,8 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "DIR", env = "WRUN_DATA", hide_env_values = true)]
     pub(crate) data: Option<PathBuf>,
 
-    /// The node's name, unique in the cluster [default: this machine's name]
+    /// The node's name, unique in the cluster [default: as at its last start, or this
+    /// machine's name]
     #[arg(long, value_name = "NAME", env = "WRUN_NAME", hide_env_values = true)]
     pub(crate) name: Option<String>,
 

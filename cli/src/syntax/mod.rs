@@ -12,6 +12,9 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand};
 
+use crate::error::Error;
+use crate::exit::Exit;
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -50,16 +53,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 
-    /// Which credential proves who asks, and where the server is
+    /// Which credential proves who asks, and where the server is [env: WRUN_CREDENTIAL]
     /// [default: ~/.config/wrun/credential.toml]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "WRUN_CREDENTIAL",
-        hide_env_values = true
-    )]
-    #[arg(help_heading = "Global options")]
+    // The library that reads credentials looks at the environment: wherever it is used.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) credential: Option<PathBuf>,
 
     /// What to log on standard error: a level, or a filter like `warn,wrun_server=debug`
@@ -93,6 +90,23 @@ pub(crate) enum Command {
     Completions(project::Completions),
     Man(project::Man),
     ExitCodes(project::ExitCodes),
+}
+
+/// A command line that cannot be understood, in a line: clap's words without its usage.
+pub(crate) fn explain(problem: &clap::Error) -> Error {
+    let text = problem.to_string();
+    let said = text.lines().take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    let said: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let words = usage.unwrap_or("wrun").split_whitespace().skip(1);
+    let command: Vec<&str> =
+        words.take_while(|word| word.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+    let help = format!("wrun {}", command.join(" "));
+    Error::new(Exit::Usage, said.strip_prefix("error: ").unwrap_or(&said))
+        .todo(format_args!("see `{} --help`", help.trim_end()))
 }
 
 #[cfg(test)]

@@ -102,3 +102,31 @@ fn a_negative_priority_is_a_value_and_no_flag() {
     let Command::Submit(submit) = cli.command else { panic!() };
     assert_eq!(submit.work.priority.unwrap().0, -5);
 }
+
+#[test]
+fn a_line_that_is_not_understood_is_told_in_one() {
+    for (line, expected) in [
+        (
+            &["job"][..],
+            "the following required arguments were not provided: <ID>; see `wrun job --help`",
+        ),
+        (
+            &["token", "create", "--tll", "1h"],
+            "unexpected argument '--tll' found tip: a similar argument exists: '--ttl'; see \
+             `wrun token create --help`",
+        ),
+        (
+            &["sumbit"],
+            "unrecognized subcommand 'sumbit' tip: a similar subcommand exists: 'submit'; see \
+             `wrun --help`",
+        ),
+        (
+            &["submit", "a.wasm", "--count", "0"],
+            "invalid value '0' for '--count <N>': `0`: write a whole number from 1 to 10000000; \
+             see `wrun --help`",
+        ),
+    ] {
+        let problem = Cli::try_parse_from(["wrun"].iter().chain(line)).map(|_| ()).unwrap_err();
+        assert_eq!(explain(&problem).to_string(), expected);
+    }
+}
