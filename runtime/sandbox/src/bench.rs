@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -71,7 +71,7 @@ fn raw_loop(engines: &Engines) -> f64 {
                 for _ in 0..TASKS / THREADS {
                     let mut one = pin!(raw_one(&pre));
                     let mut cx = Context::from_waker(Waker::noop());
-                    while let Poll::Pending = one.as_mut().poll(&mut cx) {}
+                    while one.as_mut().poll(&mut cx).is_pending() {}
                 }
             });
         }

@@ -91,10 +91,10 @@ impl Engines {
 }
 
 /// Fibers that a task with this memory limit may have: their stacks together stay within
-/// the memory limit, besides 16 that every task may have.
+/// the memory limit, besides 32 that every task may have.
 pub(crate) fn fibers_for(memory: u64, stack: usize) -> u32 {
     let fit = memory / (stack as u64).max(1);
-    u32::try_from(fit).unwrap_or(u32::MAX).clamp(16, MAX_FIBERS)
+    u32::try_from(fit).unwrap_or(u32::MAX).clamp(32, MAX_FIBERS)
 }
 
 /// Checks what an engine would otherwise refuse in its own words.
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn fibers_stay_within_the_memory_limit() {
         assert_eq!(fibers_for(128 << 20, 1 << 20), 128);
-        assert_eq!(fibers_for(1 << 20, 1 << 20), 16);
+        assert_eq!(fibers_for(1 << 20, 1 << 20), 32);
         assert_eq!(fibers_for(u64::MAX, 1 << 20), MAX_FIBERS);
     }
 

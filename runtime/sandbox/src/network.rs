@@ -39,6 +39,33 @@ impl Network {
         }
     }
 
+    /// The addresses of a host that the guest names to the node and may reach there. None:
+    /// the host is not granted, or leads only where it must not.
+    pub(crate) async fn resolve(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        if let Some(ip) = literal(host) {
+            let address = SocketAddr::new(ip, port);
+            return self.reaches(address).await.then(|| vec![address]);
+        }
+        let granted = |grant: &HostGrant| {
+            same_host(&grant.host, host) && grant.port.is_none_or(|granted| granted == port)
+        };
+        if !self.grants.iter().any(granted) {
+            return None;
+        }
+        let found = tokio::net::lookup_host((host, port)).await.ok()?;
+        let mut reached = Vec::new();
+        for address in found {
+            let own = |grant: &HostGrant| {
+                literal(&grant.host) == Some(address.ip().to_canonical())
+                    && grant.port.is_none_or(|granted| granted == port)
+            };
+            if !needs_own_grant(address.ip().to_canonical()) || self.grants.iter().any(own) {
+                reached.push(address);
+            }
+        }
+        Some(reached)
+    }
+
     async fn reaches(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let for_port = |grant: &&HostGrant| grant.port.is_none_or(|port| port == address.port());
@@ -141,6 +168,16 @@ mod tests {
         let network = granted(&[("localhost", None)]);
         assert!(!connects(&network, "127.0.0.1:9").await);
         assert!(!connects(&network, "[::1]:9").await);
+    }
+
+    #[tokio::test]
+    async fn a_host_that_was_not_granted_is_not_even_looked_up() {
+        let network = granted(&[("localhost", Some(80))]);
+        assert_eq!(network.resolve("example.com", 80).await, None);
+        assert_eq!(network.resolve("localhost", 81).await, None);
+        assert_eq!(network.resolve("localhost", 80).await, Some(Vec::new()));
+        let both = granted(&[("localhost", None), ("127.0.0.1", None), ("::1", None)]);
+        assert!(!both.resolve("localhost", 80).await.unwrap().is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Files, output and handles, through programs for WASI preview 1 adapted as at submit.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 

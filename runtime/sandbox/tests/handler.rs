@@ -1,5 +1,5 @@
 //! Handlers, the task context, and programs for WASI 0.3.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
@@ -168,12 +168,16 @@ const SPAWN: &str = r#"(component
             (export "wait" (func $wait)) (export "new" (func $new))))))
         (func (export "f") async (canon lift (core func $i "f"))))
     (instance $callee (instantiate $callee))
-    (core func $f (canon lower (func $callee "f") async))
-    (core module $m
-        (import "" "f" (func $f (result i32)))
-        (func (export "run") (result i32) (loop $l (drop (call $f)) (br $l)) (unreachable)))
-    (core instance $i (instantiate $m (with "" (instance (export "f" (func $f))))))
-    (func $run async (result (result)) (canon lift (core func $i "run")))
+    (component $caller
+        (import "f" (func $f async))
+        (core func $f (canon lower (func $f) async))
+        (core module $m
+            (import "" "f" (func $f (result i32)))
+            (func (export "run") (result i32) (loop $l (drop (call $f)) (br $l)) (unreachable)))
+        (core instance $i (instantiate $m (with "" (instance (export "f" (func $f))))))
+        (func (export "run") async (result (result)) (canon lift (core func $i "run"))))
+    (instance $caller (instantiate $caller (with "f" (func $callee "f"))))
+    (alias export $caller "run" (func $run))
     (instance $wasi (export "run" (func $run)))
     (export "wasi:cli/run@0.3.0" (instance $wasi)))"#;
 

@@ -1,5 +1,5 @@
 //! Freezing, stopping, shares, and places in the pool.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod common;
 
