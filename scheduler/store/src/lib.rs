@@ -12,4 +12,4 @@ pub mod journal;
 pub use history::{
     History, HistoryError, HistoryOpened, HistoryOptions, JobRow, JobsFilter, Retention, TaskRow,
 };
-pub use journal::{Journal, JournalError, JournalOptions, OpenError, Recovered, TailCut};
+pub use journal::{Facts, Journal, JournalError, JournalOptions, OpenError, Recovered, TailCut};

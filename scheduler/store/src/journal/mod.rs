@@ -117,8 +117,8 @@ impl Journal {
         self.queue.push(facts)
     }
 
-    /// Hands over a snapshot of the state after the fact `seq`, which must be durable. It
-    /// is written in the background; only the newest one waits. Segments that it and
+    /// Hands over a snapshot of the state after the fact `seq`. It is
+    /// written in the background once that fact is durable; only the newest one waits. Segments that it and
     /// [`Journal::forget_up_to`] cover are then dropped. A snapshot that cannot be written
     /// is reported and given up: the facts it would have covered are kept.
     ///

@@ -19,6 +19,8 @@ pub(crate) struct Snapshots {
 #[derive(Default)]
 struct State {
     offered: Option<(u64, Vec<u8>)>,
+    /// Facts that are durable: no snapshot may be ahead of them.
+    durable: u64,
     /// Sequence of the snapshot on disk; 0 without one.
     written: u64,
     /// What the history holds.
@@ -30,6 +32,13 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// Whether a snapshot can be written. One whose facts never become durable is not.
+    fn is_ready(&self) -> bool {
+        self.offered.as_ref().is_some_and(|(seq, _)| *seq <= self.durable)
+    }
+}
+
 pub(crate) fn snapshot_path(dir: &Path, seq: u64) -> PathBuf {
     dir.join(format!("{seq:020}.snapshot"))
 }
@@ -39,6 +48,7 @@ impl Snapshots {
         let state = State {
             written: recovered.snapshot.as_ref().map_or(0, |(seq, _)| *seq),
             segments: recovered.segments(),
+            durable: recovered.last_seq(),
             ..State::default()
         };
         Self { disk, dir: dir.to_owned(), state: Mutex::new(state), changed: Condvar::new() }
@@ -55,6 +65,14 @@ impl Snapshots {
 
     pub(crate) fn offer(&self, seq: u64, bytes: Vec<u8>) {
         self.change(|state| state.offered = Some((seq, bytes)));
+    }
+
+    pub(crate) fn on_durable(&self, seq: u64) {
+        let mut state = self.state();
+        state.durable = seq;
+        if state.is_ready() {
+            self.changed.notify_one();
+        }
     }
 
     pub(crate) fn forget_up_to(&self, seq: u64) {
@@ -79,14 +97,14 @@ impl Snapshots {
     pub(crate) fn run(&self) {
         loop {
             let mut state = self.state();
-            while state.offered.is_none() && !state.look {
+            while !state.is_ready() && !state.look {
                 if state.closed {
                     return;
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.look = false;
-            let offered = state.offered.take();
+            let offered = if state.is_ready() { state.offered.take() } else { None };
             drop(state);
             if let Some((seq, bytes)) = offered {
                 self.write(seq, &bytes);

@@ -175,6 +175,7 @@ impl Writer {
         let marked = open.file.append(&mark);
         open.len += mark.len() as u64;
         self.queue.on_durable(self.count as usize);
+        self.snapshots.on_durable(durable);
         (self.options.on_durable)(Ok(durable));
         marked.map_err(|error| self.failed("write", &error))
     }

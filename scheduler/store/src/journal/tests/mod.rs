@@ -196,6 +196,18 @@ fn segments_are_dropped_once_snapshot_and_history_cover_them() {
 }
 
 #[test]
+fn a_snapshot_ahead_of_what_is_durable_is_never_written() {
+    let disk = FaultyDisk::default();
+    let (journal, _, told) = open(&disk, 400).unwrap();
+    let last = fill(&journal, &told, 1, 4);
+    journal.snapshot(last + 1, b"ahead".to_vec()).unwrap();
+    journal.forget_up_to(1);
+    journal.close().unwrap();
+    let (_journal, recovered, _told) = open(&disk, 400).unwrap();
+    assert_eq!((recovered.snapshot.clone(), recovered.last_seq()), (None, last));
+}
+
+#[test]
 fn a_missing_segment_is_refused() {
     let disk = FaultyDisk::default();
     let (journal, _, told) = open(&disk, 400).unwrap();
