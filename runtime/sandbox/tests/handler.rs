@@ -191,3 +191,84 @@ fn a_guest_that_spawns_without_end_ends_at_the_limit_of_guest_tasks() {
         other => panic!("{other}"),
     }
 }
+
+/// Imports every function of WASI 0.3 that wrun gives in place of the standard one.
+const OWN_FUNCTIONS: &str = r#"(component
+    (import "wasi:filesystem/types@0.3.0" (instance $files
+        (export "descriptor" (type $descriptor (sub resource)))
+        (type $path-flags' (flags "symlink-follow"))
+        (export "path-flags" (type $path-flags (eq $path-flags')))
+        (type $open-flags' (flags "create" "directory" "exclusive" "truncate"))
+        (export "open-flags" (type $open-flags (eq $open-flags')))
+        (type $descriptor-flags' (flags "read" "write" "file-integrity-sync"
+            "data-integrity-sync" "requested-write-sync" "mutate-directory"))
+        (export "descriptor-flags" (type $descriptor-flags (eq $descriptor-flags')))
+        (type $code' (variant (case "access") (case "already") (case "bad-descriptor")
+            (case "busy") (case "deadlock") (case "quota") (case "exist")
+            (case "file-too-large") (case "illegal-byte-sequence") (case "in-progress")
+            (case "interrupted") (case "invalid") (case "io") (case "is-directory")
+            (case "loop") (case "too-many-links") (case "message-size")
+            (case "name-too-long") (case "no-device") (case "no-entry") (case "no-lock")
+            (case "insufficient-memory") (case "insufficient-space")
+            (case "not-directory") (case "not-empty") (case "not-recoverable")
+            (case "unsupported") (case "no-tty") (case "no-such-device") (case "overflow")
+            (case "not-permitted") (case "pipe") (case "read-only") (case "invalid-seek")
+            (case "text-file-busy") (case "cross-device") (case "other" (option string))))
+        (export "error-code" (type $code (eq $code')))
+        (export "[method]descriptor.write-via-stream" (func
+            (param "self" (borrow $descriptor)) (param "data" (stream u8)) (param "offset" u64)
+            (result (future (result (error $code))))))
+        (export "[method]descriptor.append-via-stream" (func
+            (param "self" (borrow $descriptor)) (param "data" (stream u8))
+            (result (future (result (error $code))))))
+        (export "[method]descriptor.set-size" (func async
+            (param "self" (borrow $descriptor)) (param "size" u64)
+            (result (result (error $code)))))
+        (export "[method]descriptor.create-directory-at" (func async
+            (param "self" (borrow $descriptor)) (param "path" string)
+            (result (result (error $code)))))
+        (export "[method]descriptor.symlink-at" (func async
+            (param "self" (borrow $descriptor)) (param "old-path" string)
+            (param "new-path" string) (result (result (error $code)))))
+        (export "[method]descriptor.link-at" (func async
+            (param "self" (borrow $descriptor)) (param "old-path-flags" $path-flags)
+            (param "old-path" string) (param "new-descriptor" (borrow $descriptor))
+            (param "new-path" string) (result (result (error $code)))))
+        (export "[method]descriptor.open-at" (func async
+            (param "self" (borrow $descriptor)) (param "path-flags" $path-flags)
+            (param "path" string) (param "open-flags" $open-flags)
+            (param "flags" $descriptor-flags)
+            (result (result (own $descriptor) (error $code)))))))
+    (alias export $files "descriptor" (type $descriptor))
+    (import "wasi:filesystem/preopens@0.3.0" (instance
+        (alias outer 1 $descriptor (type $d))
+        (export "descriptor" (type $own (eq $d)))
+        (export "get-directories" (func (result (list (tuple (own $own) string)))))))
+    (import "wasi:sockets/types@0.3.0" (instance $sockets
+        (type $four' (tuple u8 u8 u8 u8))
+        (export "ipv4-address" (type $four (eq $four')))
+        (type $six' (tuple u16 u16 u16 u16 u16 u16 u16 u16))
+        (export "ipv6-address" (type $six (eq $six')))
+        (type $address (variant (case "ipv4" $four) (case "ipv6" $six)))
+        (export "ip-address" (type (eq $address)))))
+    (alias export $sockets "ip-address" (type $ip))
+    (import "wasi:sockets/ip-name-lookup@0.3.0" (instance
+        (alias outer 1 $ip (type $i))
+        (export "ip-address" (type $address (eq $i)))
+        (type $code' (variant (case "access-denied") (case "invalid-argument")
+            (case "name-unresolvable") (case "temporary-resolver-failure")
+            (case "permanent-resolver-failure") (case "other" (option string))))
+        (export "error-code" (type $code (eq $code')))
+        (export "resolve-addresses" (func async (param "name" string)
+            (result (result (list $address) (error $code)))))))
+    (core module $m (func (export "run") (result i32) (i32.const 0)))
+    (core instance $i (instantiate $m))
+    (func $run async (result (result)) (canon lift (core func $i "run")))
+    (instance $wasi (export "run" (func $run)))
+    (export "wasi:cli/run@0.3.0" (instance $wasi)))"#;
+
+#[test]
+fn every_function_that_wrun_gives_itself_has_the_type_that_wasi_0_3_says() {
+    let end = Bench::new().run(OWN_FUNCTIONS, |_| {});
+    assert_eq!(end.outcome, Outcome::Succeeded);
+}
