@@ -32,7 +32,7 @@ pub enum WorkerError {
     },
     /// There is neither an identity in the data directory nor a token to get one.
     #[error(
-        "{path} holds no identity of a node yet: pass a join token (`wrun token` on the server makes one)"
+        "{path} holds no identity of a node yet: pass a join token (`wrun token create` makes one)"
     )]
     NoIdentity {
         /// The data directory.
