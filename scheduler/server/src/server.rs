@@ -271,6 +271,12 @@ impl ServerHandle {
     }
 }
 
+impl std::fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerHandle").field("local_addr", &self.local_addr()).finish()
+    }
+}
+
 impl Drop for ServerHandle {
     fn drop(&mut self) {
         self.accepting.abort();

@@ -63,3 +63,30 @@ async fn two_servers_never_share_a_folder() {
     let second = wrun_server::start(config(cluster.dir.path())).await;
     assert!(matches!(second, Err(wrun_server::ServerError::InUse { .. })));
 }
+
+#[tokio::test]
+async fn snapshots_taken_on_the_way_leave_nothing_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let often = |dir: &std::path::Path| {
+        let mut config = config(dir);
+        config.snapshot_facts = 5;
+        config
+    };
+    let server = wrun_server::start(often(dir.path())).await.unwrap();
+    let mut cluster = Cluster { dir, server };
+    let mut submitted = Vec::new();
+    for round in 0..3 {
+        let client = cluster.user("lab");
+        for id in 0..20 {
+            submitted.push(client.submit(round * 20 + id).await);
+        }
+        cluster.server.shutdown().await.unwrap();
+        let server = wrun_server::start(often(cluster.dir.path())).await.unwrap();
+        cluster = Cluster { dir: cluster.dir, server };
+    }
+    let client = cluster.user("lab");
+    for (id, job) in submitted.iter().enumerate() {
+        assert_eq!(client.job(*job).await.summary.state, JobState::Pending);
+        assert_eq!(client.submit(id as u8).await, *job);
+    }
+}
