@@ -136,6 +136,8 @@ impl Core {
         let by_time = u32::try_from(left / each).unwrap_or(u32::MAX).max(1).min(filling.room);
         let nodes = entry.on.len() as u64 + u64::from(!entry.on.contains(&filling.ix));
         let fair = u32::try_from(entry.ready_tasks.div_ceil(nodes)).unwrap_or(u32::MAX);
+        let here = node.loads.by_group.get(&group).map_or(0, |load| load.waiting);
+        let fair = fair.saturating_sub(here);
         let turn = if sharers > 1 { (by_time / (2 * sharers)).max(1) } else { by_time };
         (turn.min(fair), each)
     }

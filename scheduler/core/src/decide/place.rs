@@ -17,6 +17,9 @@ use crate::state::jobs::NodeIx;
 /// Most nodes that one decision spreads over, and most jobs it looks ahead to.
 const MAX_SPREAD: usize = 1024;
 
+/// With more changed nodes than this, the index of all nodes is quicker to search.
+const MAX_ROOMY: usize = 64;
+
 /// One round of placement.
 #[derive(Default)]
 pub(crate) struct Round {
@@ -80,17 +83,19 @@ impl Core {
     /// node that changed.
     fn any_room(&self, round: &mut Round) -> bool {
         let Some(least) = self.state.groups.least_cpu() else { return false };
-        round.roomy.retain(|ix| {
-            let node = self.state.nodes.get(*ix);
-            node.is_some_and(|node| {
-                let free = node.free();
-                node.takes_tasks()
-                    && node.loads.waiting == 0
-                    && free.slots > 0
-                    && free.cpu_milli >= least
-            })
-        });
-        !round.roomy.is_empty() || self.state.groups.any_open()
+        if self.state.groups.any_open() {
+            return true;
+        }
+        // Room only shrinks while placing: what has none is not looked at again.
+        while let Some(ix) = round.roomy.first().copied() {
+            let node = self.state.nodes.get(ix).filter(|node| node.takes_tasks());
+            let free = node.filter(|node| node.loads.waiting == 0).map(|node| node.free());
+            if free.is_some_and(|free| free.slots > 0 && free.cpu_milli >= least) {
+                return true;
+            }
+            round.roomy.pop_first();
+        }
+        false
     }
 
     /// Places up to `quantum` tasks of the tenant's next group. `false` when none is left.
@@ -161,7 +166,7 @@ impl Core {
     fn nodes_with_room(&self, group: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
         let Some(group) = self.state.groups.get(group) else { return Vec::new() };
         let most = (tasks as usize).min(MAX_SPREAD);
-        if group.blocked {
+        if group.blocked && round.roomy.len() <= MAX_ROOMY {
             let rooms = round.roomy.iter().filter_map(|ix| {
                 let node = self.state.nodes.get(*ix)?;
                 let room = node.room_for(&group.key);

@@ -41,8 +41,9 @@ impl Core {
             return;
         }
         let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
-        let now: BTreeSet<GroupIx> = if node.takes_tasks() {
-            loads.map(|(group, _)| *group).collect()
+        let now: BTreeSet<(i32, GroupIx)> = if node.takes_tasks() {
+            let key = |group| self.state.groups.get(group).map(|group| group.key.priority);
+            loads.filter_map(|(group, _)| Some((key(*group)?, *group))).collect()
         } else {
             BTreeSet::new()
         };
@@ -50,20 +51,19 @@ impl Core {
             return;
         }
         let before = std::mem::replace(&mut node.session.backlogged, now.clone());
-        for group in before.difference(&now) {
-            self.backlogs.retain(|(_, of, at)| (of, *at) != (group, ix));
+        for (priority, group) in before.difference(&now) {
+            self.backlogs.remove(&(*priority, *group, ix));
         }
-        for group in now.difference(&before) {
-            let priority = self.state.groups.get(*group).map_or(0, |group| group.key.priority);
-            self.backlogs.insert((priority, *group, ix));
+        for (priority, group) in now.difference(&before) {
+            self.backlogs.insert((*priority, *group, ix));
         }
     }
 
     /// The node is gone: nothing can be asked of it.
     pub(crate) fn clear_backlogs(&mut self, ix: NodeIx) {
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
-        if !std::mem::take(&mut node.session.backlogged).is_empty() {
-            self.backlogs.retain(|(_, _, at)| *at != ix);
+        for (priority, group) in std::mem::take(&mut node.session.backlogged) {
+            self.backlogs.remove(&(priority, group, ix));
         }
     }
 
@@ -107,15 +107,14 @@ impl Core {
             let Some(busy) = self.state.nodes.get(*ix).filter(|_| *ix != idle) else { continue };
             let waiting = busy.loads.by_group.get(group).map_or(0, |load| load.waiting);
             let longer = best.is_none_or(|(most, ..)| waiting > most);
-            if longer
-                && busy.session.recalled.is_empty()
-                && node.room_for(&entry.key) > 0
-                && self.backlog_ns(busy) > NOT_WORTH_MOVING
-            {
+            if longer && busy.session.recalled.is_empty() && node.room_for(&entry.key) > 0 {
                 best = Some((waiting, *group, *ix));
             }
         }
-        if let Some((waiting, group, ix)) = best {
+        let worth = |ix| {
+            self.state.nodes.get(ix).is_some_and(|busy| self.backlog_ns(busy) > NOT_WORTH_MOVING)
+        };
+        if let Some((waiting, group, ix)) = best.filter(|(_, _, ix)| worth(*ix)) {
             self.recall(ix, group, waiting.div_ceil(2));
         }
     }

@@ -27,8 +27,10 @@ pub(crate) struct Load {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loads {
     pub(crate) by_group: BTreeMap<GroupIx, Load>,
-    /// The waiting ones in order of assignment.
+    /// The waiting ones in order of assignment. Runs in the middle may have become empty.
     pub(crate) order: VecDeque<(GroupIx, u32)>,
+    /// About how many of them have, so that they are cleared away in time.
+    emptied: u32,
     /// What the holding ones hold.
     pub(crate) used: Resources,
     /// All that wait.
@@ -171,9 +173,23 @@ impl Loads {
         while self.order.front().is_some_and(|(_, waiting)| *waiting == 0) {
             self.order.pop_front();
         }
-        if self.order.iter().any(|(_, waiting)| *waiting == 0) {
+        self.emptied += u32::from(emptied);
+        if self.emptied as usize > 16 + self.order.len() / 2 {
             self.order.retain(|(_, waiting)| *waiting > 0);
+            self.emptied = 0;
         }
+    }
+
+    /// The waiting ones in order of assignment, each run as long as can be.
+    pub(crate) fn in_order(&self) -> Vec<(GroupIx, u32)> {
+        let mut runs: Vec<(GroupIx, u32)> = Vec::new();
+        for (group, waiting) in self.order.iter().filter(|(_, waiting)| *waiting > 0) {
+            match runs.last_mut().filter(|(last, _)| last == group) {
+                Some((_, before)) => *before += waiting,
+                None => runs.push((*group, *waiting)),
+            }
+        }
+        runs
     }
 
     fn hold(&mut self, group: GroupIx, count: u32, groups: &Groups) {

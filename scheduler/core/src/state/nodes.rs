@@ -49,8 +49,8 @@ pub(crate) struct Session {
     pub(crate) unlisted: Vec<Assignment>,
     /// A lease timer is set for it.
     pub(crate) armed: bool,
-    /// Groups with a backlog here, as the recall knows them.
-    pub(crate) backlogged: BTreeSet<GroupIx>,
+    /// Groups with a backlog here and their priority, as the recall knows them.
+    pub(crate) backlogged: BTreeSet<(i32, GroupIx)>,
     /// Under which amount of free CPU it is indexed.
     indexed: Option<u32>,
 }

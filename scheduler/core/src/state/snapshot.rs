@@ -121,7 +121,12 @@ impl State {
                 drain: node.drain,
                 lost: node.lost,
                 loads,
-                order: node.loads.order.iter().map(|(g, count)| (ordinal(g), *count)).collect(),
+                order: node
+                    .loads
+                    .in_order()
+                    .iter()
+                    .map(|(g, count)| (ordinal(g), *count))
+                    .collect(),
             };
             write(&mut bytes, &record);
         }
