@@ -159,9 +159,37 @@ pub(crate) fn table() -> String {
     text
 }
 
+/// The same as a page of the documentation.
+#[cfg(test)]
+fn markdown() -> String {
+    let mut text = String::from(
+        "# Exit codes\n\nThe exit codes of `wrun` are an interface: scripts may rely on them. `wrun exit-codes` prints\nthem, and with `--json` an error on standard error carries the name as `kind`.\n\n| code | name | meaning |\n|---|---|---|\n",
+    );
+    for Row { exit, name, meaning } in &ALL {
+        text.push_str(&format!("| {} | `{name}` | {meaning} |\n", exit.code()));
+    }
+    text.push_str("\n`wrun run` of one program ends with the program's own exit code. Where that could be mistaken\nfor one of these, `wrun job ID` tells how the task ended. WASI 0.2 knows only success and failure\nunless the program uses its `exit-with-code`; a failure without a code is 1.\n");
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documentation_lists_them() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/exit-codes.md");
+        if std::env::var_os("WRUN_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, markdown()).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            text,
+            markdown(),
+            "run the tests with WRUN_BLESS=1 and commit docs/exit-codes.md"
+        );
+    }
 
     #[test]
     fn the_documented_codes_are_all_different_and_in_order() {

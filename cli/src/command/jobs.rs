@@ -55,7 +55,11 @@ pub(crate) async fn jobs(context: &Context, args: &Jobs) -> Ended {
 /// From the first task's placement to the end, or to now.
 pub(crate) fn took(job: &JobSummary, now: wrun_protocol::Timestamp) -> String {
     match job.started {
-        Some(started) => human::took(job.ended.unwrap_or(now).since(started)),
+        Some(started) => match job.ended.unwrap_or(now).since(started) {
+            // Instants are known to the millisecond.
+            none if none.is_zero() => "<1ms".to_owned(),
+            time => human::took(time),
+        },
         None => "-".to_owned(),
     }
 }
