@@ -25,7 +25,7 @@ fn nothing_is_lost_and_nothing_ends_twice_whatever_breaks() {
     if let Some(seed) = from_environment("WRUN_SEED") {
         return run(seed);
     }
-    for seed in 0..from_environment("WRUN_SEEDS").unwrap_or(2000) {
+    for seed in 0..from_environment("WRUN_SEEDS").unwrap_or(1000) {
         if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
             eprintln!("seed {seed} fails; to repeat it:");
             eprintln!("WRUN_SEED={seed} cargo test -p wrun-core --test simulation");

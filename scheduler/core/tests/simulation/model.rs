@@ -9,7 +9,7 @@ use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{JobId, NodeId, SubmitId};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Task {
+pub(crate) enum Task {
     Pending,
     Placed(NodeId),
     Succeeded,
@@ -17,26 +17,26 @@ pub enum Task {
 }
 
 #[derive(Debug)]
-pub struct Job {
-    pub submit: SubmitId,
-    pub tasks: Vec<(u32, Task)>,
-    pub ended: Option<JobState>,
+pub(crate) struct Job {
+    pub(crate) submit: SubmitId,
+    pub(crate) tasks: Vec<(u32, Task)>,
+    pub(crate) ended: Option<JobState>,
 }
 
 #[derive(Debug, Default)]
-pub struct Model {
-    pub jobs: BTreeMap<JobId, Job>,
-    pub live: BTreeSet<JobId>,
+pub(crate) struct Model {
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) live: BTreeSet<JobId>,
 }
 
 impl Model {
-    pub fn of(facts: &[Fact]) -> Self {
+    pub(crate) fn of(facts: &[Fact]) -> Self {
         let mut model = Self::default();
         facts.iter().for_each(|fact| model.apply(fact));
         model
     }
 
-    pub fn apply(&mut self, fact: &Fact) {
+    pub(crate) fn apply(&mut self, fact: &Fact) {
         match fact {
             Fact::JobSubmitted { job, id, spec, .. } => {
                 let count = spec.decode().unwrap().count as usize;
@@ -119,7 +119,7 @@ impl Model {
         }
     }
 
-    pub fn counts(&self, id: JobId) -> TaskCounts {
+    pub(crate) fn counts(&self, id: JobId) -> TaskCounts {
         let mut counts = TaskCounts::default();
         for (_, task) in &self.jobs[&id].tasks {
             match task {

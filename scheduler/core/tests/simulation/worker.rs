@@ -11,17 +11,17 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, JobSpec, NodeId, Resources, Ti
 
 use crate::random::Random;
 
-pub struct Worker {
-    pub node: NodeId,
-    pub info: NodeInfo,
-    pub incarnation: u64,
-    pub connected: bool,
+pub(crate) struct Worker {
+    pub(crate) node: NodeId,
+    pub(crate) info: NodeInfo,
+    pub(crate) incarnation: u64,
+    pub(crate) connected: bool,
     /// Messages on the way to it and from it.
-    pub inbox: VecDeque<ToWorker>,
-    pub outbox: VecDeque<FromWorker>,
+    pub(crate) inbox: VecDeque<ToWorker>,
+    pub(crate) outbox: VecDeque<FromWorker>,
     jobs: BTreeMap<JobId, JobSpec>,
     queue: VecDeque<AttemptId>,
-    pub running: Vec<AttemptId>,
+    pub(crate) running: Vec<AttemptId>,
     reports: VecDeque<(u64, Report)>,
     next_report: u64,
     sent: u64,
@@ -31,7 +31,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub fn new(node: NodeId, info: NodeInfo, incarnation: u64) -> Self {
+    pub(crate) fn new(node: NodeId, info: NodeInfo, incarnation: u64) -> Self {
         Self {
             node,
             info,
@@ -52,11 +52,11 @@ impl Worker {
     }
 
     /// What it says in its hello.
-    pub fn attempts(&self) -> Vec<Assignment> {
+    pub(crate) fn attempts(&self) -> Vec<Assignment> {
         self.running.iter().chain(&self.queue).map(alone).collect()
     }
 
-    pub fn connect(&mut self, now: Timestamp) {
+    pub(crate) fn connect(&mut self, now: Timestamp) {
         self.connected = true;
         self.beats.clear();
         self.beats.push(now);
@@ -65,13 +65,13 @@ impl Worker {
         self.send_reports();
     }
 
-    pub fn disconnect(&mut self) {
+    pub(crate) fn disconnect(&mut self) {
         self.connected = false;
         self.inbox.clear();
         self.outbox.clear();
     }
 
-    pub fn beat(&mut self, now: Timestamp) {
+    pub(crate) fn beat(&mut self, now: Timestamp) {
         if self.connected {
             self.outbox.push_back(FromWorker::Heartbeat { beat: self.beats.len() as u64 });
             self.beats.push(now);
@@ -79,7 +79,7 @@ impl Worker {
     }
 
     /// When the lease is over, tasks that must not run twice stop, and none starts.
-    pub fn check_lease(&mut self, now: Timestamp) {
+    pub(crate) fn check_lease(&mut self, now: Timestamp) {
         if self.lease_ms == 0 || now.0 < self.lease_from.0 + self.lease_ms {
             return;
         }
@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    pub fn on_message(&mut self, message: ToWorker) {
+    pub(crate) fn on_message(&mut self, message: ToWorker) {
         match message {
             ToWorker::Welcome { lease_ms, stale, .. } => {
                 self.lease_ms = lease_ms;
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// Starts what fits, in order. Returns what it started.
-    pub fn start_tasks(&mut self) -> Vec<AttemptId> {
+    pub(crate) fn start_tasks(&mut self) -> Vec<AttemptId> {
         let mut started = Vec::new();
         while let Some(next) = self.queue.front() {
             let wanted = self.jobs[&next.task.job].resources;
@@ -164,12 +164,12 @@ impl Worker {
         })
     }
 
-    pub fn must_stop_alone(&self, attempt: &AttemptId) -> bool {
+    pub(crate) fn must_stop_alone(&self, attempt: &AttemptId) -> bool {
         self.jobs[&attempt.task.job].on_disconnect == OnDisconnect::Stop
     }
 
     /// Something happens to a random running task.
-    pub fn progress(&mut self, random: &mut Random, faulty: bool) {
+    pub(crate) fn progress(&mut self, random: &mut Random, faulty: bool) {
         if self.running.is_empty() {
             return;
         }
@@ -198,7 +198,7 @@ impl Worker {
     }
 
     /// Hands back all that has not started, as a worker that drains does.
-    pub fn hand_back(&mut self) {
+    pub(crate) fn hand_back(&mut self) {
         while let Some(attempt) = self.queue.pop_front() {
             self.report(Report::Returned(alone(&attempt)));
         }
@@ -210,7 +210,7 @@ impl Worker {
     }
 
     /// Sends what was not sent on this session, or all of it again.
-    pub fn send_reports(&mut self) {
+    pub(crate) fn send_reports(&mut self) {
         let fresh: Vec<_> =
             self.reports.iter().filter(|(number, _)| *number > self.sent).cloned().collect();
         let Some((first, _)) = fresh.first() else { return };
@@ -220,12 +220,12 @@ impl Worker {
         self.outbox.push_back(FromWorker::Reports { first, reports });
     }
 
-    pub fn repeat_reports(&mut self) {
+    pub(crate) fn repeat_reports(&mut self) {
         self.sent = 0;
         self.send_reports();
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.running.is_empty() && self.reports.is_empty()
     }
 }

@@ -14,9 +14,9 @@ use crate::model::Model;
 use crate::random::Random;
 use crate::worker::Worker;
 
-pub struct World {
-    pub random: Random,
-    pub now: Timestamp,
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) now: Timestamp,
     core: Core,
     /// Applies facts and does nothing else.
     shadow: Core,
@@ -46,7 +46,7 @@ fn config() -> Config {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut world = Self {
             random: Random(seed),
             now: Timestamp(1_000_000),
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    pub fn step(&mut self, faulty: bool) {
+    pub(crate) fn step(&mut self, faulty: bool) {
         let worker = self.random.below(self.workers.len());
         match self.random.below(if faulty { 26 } else { 18 }) {
             0..=2 => self.deliver_to_worker(worker),
@@ -320,7 +320,7 @@ impl World {
     }
 
     /// No faults any more: everything must come to its end.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         for worker in 0..self.workers.len() {
             self.disconnect(worker);
             let (request, node) = (self.request(), self.workers[worker].node);

@@ -1,0 +1,82 @@
+//! The encoding of every fact, byte for byte: a journal written today is read for ever.
+//! A new variant adds a line at the end of the file and edits none.
+
+use std::collections::BTreeMap;
+
+use wrun_core::fact::{Fact, Next, RequeueCause, Success};
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::node::NodeInfo;
+use wrun_protocol::task::{Content, Failure, Outcome, Usage};
+use wrun_protocol::wire::user::JobState;
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::{IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
+
+fn facts() -> Vec<Fact> {
+    let (at, node, job) = (Timestamp(300), NodeId(2), JobId(9));
+    let tasks = Assignment { job, attempt: 1, tasks: IndexRange { first: 4, count: 200 } };
+    let usage = Usage { wall_us: 1, cpu_us: 2, frozen_us: 3, peak_memory: 4 };
+    let capacity = Resources { cpu_milli: 1000, memory: 2, scratch: 3, slots: 4 };
+    let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+    let info = NodeInfo { name: "n".to_owned(), capacity, labels, version: "1".to_owned() };
+    let attempt = job.task(4).attempt(1);
+    let outcome = Outcome::Failed(Failure::Exit { code: -1 });
+    let output = Some(Content::Inline(vec![7].into()));
+    let result = Box::new(TaskResult { outcome, usage, output, log: None });
+    let ended = |next| Fact::Ended { at, node, attempt, result: result.clone(), next };
+    let success = |ends_job| Success { tasks, usage, ends_job };
+    let requeued = |cause| Fact::Requeued { at, node, cause, tasks: vec![tasks] };
+    vec![
+        Fact::TokenCreated { at, hash: [1; 32], expires: Timestamp(301) },
+        Fact::NodeJoined { at, node, name: "n".to_owned(), token: [1; 32] },
+        Fact::NodeConnected { at, node, info, incarnation: 77 },
+        Fact::NodeLost { at, node },
+        Fact::NodeDrained { at, node, drain: true },
+        Fact::NodeRemoved { at, node },
+        Fact::JobSubmitted {
+            at,
+            job,
+            tenant: "ann".parse().unwrap(),
+            id: SubmitId([5; 16]),
+            kind: ComponentKind::Handler,
+            spec: EncodedSpec::from(bytes::Bytes::from_static(b"spec")),
+        },
+        Fact::Placed { at, node, tasks: vec![tasks] },
+        Fact::Started { at, node, tasks: vec![tasks] },
+        Fact::Succeeded {
+            at,
+            node,
+            tasks: vec![success(None), success(Some(JobState::Succeeded))],
+        },
+        ended(Next::Final { ends_job: Some(JobState::Failed) }),
+        ended(Next::Retry { not_before: Timestamp(400) }),
+        requeued(RequeueCause::Returned),
+        requeued(RequeueCause::NodeLost),
+        Fact::Checkpointed { at, attempt, content: Content::Inline(vec![8].into()) },
+        Fact::JobCancelled { at, job },
+        Fact::Reported { at, node, report: 500 },
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn every_fact_is_encoded_as_it_always_was() {
+    let lines = facts().into_iter().map(|fact| hex(&postcard::to_stdvec(&fact).unwrap()));
+    let now: Vec<String> = lines.collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/facts.golden");
+    if std::env::var_os("WRUN_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, now.join("\n") + "\n").unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    assert_eq!(now, golden.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn every_fact_reads_back() {
+    for fact in facts() {
+        let bytes = postcard::to_stdvec(&fact).unwrap();
+        assert_eq!(postcard::from_bytes::<Fact>(&bytes).unwrap(), fact);
+    }
+}
