@@ -84,8 +84,16 @@ async fn start_workers(
     server: &ServerHandle,
     data: &Path,
 ) -> Result<Vec<WorkerHandle>, Error> {
-    let configs = (1..=args.nodes.0).map(|number| worker_config(args, server, data, number));
-    try_join_all(configs.map(|config| start_worker(server, config))).await
+    let configs = || (1..=args.nodes.0).map(|number| worker_config(args, server, data, number));
+    if configs().all(|config| config.data_dir.exists()) {
+        return try_join_all(configs().map(|config| start_worker(server, config))).await;
+    }
+    // Nodes are numbered as they join: one after the other, so that names and numbers agree.
+    let mut workers = Vec::new();
+    for config in configs() {
+        workers.push(start_worker(server, config).await?);
+    }
+    Ok(workers)
 }
 
 /// A node that has no identity yet is given a token.

@@ -21,7 +21,7 @@ pub(crate) fn schema(context: &Context, args: &Args) -> Ended {
 fn of(what: SchemaOf) -> Schema {
     match what {
         SchemaOf::Job => schema_for!(JobFile),
-        SchemaOf::Output => schema_for!(json::Output),
+        SchemaOf::Output => schema_for!(json::Printed),
         SchemaOf::Server => schema_for!(ServerFile),
         SchemaOf::Worker => schema_for!(WorkerFile),
     }

@@ -19,7 +19,7 @@ use super::human;
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 #[expect(dead_code, reason = "describes the schema; its variants are printed by themselves")]
-pub(crate) enum Output {
+pub(crate) enum Printed {
     /// `wrun submit`
     Submit(Submitted),
     /// `wrun run`, `wrun logs`, `wrun wait`: one a line
@@ -27,7 +27,7 @@ pub(crate) enum Output {
     /// `wrun jobs`
     Jobs(JobList),
     /// `wrun job`
-    Job(JobPage),
+    Job(Box<JobPage>),
     /// `wrun output`: one a task, one a line
     Output(TaskOutput),
     /// `wrun cancel`: one a job, one a line
