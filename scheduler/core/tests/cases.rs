@@ -1,5 +1,14 @@
 //! Hand-worked cases, a few lines each.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test: it may stop at what it did not expect, and read clocks and files"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,6 +1,15 @@
 //! The encoding of every fact, byte for byte: a journal written today is read for ever.
 //! A new variant adds a line at the end of the file and edits none.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test: it may stop at what it did not expect, and read clocks and files"
+)]
+
 use std::collections::BTreeMap;
 
 use wrun_core::fact::{Fact, Next, RequeueCause, Success};

@@ -1,6 +1,15 @@
 //! How many decisions a second; run by hand:
 //! `cargo test --release -p wrun-core --test throughput -- --ignored --nocapture`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test: it may stop at what it did not expect, and read clocks and files"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 

@@ -1,6 +1,15 @@
 //! The whole core against simulated workers, lost messages, killed workers and a killed
 //! server, over many seeds. `WRUN_SEED=n` repeats one seed, `WRUN_SEEDS=n` tries so many.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test: it may stop at what it did not expect, and read clocks and files"
+)]
+
 mod model;
 mod random;
 mod worker;
@@ -25,11 +34,19 @@ fn nothing_is_lost_and_nothing_ends_twice_whatever_breaks() {
     if let Some(seed) = from_environment("WRUN_SEED") {
         return run(seed);
     }
-    for seed in 0..from_environment("WRUN_SEEDS").unwrap_or(1000) {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
-            eprintln!("seed {seed} fails; to repeat it:");
-            eprintln!("WRUN_SEED={seed} cargo test -p wrun-core --test simulation");
-            std::panic::resume_unwind(panic);
+    let seeds = from_environment("WRUN_SEEDS").unwrap_or(2000);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || (thread..seeds).step_by(threads as usize).for_each(try_seed));
         }
+    });
+}
+
+fn try_seed(seed: u64) {
+    if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+        eprintln!("seed {seed} fails; to repeat it:");
+        eprintln!("WRUN_SEED={seed} cargo test -p wrun-core --test simulation");
+        std::panic::resume_unwind(panic);
     }
 }
