@@ -34,8 +34,9 @@ struct Surface<'a> {
     /// Names of the modules it imports from, apart from preview 1.
     foreign: BTreeSet<&'a str>,
     exports: BTreeSet<&'a str>,
-    /// Whether it carries the types of a component in a custom section: then its imports
-    /// are that component's, and the encoder knows them.
+    /// Whether it carries the types of a component in a custom section. The encoder reads
+    /// them, and on types that refer to themselves in a circle it recurses until the
+    /// process dies: such a module is never given to it.
     typed: bool,
 }
 
@@ -76,7 +77,10 @@ impl<'a> Surface<'a> {
 
     fn check(&self) -> Result<(), ComponentError> {
         if self.typed {
-            return Ok(());
+            return Err(refusal(
+                "it carries the types of a component that it is not yet; make that component first, with `wasm-tools component new` or by building for wasm32-wasip2"
+                    .to_owned(),
+            ));
         }
         if !self.foreign.is_empty() {
             let list = self.foreign.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();

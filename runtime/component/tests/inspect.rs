@@ -119,6 +119,10 @@ fn a_core_module_that_cannot_be_adapted_says_why() {
         ("(module (memory (export \"memory\") 1))", "no `_start`"),
         ("(module (func (export \"_start\")))", "no `memory`"),
         (
+            "(module (@custom \"component-type:world\" \"x\") (memory (export \"memory\") 1) (func (export \"_start\")))",
+            "wasm-tools component new",
+        ),
+        (
             "(module (import \"wasi_snapshot_preview1\" \"no_such_call\" (func)) (memory (export \"memory\") 1) (func (export \"_start\")))",
             "no_such_call",
         ),
