@@ -4,16 +4,12 @@
 //! milliseconds since the Unix epoch (`_ms`), sizes are bytes, bytes that are no text are
 //! base64. A command prints one object, or, where it streams, one object a line.
 
+mod convert;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use wrun_protocol::job::{Input, JobSpec};
-use wrun_protocol::task::{self, Content};
-use wrun_protocol::wire::user;
-use wrun_protocol::{Resources, Timestamp};
-
-use super::human;
 
 /// Everything that a command can print; by which command, each says.
 #[derive(JsonSchema)]
@@ -372,128 +368,6 @@ fn base64(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-impl From<user::TaskCounts> for Counts {
-    fn from(tasks: user::TaskCounts) -> Self {
-        let user::TaskCounts { pending, running, succeeded, failed, cancelled } = tasks;
-        Self { pending, running, succeeded, failed, cancelled }
-    }
-}
-
-impl From<&task::Outcome> for Outcome {
-    fn from(outcome: &task::Outcome) -> Self {
-        use task::Failure as F;
-        let (kind, code) = match outcome {
-            task::Outcome::Succeeded => ("succeeded", None),
-            task::Outcome::Failed(failure) => match failure {
-                F::Exit { code } => ("exit", Some(*code)),
-                F::Handler { .. } => ("handler-error", None),
-                F::Trap { .. } => ("trap", None),
-                F::Limit { .. } => ("limit", None),
-                F::Setup { .. } => ("setup", None),
-                F::Cancelled => ("cancelled", None),
-                F::NodeLost => ("node-lost", None),
-            },
-        };
-        Self { kind, message: outcome.to_string(), code }
-    }
-}
-
-impl From<task::Usage> for Usage {
-    fn from(usage: task::Usage) -> Self {
-        let task::Usage { wall_us, cpu_us, frozen_us, peak_memory } = usage;
-        Self { wall_us, cpu_us, frozen_us, peak_memory }
-    }
-}
-
-impl From<Resources> for Amounts {
-    fn from(resources: Resources) -> Self {
-        let Resources { cpu_milli, memory, scratch, slots } = resources;
-        Self { cpu_milli, memory, scratch, slots }
-    }
-}
-
-impl From<&user::JobSummary> for Job {
-    fn from(job: &user::JobSummary) -> Self {
-        let ms = |time: Option<Timestamp>| time.map(|time| time.0);
-        Self {
-            id: job.id.0,
-            name: job.name.clone(),
-            tenant: job.tenant.to_string(),
-            state: human::job_state(job.state),
-            tasks: job.tasks.into(),
-            priority: job.priority,
-            submitted_ms: job.submitted.0,
-            started_ms: ms(job.started),
-            ended_ms: ms(job.ended),
-        }
-    }
-}
-
-impl From<&JobSpec> for Spec {
-    fn from(spec: &JobSpec) -> Self {
-        let (input, input_size) = match &spec.input {
-            Input::Empty => ("none", None),
-            Input::Content(content) => ("content", Some(Content::size(content))),
-            Input::Attached => ("attached", None),
-        };
-        let mount = |mount: &wrun_protocol::job::Mount| Mount {
-            path: mount.path.clone(),
-            digest: mount.digest.to_string(),
-            size: mount.size,
-        };
-        Self {
-            component: spec.component.to_string(),
-            args: spec.args.clone(),
-            env: spec.env.iter().cloned().collect(),
-            input,
-            input_size,
-            mounts: spec.mounts.iter().map(mount).collect(),
-            count: spec.count,
-            resources: spec.resources.into(),
-            time_limit_ms: spec.limits.wall_ms,
-            cpu_time_limit_ms: spec.limits.cpu_ms,
-            output_limit: spec.limits.output_bytes,
-            log_limit: spec.limits.log_bytes,
-            retries: spec.retry.retries,
-            labels: spec.labels.clone(),
-        }
-    }
-}
-
-impl From<&user::TaskDetail> for Task {
-    fn from(task: &user::TaskDetail) -> Self {
-        Self {
-            index: task.index,
-            state: human::task_state(task.state),
-            attempts: task.attempts,
-            node: task.node.map(|node| node.to_string()),
-            node_name: task.node_name.clone(),
-            started_ms: task.started.map(|time| time.0),
-            ended_ms: task.ended.map(|time| time.0),
-            outcome: task.outcome.as_ref().map(Outcome::from),
-            usage: task.usage.into(),
-            progress_permille: task.progress.as_ref().map(|(permille, _)| *permille),
-            progress_message: task.progress.as_ref().map(|(_, message)| message.clone()),
-        }
-    }
-}
-
-impl From<&user::NodeSummary> for Node {
-    fn from(node: &user::NodeSummary) -> Self {
-        Self {
-            id: node.id.to_string(),
-            name: node.info.name.clone(),
-            state: human::node_state(node.state),
-            capacity: node.info.capacity.into(),
-            used: node.used.into(),
-            tasks: node.tasks,
-            labels: node.info.labels.clone(),
-            version: node.info.version.clone(),
-            last_seen_ms: node.last_seen.0,
-        }
-    }
 }
 
 #[cfg(test)]
