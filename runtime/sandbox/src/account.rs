@@ -67,12 +67,16 @@ pub(crate) struct Limiter(pub(crate) std::sync::Arc<crate::control::Control>);
 
 impl Limiter {
     fn grow(&self, current: usize, desired: usize, most: Option<usize>, unit: u64) -> bool {
-        // What the engine will refuse anyway must not be charged.
-        if most.is_some_and(|most| desired > most) {
+        let more = (desired.saturating_sub(current) as u64).saturating_mul(unit);
+        if !self.0.account.charge(more) {
             return false;
         }
-        let more = (desired.saturating_sub(current) as u64).saturating_mul(unit);
-        self.0.account.charge(more)
+        // What the engine will refuse anyway must not stay charged.
+        let refused = most.is_some_and(|most| desired > most);
+        if refused {
+            self.0.account.release(more);
+        }
+        !refused
     }
 }
 

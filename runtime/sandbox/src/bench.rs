@@ -1,5 +1,6 @@
 //! What the sandbox costs over a raw loop of the engine, with the same pool. Run with
-//! `cargo test -p wrun-sandbox --lib -- --ignored --nocapture no_op`, optimised.
+//! `cargo test -p wrun-sandbox --lib -- --ignored --nocapture no_op`, optimised;
+//! `WRUN_BENCH_GUEST` names a component file to run in place of an empty one.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,6 +46,13 @@ impl WasiView for Raw {
     }
 }
 
+fn guest() -> Vec<u8> {
+    match std::env::var_os("WRUN_BENCH_GUEST") {
+        Some(path) => std::fs::read(path).unwrap(),
+        None => wat::parse_str(NO_OP).unwrap(),
+    }
+}
+
 async fn raw_one(pre: &CommandPre<Raw>) {
     let mut wasi = WasiCtx::builder();
     wasi.stdout(MemoryOutputPipe::new(1024)).stderr(MemoryOutputPipe::new(1024));
@@ -60,7 +68,7 @@ async fn raw_one(pre: &CommandPre<Raw>) {
 
 fn raw_loop(engines: &Engines) -> f64 {
     let engine = &engines.plain.engine;
-    let component = Component::new(engine, wat::parse_str(NO_OP).unwrap()).unwrap();
+    let component = Component::new(engine, guest()).unwrap();
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     let pre = CommandPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
@@ -108,7 +116,7 @@ impl TaskEvents for Counter {
 }
 
 fn sandbox_loop(sandbox: &Sandbox, round: u64) -> f64 {
-    let bytes = Bytes::from(wat::parse_str(NO_OP).unwrap());
+    let bytes = Bytes::from(guest());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let prepared =
         runtime.block_on(sandbox.compile(Digest([round as u8; 32]), move || Ok(bytes))).unwrap();

@@ -143,6 +143,9 @@ pub(crate) async fn directories(
 ) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
     let scratch = Arc::clone(&state.scratch);
     let job = Arc::clone(&state.control.job);
+    if !scratch.is_given() && job.mounts.is_empty() {
+        return Ok(Vec::new());
+    }
     let opened = tokio::task::spawn_blocking(move || open_directories(&scratch, &job.mounts));
     let mut opened = opened.await.map_err(wasmtime::Error::new)??;
     // The standard host gives whatever its context was built with.

@@ -41,6 +41,11 @@ impl Scratch {
         Self { path, made: AtomicBool::new(false), meter: Mutex::default() }
     }
 
+    /// Whether the task has a scratch directory.
+    pub(crate) fn is_given(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// Makes the directory if the task has one. Call on a thread that may block.
     pub(crate) fn make(&self) -> io::Result<Option<&Path>> {
         let Some(path) = &self.path else { return Ok(None) };
