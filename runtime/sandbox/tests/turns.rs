@@ -178,3 +178,40 @@ fn dropping_the_sandbox_ends_every_task() {
     assert_eq!(events.end_of(1).outcome, cancelled());
     assert_eq!(events.end_of(2).outcome, cancelled());
 }
+
+#[test]
+fn freezing_thawing_and_stopping_at_any_moment_ends_each_task_once() {
+    let bench = Bench::with(|config| config.slots = 8);
+    let kinds = [
+        bench.compile(&program("", SPIN)),
+        bench.compile(SLEEP),
+        bench.compile(&program("(memory 1)", "(i32.const 0)")),
+    ];
+    let start = |token: u64| bench.start(&kinds[token as usize % 3], task(token, job()));
+    let handles: Vec<_> = (0..300).map(start).collect();
+    std::thread::scope(|scope| {
+        for seed in 1_u64..=3 {
+            let handles = &handles;
+            scope.spawn(move || {
+                let mut random = seed;
+                for _ in 0..20_000 {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let handle = &handles[(random >> 33) as usize % handles.len()];
+                    match (random >> 20) % 16 {
+                        0..8 => handle.freeze(),
+                        8..15 => handle.thaw(),
+                        _ => handle.stop(),
+                    }
+                }
+            });
+        }
+    });
+    handles.iter().for_each(wrun_sandbox::TaskHandle::stop);
+    for token in 0..300 {
+        bench.events.end_of(token);
+    }
+    // Every place is free again: as many as there are can be held at once.
+    let again: Vec<_> = (1000..1008).map(|token| start(token * 3)).collect();
+    eventually(|| again.iter().all(|handle| handle.cpu_used() > Duration::ZERO));
+    again.iter().for_each(wrun_sandbox::TaskHandle::stop);
+}
