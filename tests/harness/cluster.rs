@@ -183,7 +183,7 @@ fn start_server(folder: &TempDir, settings: &Settings, listen: &str) -> (Process
     let mut server = Process::start(server, folder.path(), "server");
     let address = server.wait_for("the server is ready", |printed| {
         let ready: serde_json::Value = serde_json::from_str(printed.lines().next()?).ok()?;
-        Some(ready["address"].as_str()?.to_owned())
+        Some(ready["listen"].as_str()?.to_owned())
     });
     (server, address)
 }
