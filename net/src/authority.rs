@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::CertificateDer;
 use wrun_protocol::{NodeId, Role, TenantName};
@@ -99,6 +100,14 @@ impl Authority {
     /// SHA-256 of the certificate's DER: what join tokens pin.
     pub fn fingerprint(&self) -> [u8; 32] {
         fingerprint(&self.certificate)
+    }
+
+    /// A secret that is the same at each start of the server and tells nothing of the key:
+    /// for [`crate::Listener::bind_recognised`].
+    pub fn listener_secret(&self) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.der().secret_pkcs8_der());
+        let tag = hmac::sign(&key, b"wrun listener");
+        tag.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
     /// The authority's certificate, DER.

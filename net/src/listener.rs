@@ -9,7 +9,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
@@ -59,6 +61,33 @@ impl Listener {
         authority_der: &[u8],
         limits: Limits,
     ) -> Result<Self, ListenError> {
+        Self::bind_endpoint(address, identity, authority_der, limits, EndpointConfig::default())
+    }
+
+    /// The same for a server that may be started again on this address: with the same
+    /// `secret`, the next process tells the peers of a dead one at their first packet that
+    /// their connections are gone (stateless reset, RFC 9000 section 10.3). Without, they
+    /// would find out when they had heard nothing for the idle time.
+    pub fn bind_recognised(
+        address: SocketAddr,
+        identity: &Identity,
+        authority_der: &[u8],
+        secret: &[u8; 32],
+    ) -> Result<Self, ListenError> {
+        let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"connection ids");
+        let id_key = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+        Self::bind_endpoint(address, identity, authority_der, Limits::default(), config)
+    }
+
+    fn bind_endpoint(
+        address: SocketAddr,
+        identity: &Identity,
+        authority_der: &[u8],
+        limits: Limits,
+        endpoint: EndpointConfig,
+    ) -> Result<Self, ListenError> {
         let tls = tls::server(identity, authority_der)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
         config
@@ -68,7 +97,9 @@ impl Listener {
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(8 << 20);
         let bound = |source| ListenError::Bind { address, source };
-        let endpoint = Endpoint::server(config, address).map_err(bound)?;
+        let socket = std::net::UdpSocket::bind(address).map_err(bound)?;
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(endpoint, Some(config), socket, runtime).map_err(bound)?;
         let local = endpoint.local_addr().map_err(bound)?;
         let (known, accepted) = mpsc::channel(WAITING);
         let door = Door {

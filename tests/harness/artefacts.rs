@@ -23,6 +23,15 @@ pub fn guest(name: &str) -> PathBuf {
     existing(folder.join(format!("{name}.wasm")), "cargo xtask guests")
 }
 
+/// The bytes of a guest: one that was built, or one of `tests/guests/wat`.
+pub fn guest_bytes(name: &str) -> Vec<u8> {
+    let text = checkout(&format!("tests/guests/wat/{name}.wat"));
+    if text.exists() {
+        return wat::parse_file(&text).unwrap();
+    }
+    std::fs::read(guest(name)).unwrap()
+}
+
 /// A file of the checkout.
 pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)

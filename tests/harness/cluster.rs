@@ -159,8 +159,8 @@ fn server_data(folder: &TempDir) -> PathBuf {
     folder.path().join("server")
 }
 
-/// `wrun`, deaf to the configuration of whoever runs the tests.
-fn command(folder: &Path) -> Command {
+/// `wrun`, deaf to the configuration of whoever runs the tests, at home in `folder`.
+pub fn command(folder: &Path) -> Command {
     let mut command = Command::new(artefacts::wrun());
     for (name, _) in std::env::vars_os()
         .filter(|(name, _)| name.to_string_lossy().starts_with("WRUN_") && name != "WRUN_SEED")

@@ -5,7 +5,7 @@ use wrun_protocol::task::{Failure, Limit};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::{JobSpec, Resources};
 
-use crate::{cluster, failure_of, job_of, run};
+use crate::{cluster, failure_of, job_of, run, stdout};
 
 /// Runs `guest` beside a neighbour that must not notice, and returns why it failed.
 async fn beside_a_neighbour(guest: &str, change: impl FnOnce(&mut JobSpec)) -> Failure {
@@ -120,17 +120,23 @@ async fn tasks_spawned_without_end_reach_a_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gigabyte_filled_in_one_instruction_is_within_the_memory_limit_or_refused() {
-    let failure = beside_a_neighbour("fill_gigabyte", |_| {}).await;
-    assert_eq!(failure, limit(Limit::Memory, 64 << 20));
-
+async fn a_gigabyte_is_refused_where_the_memory_limit_is_lower() {
     let cluster = cluster();
     let mut client = cluster.client().await;
-    let mut spec = job_of(&client, "fill_gigabyte").await;
-    spec.resources = Resources { memory: 1200 << 20, ..spec.resources };
-    assert_eq!(run(&mut client, &spec).await.1.state, JobState::Succeeded);
-    let nodes = client.nodes().await;
-    assert!(nodes.iter().all(|node| node.state == NodeState::Ready), "{nodes:?}");
+    let spec = job_of(&client, "fill_gigabyte").await;
+    let (job, end) = run(&mut client, &spec).await;
+    assert_eq!(end.state, JobState::Succeeded, "a guest may live with a refusal");
+    assert_eq!(stdout(&client, job).await, "refused\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gigabyte_filled_in_one_instruction_holds_up_nobody_but_its_guest() {
+    let failure = beside_a_neighbour("fill_gigabyte", |spec| {
+        spec.resources = Resources { memory: 1200 << 20, ..spec.resources };
+        spec.limits.wall_ms = Some(1000);
+    })
+    .await;
+    assert_eq!(failure, limit(Limit::WallTime, 1000));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ fn cluster() -> Cluster {
 
 /// A job of `guest` with 64 MiB of memory, 16 MiB of scratch and ten seconds.
 async fn job_of(client: &Client, guest: &str) -> JobSpec {
-    let component = std::fs::read(artefacts::guest(guest)).unwrap();
+    let component = artefacts::guest_bytes(guest);
     let mut spec = JobSpec::new(client.upload(&component).await);
     spec.resources = Resources { cpu_milli: 1000, memory: 64 << 20, scratch: 16 << 20, slots: 1 };
     spec.limits.wall_ms = Some(10_000);

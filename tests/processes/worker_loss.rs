@@ -2,7 +2,7 @@
 
 use harness::{Cluster, Settings};
 use wrun_protocol::node::NodeState;
-use wrun_protocol::wire::user::{JobState, TaskState};
+use wrun_protocol::wire::user::{JobState, TaskDetail, TaskState};
 
 use crate::{sleeper, small_job, until};
 
@@ -89,7 +89,14 @@ async fn a_worker_told_to_stop_finishes_what_runs_and_hands_back_the_rest() {
     let mut spec = sleeper(&client, 400).await;
     spec.count = 100;
     let job = client.submit(&spec).await;
-    until("tasks run", async || client.job(job).await.summary.tasks.running > 0).await;
+    until("tasks run there", async || {
+        let tasks = client.tasks(job).await;
+        let there = |task: &TaskDetail| {
+            task.state == TaskState::Running && task.node_name.as_deref() == Some("w1")
+        };
+        tasks.iter().any(there)
+    })
+    .await;
 
     cluster.workers[0].terminate();
     assert!(tokio::task::block_in_place(|| cluster.workers[0].wait()).success());

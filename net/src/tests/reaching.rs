@@ -133,3 +133,43 @@ async fn a_connection_ends_when_its_last_handle_is_dropped() {
     drop(near);
     assert!(matches!(far.closed().await, Closed::Peer { code: close_code::DONE, .. }));
 }
+
+#[tokio::test]
+async fn a_listener_started_again_tells_the_peers_of_the_one_before() {
+    let authority = Authority::create().unwrap();
+    let (secret, identity) = (authority.listener_secret(), authority.issue_server(&[]).unwrap());
+    let bind = |address| {
+        Listener::bind_recognised(address, &identity, authority.certificate_der(), &secret).unwrap()
+    };
+    // A process that was killed says nothing more: its runtime is dropped here.
+    let dying = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let entered = dying.enter();
+    let first = bind(loopback());
+    drop(entered);
+    let address = first.local_addr();
+    let user = user_of(&authority);
+    let near = connect(&address.to_string(), &user, authority.certificate_der()).await.unwrap();
+    let accepted = first.accept().await.unwrap();
+    let gone = move || dying.shutdown_timeout(std::time::Duration::from_secs(5));
+    tokio::task::spawn_blocking(gone).await.unwrap();
+    drop((first, accepted));
+    let _second = until_bound(|| {
+        Listener::bind_recognised(address, &identity, authority.certificate_der(), &secret)
+    })
+    .await;
+
+    let (mut send, _receive) = near.open().await.unwrap();
+    send.send(&1_u8).await.unwrap();
+    let told = tokio::time::timeout(std::time::Duration::from_secs(5), near.closed()).await;
+    assert_eq!(told.unwrap(), Closed::Lost("the peer was restarted".to_owned()));
+}
+
+/// The port is free when the runtime that held it has gone.
+async fn until_bound(bind: impl Fn() -> Result<Listener, ListenError>) -> Listener {
+    loop {
+        match bind() {
+            Ok(listener) => return listener,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        }
+    }
+}

@@ -77,6 +77,17 @@ impl Lease {
         }
     }
 
+    /// Whether a heartbeat has waited for its answer for half a lease: the server, or the way
+    /// to it, is gone, and another connection may still come in time.
+    pub(crate) fn is_unheard(&self, now: Instant) -> bool {
+        self.unheard_at().is_some_and(|at| at <= now)
+    }
+
+    fn unheard_at(&self) -> Option<Instant> {
+        self.due?;
+        self.unanswered.front().map(|(_, sent)| *sent + self.length / 2)
+    }
+
     /// Whether the lease has ended since this was last asked. Says so once.
     pub(crate) fn ended(&mut self, now: Instant) -> bool {
         let over = self.until.is_some_and(|until| until <= now);
@@ -88,10 +99,7 @@ impl Lease {
 
     /// When something is to be done next.
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        match (self.due, self.until) {
-            (Some(due), Some(until)) => Some(due.min(until)),
-            (due, until) => due.or(until),
-        }
+        [self.due, self.until, self.unheard_at()].into_iter().flatten().min()
     }
 }
 
@@ -132,6 +140,20 @@ mod tests {
         assert_eq!(lease.timeout(), Some(start + 10 * SECOND));
         assert!(lease.ended(start + 10 * SECOND));
         assert_eq!(lease.timeout(), None);
+    }
+
+    #[test]
+    fn a_heartbeat_without_an_answer_for_half_a_lease_tells_that_the_server_is_gone() {
+        let start = Instant::now();
+        let mut lease = welcomed(start);
+        lease.beat(start);
+        lease.beat(start + 2 * SECOND);
+        assert!(!lease.is_unheard(start + 4 * SECOND));
+        lease.on_answer(1);
+        assert!(!lease.is_unheard(start + 6 * SECOND), "the first was answered");
+        assert!(lease.is_unheard(start + 7 * SECOND));
+        lease.on_disconnected();
+        assert!(!lease.is_unheard(start + 8 * SECOND), "there is no session to give up");
     }
 
     #[test]

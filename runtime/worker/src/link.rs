@@ -26,8 +26,9 @@ const OUTWARD: usize = 1;
 /// Live logs and attachments served at once; further ones are turned away.
 const LIVE: usize = 256;
 
-/// The longest pause between attempts to connect.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause between attempts to connect: a server that is back must hear of its
+/// workers well within their lease.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long the last messages may take to reach the server when the worker leaves.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -143,7 +143,8 @@ fn listen(config: &ServerConfig, shared: &Shared) -> Result<Arc<Listener>, Serve
     }
     let identity = shared.authority.issue_server(&names)?;
     let authority = shared.authority.certificate_der();
-    Ok(Arc::new(Listener::bind(config.listen, &identity, authority)?))
+    let secret = shared.authority.listener_secret();
+    Ok(Arc::new(Listener::bind_recognised(config.listen, &identity, authority, &secret)?))
 }
 
 fn advertised(config: &ServerConfig, local: SocketAddr) -> String {

@@ -191,6 +191,9 @@ impl<E: Executor> Agent<E> {
         if let Some(beat) = self.lease.beat(now) {
             self.urgent.push_back(FromWorker::Heartbeat { beat });
         }
+        if self.lease.is_unheard(now) {
+            self.give_up_session();
+        }
         if self.lease.ended(now) {
             self.on_lease_ended();
         }

@@ -37,6 +37,15 @@ impl<E: Executor> Agent<E> {
         }
     }
 
+    /// The server does not answer: another connection may reach it.
+    pub(super) fn give_up_session(&mut self) {
+        self.lease.on_disconnected();
+        if let Some(session) = &self.session {
+            tracing::warn!("the server does not answer heartbeats: connecting again");
+            session.connection.close(close_code::GOING_AWAY, "no answer to heartbeats");
+        }
+    }
+
     /// Says what is here. Jobs without tasks are dropped: on a new session the server sends
     /// a job again before its first assignment.
     fn send_hello(&mut self) {
