@@ -1,0 +1,34 @@
+//! What a user does, in the order in which a user comes to it, through the real binary:
+//! every test starts a cluster, types commands, and reads what they print.
+
+mod arrays;
+mod asking;
+mod attached;
+mod desk;
+mod development;
+mod examples;
+mod handlers;
+mod job_file;
+mod json;
+mod nodes;
+mod project;
+mod retries;
+mod schema;
+mod settings;
+
+use std::time::{Duration, Instant};
+
+use desk::Desk;
+use harness::process::PATIENCE;
+
+/// Waits until `wanted` finds something.
+fn until<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = wanted() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
