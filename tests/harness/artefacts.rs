@@ -23,6 +23,12 @@ pub fn guest(name: &str) -> PathBuf {
     existing(folder.join(format!("{name}.wasm")), "cargo xtask guests")
 }
 
+/// A program that others published, built unmodified.
+pub fn published(name: &str) -> PathBuf {
+    let folder = profile().parent().unwrap().join("guests/published/bin");
+    existing(folder.join(format!("{name}.wasm")), "cargo xtask guests")
+}
+
 /// The bytes of a guest: one that was built, or one of `tests/guests/wat`.
 pub fn guest_bytes(name: &str) -> Vec<u8> {
     let text = checkout(&format!("tests/guests/wat/{name}.wat"));

@@ -58,7 +58,20 @@ pub(crate) fn build_guests() -> Result<(), Failed> {
             cargo(folder, ["build", "--release", "--locked", "--target", "wasm32-wasip2"]);
         run(&format!("build of {folder}"), build.env("CARGO_TARGET_DIR", guest_target()))?;
     }
-    Ok(())
+    build_published_program()
+}
+
+/// A program from crates.io that knows nothing of wrun, as its author locked it: the tests
+/// run it unmodified.
+fn build_published_program() -> Result<(), Failed> {
+    let root = target().join("guests/published");
+    if root.join("bin/choose.wasm").exists() {
+        return Ok(());
+    }
+    let mut install = cargo(".", ["install", "choose", "--version", "1.3.7", "--locked"]);
+    install.args(["--quiet", "--target", "wasm32-wasip2", "--root"]).arg(&root);
+    install.env("CARGO_TARGET_DIR", guest_target());
+    run("build of a published program", &mut install)
 }
 
 /// Hands over to the benchmarks, which need the release build.
