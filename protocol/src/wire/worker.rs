@@ -229,4 +229,7 @@ pub enum LiveReply {
     Log(LogChunk),
     /// The worker does not run it, now or any more: ask for its result.
     NotHere,
+    /// To [`LiveRequest::Attach`]: it has started, and from now on its input is taken.
+    /// What is sent before may never be read.
+    Here,
 }

@@ -287,7 +287,7 @@ fn add_worker_messages(lines: &mut Lines) {
     );
     lines.add_all("worker.LiveRequest", [LiveRequest::Follow(TASK), LiveRequest::Attach(TASK)]);
     let chunk = LogChunk { stream: LogStream::Stdout, data: Bytes::from_static(b"line\n") };
-    lines.add_all("worker.LiveReply", [LiveReply::Log(chunk), LiveReply::NotHere]);
+    lines.add_all("worker.LiveReply", [LiveReply::Log(chunk), LiveReply::NotHere, LiveReply::Here]);
 }
 
 fn add_stored_values(lines: &mut Lines) {

@@ -260,7 +260,7 @@ enums! {
     BlobRequest { Get { job, digest }, Put { job, digest, size } }
     BlobReply { Found { size }, Stored, Refused(error) }
     LiveRequest { Follow(task), Attach(task) }
-    LiveReply { Log(chunk), NotHere }
+    LiveReply { Log(chunk), NotHere, Here }
     JoinRequest { Node { secret, csr, name } }
     JoinReply { Welcome { node, certificate, authority }, Refused(error) }
 }

@@ -30,6 +30,9 @@ pub(crate) async fn serve<E: Executor>(
         let _ = send.finish();
         return;
     };
+    if attached && !admit(&streams, &mut send).await {
+        return;
+    }
     let follow = follow(&streams, &mut send);
     if attached {
         let feed = feed(&streams, &mut recv);
@@ -46,6 +49,18 @@ pub(crate) async fn serve<E: Executor>(
 
 fn find<E: Executor>(floor: &Floor<E>, task: TaskId) -> Option<Arc<Streams>> {
     floor.slots().streams_of(task)
+}
+
+/// Says that input is taken, once there is a guest to take it: a task that waits may yet be
+/// recalled, and what had been fed to it would be lost. `false` if the server left.
+async fn admit(streams: &Streams, send: &mut SendStream) -> bool {
+    tokio::select! {
+        () = streams.stdin_taken() => {}
+        // It has written, or ended without having started.
+        () = streams.log.changed_at(0) => {}
+        _ = send.stopped() => return false,
+    }
+    send.send(&LiveReply::Here).await.is_ok()
 }
 
 /// Sends the log from its beginning until the task has ended or the server wants no more.

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wrun_protocol::job::TaskLimits;
 
 use crate::log::TaskLog;
@@ -17,6 +17,8 @@ const STDIN_PIECES: usize = 8;
 pub(crate) struct Streams {
     pub(crate) log: TaskLog,
     stdin: Mutex<Stdin>,
+    /// The guest took its end of standard input.
+    taken: Notify,
 }
 
 struct Stdin {
@@ -30,12 +32,25 @@ impl Streams {
         let (sender, receiver) = mpsc::channel(STDIN_PIECES);
         let most = limits.log_bytes.saturating_add(limits.output_bytes);
         let stdin = Stdin { sender: Some(sender), receiver: Some(receiver) };
-        Self { log: TaskLog::new(most), stdin: Mutex::new(stdin) }
+        Self { log: TaskLog::new(most), stdin: Mutex::new(stdin), taken: Notify::new() }
     }
 
     /// The guest's end of standard input; there is one.
     pub(crate) fn take_stdin(&self) -> Option<mpsc::Receiver<Bytes>> {
-        self.stdin.lock().unwrap_or_else(PoisonError::into_inner).receiver.take()
+        let taken = self.stdin.lock().unwrap_or_else(PoisonError::into_inner).receiver.take();
+        self.taken.notify_waiters();
+        taken
+    }
+
+    /// Waits until the guest has its end of standard input.
+    pub(crate) async fn stdin_taken(&self) {
+        let taken = self.taken.notified();
+        tokio::pin!(taken);
+        // From here on no notification is missed.
+        taken.as_mut().enable();
+        if self.stdin.lock().unwrap_or_else(PoisonError::into_inner).receiver.is_some() {
+            taken.await;
+        }
     }
 
     /// The client's end, until its end was said.

@@ -162,6 +162,7 @@ async fn log_of(recv: &mut wrun_net::RecvStream) -> Option<String> {
     match recv.recv().await.unwrap() {
         Some(LiveReply::Log(chunk)) => Some(String::from_utf8_lossy(&chunk.data).into_owned()),
         Some(LiveReply::NotHere) => Some("not here".to_owned()),
+        Some(LiveReply::Here) => Some("here".to_owned()),
         None => None,
     }
 }
@@ -228,7 +229,8 @@ async fn the_end_of_attached_input_is_the_end_for_the_guest() {
     server.assign(1, 0..1).await;
     server.serve_blob(COMPONENT).await;
     settle().await;
-    let (mut send, _recv) = live(&server, LiveRequest::Attach(task(0))).await;
+    let (mut send, mut recv) = live(&server, LiveRequest::Attach(task(0))).await;
+    assert_eq!(log_of(&mut recv).await.as_deref(), Some("here"));
     send.send(&Stdin::Data(Bytes::from_static(b"all"))).await.unwrap();
     send.send(&Stdin::End).await.unwrap();
     let input = world.script.with_task(0, |task| std::mem::take(&mut task.input));
