@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use wrun_net::{RecvStream, SendStream};
 use wrun_protocol::wire::user::{LogChunk, Response, Stdin};
 use wrun_protocol::wire::worker::{LiveReply, LiveRequest};
@@ -38,6 +39,11 @@ impl<'a> LogSink<'a> {
         }
         self.passed = 0;
         attempt == self.attempt
+    }
+
+    /// Whether an attempt before this one is being shown.
+    pub(super) fn is_behind(&self, attempt: u32) -> bool {
+        (1..attempt).contains(&self.attempt)
     }
 
     /// Sends what of `chunk` was not sent yet.
@@ -94,9 +100,10 @@ pub(super) async fn pass_on(
     if to_worker.send(&request).await.is_err() {
         return Ok(LiveEnd::NotHere);
     }
+    let here = Notify::new();
     tokio::select! {
-        end = pass_log(&mut from_worker, sink, quiet) => end,
-        never = pass_stdin(stdin, &mut to_worker) => match never {},
+        end = pass_log(&mut from_worker, sink, quiet, &here) => end,
+        never = pass_stdin(stdin, &mut to_worker, &here) => match never {},
     }
 }
 
@@ -104,6 +111,7 @@ async fn pass_log(
     from_worker: &mut RecvStream,
     sink: &mut LogSink<'_>,
     quiet: Option<Duration>,
+    here: &Notify,
 ) -> Result<LiveEnd, Failure> {
     loop {
         let next = async {
@@ -118,6 +126,7 @@ async fn pass_log(
         };
         match next {
             Some(Ok(Some(LiveReply::Log(chunk)))) => sink.chunk(chunk).await?,
+            Some(Ok(Some(LiveReply::Here))) => here.notify_one(),
             Some(Ok(None)) => return Ok(LiveEnd::Ended),
             Some(Ok(Some(LiveReply::NotHere)) | Err(_)) => return Ok(LiveEnd::NotHere),
             None => return Ok(LiveEnd::Quiet),
@@ -125,13 +134,16 @@ async fn pass_log(
     }
 }
 
-/// Passes standard input on to its end, then waits to be dropped. What was read is the
-/// attempt's: a later attempt reads on from there.
+/// Passes standard input on to its end, then waits to be dropped. Nothing is read before
+/// the worker says that the task is `here`: a worker that has not got the task yet would
+/// drop it. What was read is the attempt's: a later attempt reads on from there.
 async fn pass_stdin(
     stdin: Option<&mut StdinSource<'_>>,
     to_worker: &mut SendStream,
+    here: &Notify,
 ) -> std::convert::Infallible {
     if let Some(stdin) = stdin {
+        here.notified().await;
         while !stdin.ended {
             match stdin.recv.recv::<Stdin>().await {
                 Ok(Some(Stdin::Data(data))) => {

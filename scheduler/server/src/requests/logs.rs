@@ -82,8 +82,14 @@ pub(super) async fn follow_to_end(
     loop {
         let alive = match locate(shared, task).await? {
             Place::Ended(ended) => return replay(shared, tenant, &ended, sink).await,
-            Place::Waiting => wait(watcher, sink, None).await?,
+            Place::Waiting => {
+                catch_up(shared, tenant, task, sink).await?;
+                wait(watcher, sink, None).await?
+            }
             Place::On { node, attempt } => {
+                if sink.is_behind(attempt) {
+                    catch_up(shared, tenant, task, sink).await?;
+                }
                 let begun = sink.begin(attempt);
                 let end = pass_on(shared, node, task, sink, stdin.as_deref_mut(), None).await?;
                 if end == LiveEnd::Ended && begun {
@@ -114,6 +120,20 @@ async fn wait(
     tokio::select! {
         alive = change => Ok(alive),
         _ = sink.send.stopped() => Err(Failure::Gone),
+    }
+}
+
+/// Shows the rest of the attempt that ended last: a short one is over before its worker
+/// can be asked for its log.
+async fn catch_up(
+    shared: &Shared,
+    tenant: &wrun_protocol::TenantName,
+    task: TaskId,
+    sink: &mut LogSink<'_>,
+) -> Result<(), Failure> {
+    match recorded::task(shared, task).await? {
+        Some(ended) => replay(shared, tenant, &ended, sink).await,
+        None => Ok(()),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Logs and attachments: live from the worker, then from the record.
 
 use wrun_net::{RecvStream, SendStream};
-use wrun_protocol::job::Input;
-use wrun_protocol::task::Content;
+use wrun_protocol::job::{Input, RetryPolicy};
+use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::user::{
     ErrorCode, JobState, LogChunk, LogStream, Request, Response, Stdin,
 };
-use wrun_protocol::wire::worker::{LiveReply, LiveRequest};
+use wrun_protocol::wire::worker::{LiveReply, LiveRequest, Report, TaskResult};
 use wrun_protocol::{JobSpec, TaskId};
 
 use crate::harness::*;
@@ -66,6 +66,37 @@ async fn a_followed_log_goes_from_the_worker_into_the_record_without_a_seam() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_was_over_too_soon_is_shown_from_its_record() {
+    let cluster = Cluster::start().await;
+    let client = cluster.user("lab");
+    let mut worker = cluster.worker("a").await;
+    let retry = RetryPolicy { retries: 2, backoff_ms: 50, ..RetryPolicy::default() };
+    let spec = JobSpec { retry, ..client.program().await };
+    let job = client.submit_as(1, &spec).await.unwrap();
+    let mut answers = client.open(&Request::Logs { job, index: 0, follow: true }).await;
+    // It asks while each attempt runs, and hears nothing of it.
+    let connection = worker.connection.clone();
+    let deaf = tokio::spawn(async move {
+        while let Ok((mut send, _recv)) = connection.accept().await {
+            let _ = send.send(&LiveReply::NotHere).await;
+        }
+    });
+    for (said, code) in [("one ", 7), ("two ", 7), ("three", 0)] {
+        let running = attempt(worker.assigned().await);
+        let outcome = match code {
+            0 => Outcome::Succeeded,
+            code => Outcome::Failed(Failure::Exit { code }),
+        };
+        let log = Some(Content::Inline(log(&[out(said)]).into()));
+        let result = TaskResult { outcome, usage: Usage::default(), output: None, log };
+        worker.report(vec![Report::Ended { attempt: running, result: Box::new(result) }]).await;
+    }
+    assert_eq!(text(&mut answers, 13).await, "one two three");
+    assert_eq!(answers.next().await, Some(Response::Done));
+    deaf.abort();
+}
+
+#[tokio::test]
 async fn a_log_that_is_not_followed_ends_with_what_there_is() {
     let cluster = Cluster::start().await;
     let client = cluster.user("lab");
@@ -101,6 +132,12 @@ async fn an_attached_client_s_input_reaches_the_task_and_its_output_the_client()
     assert_eq!(request, LiveRequest::Attach(job.task(0)));
     answers.send.send(&Stdin::Data("hello".into())).await.unwrap();
     answers.send.send(&Stdin::End).await.unwrap();
+    // Asked before the task came to it: what was typed is kept for the next time.
+    send.send(&LiveReply::NotHere).await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(soon("no input", recv.recv::<Stdin>()).await.unwrap(), None);
+    let (_, mut send, mut recv) = live(&worker).await;
+    send.send(&LiveReply::Here).await.unwrap();
     assert_eq!(soon("input", recv.recv()).await.unwrap(), Some(Stdin::Data("hello".into())));
     assert_eq!(soon("its end", recv.recv()).await.unwrap(), Some(Stdin::End));
     send.send(&LiveReply::Log(out("HELLO"))).await.unwrap();
