@@ -80,7 +80,7 @@ pub(crate) struct Retry {
     /// Longest wait. "1m" unless set.
     pub(crate) max_backoff: Option<Span>,
     /// The failures that run again: "exit:CODE", "trap", "handler", "limit", "setup". Every
-    /// failure unless set.
+    /// failure unless set, but never a handler's error that is not marked as retryable.
     #[serde(default)]
     pub(crate) on: Vec<RetryOnSource>,
     /// Attempts that the loss of nodes may cost. 100 unless set.

@@ -108,7 +108,8 @@ pub struct RetryPolicy {
     pub backoff_ms: u64,
     /// Longest wait, in milliseconds.
     pub max_backoff_ms: u64,
-    /// The failures that count; empty means every failure except a cancellation.
+    /// The failures that count; empty means every failure except a cancellation and a
+    /// handler's error that says that another attempt would meet it again.
     pub on: Vec<RetryOn>,
     /// Attempts that the loss of nodes may cost before the task fails: a task that
     /// takes its nodes down with it must end.
@@ -141,10 +142,11 @@ impl RetryPolicy {
     pub fn covers(&self, failure: &Failure) -> bool {
         match failure {
             Failure::Cancelled | Failure::NodeLost => false,
+            Failure::Handler { retryable: false, .. } => false,
             _ if self.on.is_empty() => true,
             Failure::Exit { code } => self.on.contains(&RetryOn::Exit(*code)),
             Failure::Trap { .. } => self.on.contains(&RetryOn::Trap),
-            Failure::Handler { retryable, .. } => *retryable && self.on.contains(&RetryOn::Handler),
+            Failure::Handler { .. } => self.on.contains(&RetryOn::Handler),
             Failure::Limit { .. } => self.on.contains(&RetryOn::Limit),
             Failure::Setup { .. } => self.on.contains(&RetryOn::Setup),
         }
@@ -405,4 +407,21 @@ fn ensure(
     problem: impl FnOnce() -> String,
 ) -> Result<(), SpecError> {
     if holds { Ok(()) } else { Err(SpecError::Field { field, problem: problem() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_runs_again_unless_some_are_named_or_it_is_final() {
+        let handler = |retryable| Failure::Handler { message: String::new(), retryable };
+        let every = RetryPolicy::default();
+        assert!(every.covers(&Failure::Exit { code: 1 }) && every.covers(&handler(true)));
+        assert!(!every.covers(&handler(false)), "another attempt would meet it again");
+        assert!(!every.covers(&Failure::Cancelled) && !every.covers(&Failure::NodeLost));
+        let named = RetryPolicy { on: vec![RetryOn::Exit(7), RetryOn::Handler], ..every };
+        assert!(named.covers(&Failure::Exit { code: 7 }) && named.covers(&handler(true)));
+        assert!(!named.covers(&Failure::Exit { code: 1 }) && !named.covers(&handler(false)));
+    }
 }
