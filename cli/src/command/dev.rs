@@ -74,8 +74,6 @@ fn data_dir(args: &Dev) -> Result<PathBuf, Error> {
         Error::new(Exit::Config, "no data folder: neither --data nor HOME is set")
             .todo("name one with --data")
     })?;
-    std::fs::create_dir_all(&data)
-        .map_err(|cause| Error::file("make the folder", &data, &cause))?;
     std::path::absolute(&data).map_err(|cause| Error::file("find the folder", &data, &cause))
 }
 

@@ -1,6 +1,7 @@
 //! The data directory: where what lies, and that one server alone uses it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use wrun_net::Authority;
@@ -16,13 +17,18 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory where there is none, and locks it.
+    /// Makes the directory where there is none, for its owner alone: it holds everybody's
+    /// inputs and outputs. Locks it.
     pub(crate) fn open(root: &Path) -> Result<Self, ServerError> {
         let failed = |action: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| ServerError::DataDir { action, path, source }
         };
-        std::fs::create_dir_all(root).map_err(failed("create", root))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)
+            .map_err(failed("create", root))?;
         let path = root.join("lock");
         let lock = OpenOptions::new()
             .create(true)
