@@ -180,7 +180,7 @@ async fn array(client: &mut Client, console: Console, id: JobId, kind: Kind) -> 
     for index in 0..count {
         logs::print_task(client, console, id, index, false, None).await?;
         if kind == Kind::Handler {
-            output::print_task(client, console, id, index, false).await?;
+            output::print_task(client, console, id, index, true).await?;
         }
     }
     let exit = wait::exit_of(last.state);
