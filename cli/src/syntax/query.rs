@@ -94,8 +94,9 @@ pub(crate) struct Job {
 
 /// Prints what a task wrote: its standard output to mine, its standard error to mine
 ///
-/// Without --task, of an array, the logs of all tasks in order of index, each line behind
-/// its task's index.
+/// Of a task that was tried again: what its latest attempt wrote; with --follow, what every
+/// attempt from the present one on writes. Without --task, of an array, the logs of all tasks
+/// in order of index, each line behind its task's index.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// The job's id
