@@ -51,7 +51,7 @@ fn logs_of_all_tasks_say_which_task_wrote_a_line() {
     desk.ended(&job);
     let logs = desk.says(&["logs", &job]);
     assert_eq!(logs.lines().count(), 22);
-    assert!(logs.contains(" 7 | I am task 7 of 11.\n10 | Hello"), "{logs}");
+    assert!(logs.contains("\n 7 | I am task 7 of 11.\n 8 | Hello, wrun!\n"), "{logs}");
     assert_eq!(desk.says(&["logs", &job, "--task", "7"]), "Hello, wrun!\nI am task 7 of 11.\n");
     assert_eq!(desk.wrun(&["logs", &job, "-f"]).status.code(), Some(65), "only one is followed");
 }

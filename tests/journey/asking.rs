@@ -116,7 +116,10 @@ fn output_goes_to_standard_output_or_to_a_file() {
     desk.ended(&job);
     assert_eq!(desk.says(&["output", &job]), "kept as it is\u{0}\n");
     assert_eq!(desk.says(&["output", &job, "--task", "0", "-o", "out.txt"]), "");
-    assert_eq!(std::fs::read_to_string(desk.folder().join("out.txt")).unwrap(), "kept as it is\0\n");
+    assert_eq!(
+        std::fs::read_to_string(desk.folder().join("out.txt")).unwrap(),
+        "kept as it is\0\n"
+    );
     assert_eq!(desk.wrun(&["output", &job, "--task", "1"]).status.code(), Some(66));
 }
 

@@ -44,6 +44,17 @@ fn what_is_typed_reaches_the_guest_as_it_is_typed() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Input that ends before the task has begun waits for it: again and again, since it was
+/// once lost when the client was faster than the node.
+#[test]
+fn input_that_is_there_before_the_guest_is_not_lost() {
+    let desk = Desk::start();
+    for round in 0..40 {
+        let output = desk.fed(&["run", &guest("cat")], b"all of it");
+        assert_eq!(stdout(&output), "all of it", "round {round}");
+    }
+}
+
 #[test]
 fn a_megabyte_goes_through_unharmed() {
     let desk = Desk::start();

@@ -62,7 +62,13 @@ fn secrets_are_readable_by_their_owner_alone() {
     let mut secrets = Vec::new();
     collect(desk.folder(), &mut secrets);
     let names: Vec<&str> = secrets.iter().map(|(path, _)| path.as_str()).collect();
-    for expected in ["ca/authority-key.pem", "identity/key.pem", "compiled/key", "data/credential.toml", "guests.toml"] {
+    for expected in [
+        "ca/authority-key.pem",
+        "identity/key.pem",
+        "compiled/key",
+        "data/credential.toml",
+        "guests.toml",
+    ] {
         assert!(names.iter().any(|name| name.ends_with(expected)), "{expected}: {names:?}");
     }
     for (path, mode) in &secrets {
@@ -72,7 +78,10 @@ fn secrets_are_readable_by_their_owner_alone() {
     assert_eq!(data & 0o777, 0o700, "the folder of everybody's jobs");
     // Where the CLI looks: through a link, the same file.
     let link = desk.folder().join("credential.toml");
-    assert_eq!(std::fs::canonicalize(link).unwrap(), desk.data().canonicalize().unwrap().join("credential.toml"));
+    assert_eq!(
+        std::fs::canonicalize(link).unwrap(),
+        desk.data().canonicalize().unwrap().join("credential.toml")
+    );
 }
 
 /// Every file that holds a secret, by its name or its content.

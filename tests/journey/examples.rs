@@ -72,12 +72,12 @@ fn tiles_of_an_array_are_one_picture() {
     let desk = Desk::start();
     let view = r#"{"width": 320, "height": 240, "iterations": 300}"#;
     let input = desk.write("view.json", view);
-    let job =
-        desk.submit(&[&guest("tiles"), "--input", input.to_str().unwrap(), "--count", "12"]);
+    let job = desk.submit(&[&guest("tiles"), "--input", input.to_str().unwrap(), "--count", "12"]);
     assert_eq!(desk.ended(&job)["tasks"]["succeeded"], 12);
     desk.says(&["output", &job, "-o", "tiles/"]);
     let tiles: Vec<String> = (0..12).map(|index| format!("/tiles/{index}")).collect();
-    let mut stitch = vec!["run".to_owned(), guest("stitch"), "--mount".to_owned(), "tiles".to_owned()];
+    let mut stitch =
+        vec!["run".to_owned(), guest("stitch"), "--mount".to_owned(), "tiles".to_owned()];
     stitch.extend(["--".to_owned(), "320x240".to_owned(), "4x3".to_owned()]);
     stitch.extend(tiles);
     let output = desk.wrun(&stitch);
@@ -154,5 +154,6 @@ fn a_core_module_for_preview_1_is_adapted() {
     let path = desk.write("preview1.wasm", &module);
     let output = desk.wrun(&["run", path.to_str().unwrap()]);
     assert_eq!(stdout(&output), "from preview 1\n");
-    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    // It ends with 3; the standard's adapter has only success and failure to say it in.
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
 }

@@ -73,9 +73,7 @@ fn cpu_memory_and_scratch_are_taken_on_the_node() {
     let desk = Desk::start();
     let fields = "cpu = 0.25\nmemory = \"96MiB\"\nscratch = \"32MiB\"\ncount = 2";
     let job = desk.submit_file("sleep_forever", fields);
-    crate::until("both run", || {
-        (desk.json(&["job", &job])["tasks"]["running"] == 2).then_some(())
-    });
+    crate::until("both run", || (desk.json(&["job", &job])["tasks"]["running"] == 2).then_some(()));
     let used = desk.json(&["nodes"])["nodes"][0]["used"].clone();
     assert_eq!((&used["cpu_milli"], &used["memory"]), (&500.into(), &(192 << 20).into()));
     assert_eq!(used["scratch"], 64 << 20);
@@ -144,9 +142,29 @@ fn the_schema_of_job_files_names_every_field() {
     let schema = desk.json(&["schema", "job"]);
     let known = schema["properties"].as_object().unwrap();
     for field in [
-        "component", "name", "args", "env", "input", "stdin", "mounts", "count", "cpu", "memory",
-        "scratch", "time_limit", "cpu_time_limit", "output_limit", "log_limit", "log_rate",
-        "handles", "retries", "retry", "priority", "labels", "network", "on_disconnect",
+        "component",
+        "name",
+        "args",
+        "env",
+        "input",
+        "stdin",
+        "mounts",
+        "count",
+        "cpu",
+        "memory",
+        "scratch",
+        "time_limit",
+        "cpu_time_limit",
+        "output_limit",
+        "log_limit",
+        "log_rate",
+        "handles",
+        "retries",
+        "retry",
+        "priority",
+        "labels",
+        "network",
+        "on_disconnect",
     ] {
         assert!(known.contains_key(field), "{field}");
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use harness::{Cluster, Settings};
 use serde_json::Value;
 
-use crate::desk::{guest, signal};
+use crate::desk::{guest, signal, stderr};
 use crate::{Desk, until};
 
 fn desk(workers: usize, grace: &str) -> Desk {
@@ -56,7 +56,10 @@ fn a_drained_node_finishes_and_takes_nothing_new_until_it_is_taken_back() {
     let elsewhere = |task: &Value| task["node_name"] != name.as_str();
     assert!(page["tasks_shown"].as_array().unwrap().iter().all(elsewhere));
     let page = desk.ended(&job);
-    assert_eq!((&page["state"], &page["tasks_shown"][0]["attempts"]), (&"succeeded".into(), &1.into()));
+    assert_eq!(
+        (&page["state"], &page["tasks_shown"][0]["attempts"]),
+        (&"succeeded".into(), &1.into())
+    );
     desk.says(&["drain", &name, "--undo"]);
     assert_eq!(node(&desk, &name)["state"], "ready");
     assert_eq!(desk.wrun(&["drain", "nobody"]).status.code(), Some(66));
@@ -116,23 +119,32 @@ fn a_server_told_to_stop_ends_well_and_forgets_nothing() {
     assert_eq!(output.status.code(), Some(69), "nobody answers");
     desk.cluster().restart_server();
     let page = desk.ended(&job);
-    assert_eq!((&page["state"], &page["tasks_shown"][0]["attempts"]), (&"succeeded".into(), &1.into()));
+    assert_eq!(
+        (&page["state"], &page["tasks_shown"][0]["attempts"]),
+        (&"succeeded".into(), &1.into())
+    );
 }
 
 #[test]
 fn labels_choose_the_node() {
     let mut desk = desk(1, "5s");
-    let job = desk.submit_file("noop", "labels = { disk = \"fast\" }");
-    let said = desk.says(&["job", &job]);
-    assert!(said.contains("waits for") && said.contains("disk=fast"), "{said}");
+    let file = desk.job_file("sleeper", "labels = { disk = \"fast\" }\nargs = [\"100\"]");
+    let refused = desk.wrun(&["submit", &file]);
+    assert_eq!(refused.status.code(), Some(71), "no node has it");
+    assert!(stderr(&refused).contains("disk=fast"), "{}", stderr(&refused));
     let token = desk.says(&["token", "create"]);
     let mut command = desk.command();
     command.args(["worker", "--name", "w2", "--data", "labelled", "--cpu", "1"]);
     command.args(["--memory", "1GiB", "--label", "disk=fast", "--join", token.trim()]);
     let folder = desk.folder().to_owned();
     desk.cluster().workers.push(harness::Process::start(command, &folder, "w2"));
-    let page = desk.ended(&job);
-    assert_eq!((&page["state"], runs_on(&page)), (&"succeeded".into(), 1));
+    desk.cluster().workers[1].wait_for("it is ready", |out| out.contains('\n').then_some(()));
+    for _ in 0..3 {
+        let page = desk.ended(&desk.submit(&[&file]));
+        assert_eq!((&page["state"], runs_on(&page)), (&"succeeded".into(), 1));
+    }
+    let by_flag = desk.submit(&[&guest("noop"), "--label", "disk=fast"]);
+    assert_eq!(runs_on(&desk.ended(&by_flag)), 1);
 }
 
 #[test]

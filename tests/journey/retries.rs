@@ -16,7 +16,8 @@ fn milliseconds(page: &Value) -> u64 {
 #[test]
 fn the_wait_before_a_retry_doubles_up_to_its_bound() {
     let desk = Desk::start();
-    let job = desk.submit_file("flaky", "args = [\"4\"]\nretries = 3\n[retry]\nbackoff = \"200ms\"");
+    let job =
+        desk.submit_file("flaky", "args = [\"4\"]\nretries = 3\n[retry]\nbackoff = \"200ms\"");
     let page = desk.ended(&job);
     assert_eq!((&page["state"], attempts(&page)), (&"succeeded".into(), 4));
     assert!((1400..5000).contains(&milliseconds(&page)), "200 + 400 + 800 ms: {page:#}");

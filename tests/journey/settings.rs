@@ -22,8 +22,7 @@ fn server(desk: &Desk, variables: &[(&str, &str)], flags: &[&str]) -> Value {
 fn a_server_goes_by_flag_then_environment_then_file() {
     let desk = Desk::start();
     desk.write("server.toml", "listen = \"127.0.0.2:0\"\ndata = \"from-file\"\n");
-    let variables =
-        [("WRUN_LISTEN", "127.0.0.3:0"), ("WRUN_DATA", "from-environment")];
+    let variables = [("WRUN_LISTEN", "127.0.0.3:0"), ("WRUN_DATA", "from-environment")];
     let flags = ["--listen", "127.0.0.4:0", "--data", "from-flag"];
     for (ready, host, data) in [
         (server(&desk, &[], &[]), "127.0.0.2", "from-file"),
@@ -77,7 +76,10 @@ fn a_worker_goes_by_flag_then_environment_then_file() {
         assert_eq!((&capacity["cpu_milli"], &capacity["slots"]), (&cpu.into(), &5.into()));
         assert_eq!(capacity["memory"], memory << 20);
         assert_eq!(capacity["scratch"], 1 << 30);
-        assert_eq!((&node["labels"]["zone"], &node["labels"]["disk"]), (&zone.into(), &"fast".into()));
+        assert_eq!(
+            (&node["labels"]["zone"], &node["labels"]["disk"]),
+            (&zone.into(), &"fast".into())
+        );
     }
 }
 
