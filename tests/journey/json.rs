@@ -1,6 +1,6 @@
 //! `--json` of every command: it parses, line by line, and is what the schema documents.
 
-use harness::{Cluster, Settings};
+use harness::{Cluster, Settings, artefacts};
 use serde_json::Value;
 
 use crate::Desk;
@@ -130,5 +130,25 @@ fn an_error_is_one_object_on_standard_error() {
         assert_eq!(printed.len(), 1);
         schema.check("failure", &printed[0]);
         assert_eq!(printed[0]["error"]["kind"], kind);
+    }
+}
+
+/// Papers are made from the command line's own description.
+#[test]
+fn completions_and_man_pages_know_the_commands() {
+    let desk = Desk::start();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = desk.says(&["completions", shell]);
+        assert!(script.contains("time-limit") && script.contains("drain"), "{shell}");
+    }
+    assert!(desk.says(&["man"]).contains(".TH wrun 1"));
+    desk.says(&["man", "-o", "pages"]);
+    for page in ["wrun.1", "wrun-run.1", "wrun-submit.1", "wrun-worker.1"] {
+        assert!(desk.folder().join("pages").join(page).exists(), "{page}");
+    }
+    let documented = std::fs::read_to_string(artefacts::checkout("docs/exit-codes.md")).unwrap();
+    for code in desk.json(&["exit-codes"])["exit_codes"].as_array().unwrap() {
+        let row = format!("| {} | `{}` |", code["code"], code["kind"].as_str().unwrap());
+        assert!(documented.contains(&row), "{row}");
     }
 }

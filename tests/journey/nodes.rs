@@ -159,3 +159,24 @@ fn a_job_that_may_lose_no_node_fails_with_it() {
         matches!(node(&desk, "w1")["state"].as_str(), Some("lost" | "disconnected")).then_some(())
     });
 }
+
+/// The server dies for longer than the lease lasts.
+#[test]
+fn a_job_chooses_what_its_tasks_do_when_the_server_is_lost() {
+    let mut desk = desk(1, "5s");
+    let submit = |what: &str| {
+        let fields = format!("args = [\"4000\"]\ncpu = 0.5\non_disconnect = \"{what}\"");
+        let job = desk.submit_file("sleeper", &fields);
+        desk.running(&job);
+        job
+    };
+    let (goes_on, stops) = (submit("continue"), submit("stop"));
+    desk.cluster().server.kill();
+    std::thread::sleep(Duration::from_millis(2000));
+    desk.cluster().restart_server();
+    for (job, attempts) in [(goes_on, 1), (stops, 2)] {
+        let page = desk.ended(&job);
+        assert_eq!(page["state"], "succeeded");
+        assert_eq!(page["tasks_shown"][0]["attempts"], attempts, "job {job}");
+    }
+}

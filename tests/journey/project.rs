@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::Desk;
 use crate::desk::{stderr, stdout};
+use crate::schema::Schema;
 
 /// The slowest of these tests: it builds the SDK and what it stands on, in a build folder
 /// that stays, so that only the first time is slow.
@@ -32,6 +33,7 @@ fn a_new_project_builds_and_runs() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let built: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    Schema::of(&desk).check("component", &built);
     assert_eq!(built["kind"], "handler");
     let component = built["path"].as_str().unwrap();
 
