@@ -83,7 +83,8 @@ fn init(context: &Context, config: &ServerConfig, tenant: &TenantName, ttl: Span
         console.line(format_args!("cluster     {}", config.data_dir.display()))?;
         console.line(format_args!("credential  {} (tenant {tenant}, admin)", place.display()))?;
         console.line(format_args!("server      {server}"))?;
-        console.note("start it with `wrun server`; let machines join with `wrun token create`");
+        console.note("start it with `wrun server` and the same settings;");
+        console.note("let machines join with `wrun token create`");
     }
     Ok(Exit::Success)
 }
