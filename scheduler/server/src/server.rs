@@ -83,9 +83,6 @@ pub async fn start_on(
         .map_err(|_| ServerError::Journal("recovery failed".to_owned()))??;
     let Recovered { data_dir, shared, parts, journal, warnings } = recovered;
     let listener = listen(&config, &shared)?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
     let advertised = advertised(&config, listener.local_addr());
     let (said, ended) = watch::channel(None);
     let (closing, connections) = (Arc::clone(&listener), Arc::clone(&shared));
@@ -206,8 +203,8 @@ impl ServerHandle {
         self.shared.authority.fingerprint()
     }
 
-    /// What the operator should know: a journal's tail that was cut, a history that had to be
-    /// set aside.
+    /// What the operator should be told: a journal's tail that was cut, a history that had to
+    /// be set aside. Who starts the server tells it.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
