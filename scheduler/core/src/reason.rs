@@ -40,6 +40,9 @@ impl fmt::Display for PendingReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoNodes => f.write_str("no node has joined the cluster yet"),
+            Self::NoNodeReady { suitable: 1 } => {
+                f.write_str("the one node that could run it is not connected or takes no tasks")
+            }
             Self::NoNodeReady { suitable } => write!(
                 f,
                 "none of the {suitable} nodes that could run it is connected and takes tasks"
@@ -56,7 +59,9 @@ impl fmt::Display for PendingReason {
                 }
             }
             Self::BackOff { until } => {
-                write!(f, "it failed and runs again after its back-off, at {} ms", until.0)
+                let seconds = until.0 / 1000 % (24 * 3600);
+                let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+                write!(f, "it failed and runs again at {hour:02}:{minute:02}:{second:02} UTC")
             }
             Self::Placing => f.write_str("it is being placed"),
         }
