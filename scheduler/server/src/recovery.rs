@@ -1,6 +1,7 @@
 //! From what is on disk to a server that can start: the newest snapshot, every later fact,
 //! and a history that has caught up with them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
@@ -46,8 +47,8 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
         Journal::open_on(disk, &data_dir.journal(), JournalOptions::new(on_durable))
             .map_err(|error| ServerError::Journal(error.to_string()))?;
     let options = HistoryOptions { retention: config.retention, ..HistoryOptions::default() };
-    let HistoryOpened { history, warning } = History::open(&data_dir.history(), options)
-        .map_err(|error| ServerError::History(error.to_string()))?;
+    let HistoryOpened { history, warning } =
+        open_history(&data_dir.history(), options, found.last_seq())?;
     let mut warnings: Vec<String> = warning.into_iter().collect();
     if let Some(cut) = &found.cut {
         warnings.push(format!("{cut}"));
@@ -87,6 +88,37 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
     Ok(Recovered { data_dir, shared, parts, journal, warnings })
 }
 
+/// Opens the history of a journal whose last fact is `last`. One that is ahead of it has
+/// followed another journal, or a later state of this one than was restored: it would skip
+/// the facts to come and show strangers under the ids of new jobs, so it is moved aside.
+fn open_history(
+    path: &Path,
+    options: HistoryOptions,
+    last: u64,
+) -> Result<HistoryOpened, ServerError> {
+    let refused = |reason: String| ServerError::History(reason);
+    let open = || History::open(path, options).map_err(|error| refused(error.to_string()));
+    let opened = open()?;
+    let applied = opened.history.last();
+    if applied <= last {
+        return Ok(opened);
+    }
+    drop(opened);
+    let aside = (1..u32::MAX)
+        .map(|number| path.with_extension(format!("other-{number}")))
+        .find(|aside| !aside.exists())
+        .unwrap_or_else(|| path.with_extension("other"));
+    std::fs::rename(path, &aside).map_err(|error| {
+        refused(format!("{} cannot be moved to {}: {error}", path.display(), aside.display()))
+    })?;
+    let warning = format!(
+        "the history {} is of another journal, or of a later state of this one (it has fact {applied}, the journal ends with {last}); it was moved to {} and begins afresh: jobs that had ended are not listed any more, live jobs are not affected",
+        path.display(),
+        aside.display()
+    );
+    Ok(HistoryOpened { warning: Some(warning), ..open()? })
+}
+
 /// The core and the history after every fact of the journal.
 struct CaughtUp {
     core: Core,
@@ -105,7 +137,7 @@ fn replay(
         Some((seq, bytes)) => (Core::restore(config.core.clone(), &bytes)?, seq),
         None => (Core::new(config.core.clone()), 0),
     };
-    let (covered, recorded) = (last, history.applied());
+    let (covered, recorded) = (last, history.last());
     let mut at = Timestamp(0);
     // Whether the history misses facts that the journal no longer has.
     let mut gap = None;

@@ -158,3 +158,25 @@ async fn a_history_that_is_lost_takes_no_live_work_with_it() {
     let output = client.ask(Request::Output { job: live, index: 0 }).await;
     assert_eq!(output, Response::Output(Content::Inline("kept".into())));
 }
+
+#[tokio::test]
+async fn the_history_of_another_journal_is_moved_aside() {
+    let cluster = Cluster::start().await;
+    let mut worker = cluster.worker("a").await;
+    let ended = cluster.user("lab").submit(1).await;
+    let first = attempt(worker.assigned().await);
+    worker.succeed(first, None).await;
+    cluster.user("lab").end(ended).await;
+    cluster.server.shutdown().await.unwrap();
+    std::fs::remove_dir_all(cluster.dir.path().join("journal")).unwrap();
+    let server = start(cluster.dir.path()).await;
+    assert!(server.warnings().iter().any(|warning| warning.contains("another journal")), "{:?}", server.warnings());
+    assert!(cluster.dir.path().join("history.other-1").exists());
+    let cluster = Cluster { dir: cluster.dir, server };
+    // The id is given anew, and stands for the new job alone.
+    let client = cluster.user("lab");
+    assert_eq!(client.submit(2).await, ended);
+    assert_eq!(client.job(ended).await.summary.state, JobState::Pending);
+    let cluster = cluster.restart().await;
+    assert_eq!(cluster.server.warnings(), [] as [String; 0]);
+}

@@ -109,6 +109,10 @@ impl Shared {
         if state.failure.is_some() { state.last } else { state.applied }
     }
 
+    pub(crate) fn last(&self) -> u64 {
+        self.state().last
+    }
+
     pub(crate) fn apply(&self, seq: u64, fact: &Fact) {
         let mut state = self.state();
         if seq <= state.last {

@@ -133,6 +133,12 @@ impl History {
         self.shared.applied()
     }
 
+    /// The last fact that readers see, be it committed or not: [`Self::apply`] ignores those
+    /// up to it.
+    pub fn last(&self) -> u64 {
+        self.shared.last()
+    }
+
     /// Commits everything applied so far and waits for it.
     ///
     /// # Errors
