@@ -24,7 +24,8 @@ use crate::link::{Dial, Dialing};
 use crate::{WorkerConfig, WorkerError};
 
 pub(super) const COMPONENT: &[u8] = b"a component, as far as the script cares";
-pub(super) const LEASE: Duration = Duration::from_secs(1);
+/// Half of it is how long a script may keep the worker waiting for an answer.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// A task that the worker has started.
