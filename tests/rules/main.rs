@@ -1,3 +1,4 @@
 //! Rules of the house that a compiler does not hold.
 
+mod architecture;
 mod imports;
