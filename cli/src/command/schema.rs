@@ -46,4 +46,50 @@ mod tests {
             assert!(of(what).to_value().is_object());
         }
     }
+
+    /// The names of all fields anywhere in `schema`.
+    fn fields(schema: &serde_json::Value, found: &mut Vec<String>) {
+        if let Some(properties) = schema.get("properties").and_then(|value| value.as_object()) {
+            found.extend(properties.keys().cloned());
+        }
+        match schema {
+            serde_json::Value::Object(parts) => {
+                parts.values().for_each(|part| fields(part, found));
+            }
+            serde_json::Value::Array(parts) => parts.iter().for_each(|part| fields(part, found)),
+            _ => {}
+        }
+    }
+
+    /// Fields of a schema that a page of docs/ does not name.
+    fn unnamed(what: SchemaOf, page: &str) -> Vec<String> {
+        let path = format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut found = Vec::new();
+        fields(of(what).as_value(), &mut found);
+        found.retain(|field| {
+            !text.contains(&format!("`{field}`")) && !text.contains(&format!("`retry.{field}`"))
+        });
+        found
+    }
+
+    #[test]
+    fn the_documentation_names_every_field_of_the_files() {
+        assert_eq!(unnamed(SchemaOf::Job, "job-file.md"), [] as [&str; 0]);
+        assert_eq!(unnamed(SchemaOf::Server, "operations.md"), [] as [&str; 0]);
+        assert_eq!(unnamed(SchemaOf::Worker, "operations.md"), [] as [&str; 0]);
+    }
+
+    /// Printed wraps each command's object in a field with the command's name.
+    #[test]
+    fn the_documentation_names_every_field_that_is_printed() {
+        let schema = of(SchemaOf::Output).to_value();
+        let definitions = schema["$defs"].as_object().unwrap();
+        let mut found = Vec::new();
+        definitions.values().for_each(|definition| fields(definition, &mut found));
+        let path = format!("{}/../docs/json.md", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        found.retain(|field| !text.contains(&format!("`{field}`")));
+        assert_eq!(found, [] as [&str; 0]);
+    }
 }
