@@ -8,11 +8,11 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use wrun_net::{Identity, JoinAddress, RecvStream, SendStream};
+use wrun_protocol::Resources;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::worker::{FromWorker, Report, ToWorker};
-use wrun_protocol::Resources;
 
 /// How far a node is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +75,7 @@ impl Member {
         };
         let (mut send, receive) = connection.open().await?;
         let capacity =
-            Resources { cpu_milli: 64_000_000, memory: 1 << 50, scratch: 1 << 50, slots: 64_000 };
+            Resources { cpu_milli: 64_000_000, memory: 1 << 50, scratch: 1 << 50, slots: 4096 };
         let (labels, version) = (BTreeMap::new(), env!("CARGO_PKG_VERSION").to_owned());
         let info = NodeInfo { name: self.name.clone(), capacity, labels, version };
         let incarnation = u64::from(std::process::id());

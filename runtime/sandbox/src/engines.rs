@@ -90,6 +90,20 @@ impl Engines {
     }
 }
 
+/// The engine that runs components of WASI 0.2, pool and all, without a sandbox around it:
+/// the floor that benchmarks measure a [`crate::Sandbox`] against.
+///
+/// # Errors
+/// [`SandboxError::Setting`] for a setting that cannot be, [`SandboxError::Engine`] where
+/// the machine does not give the pool its address space.
+pub fn plain_engine(config: &SandboxConfig) -> Result<Engine, SandboxError> {
+    check(config)?;
+    let pagemap = PoolingAllocationConfig::is_pagemap_scan_available();
+    let pooled = pooled(config, Flavor::Plain, pool_size(config, Flavor::Plain), pagemap)
+        .map_err(|error| SandboxError::Engine(format!("{error:#}")))?;
+    Ok(pooled.engine)
+}
+
 /// Fibers that a task with this memory limit may have: their stacks together stay within
 /// the memory limit, besides 32 that every task may have.
 pub(crate) fn fibers_for(memory: u64, stack: usize) -> u32 {

@@ -39,6 +39,7 @@ mod ticker;
 mod turn;
 
 pub use config::SandboxConfig;
+pub use engines::plain_engine;
 pub use error::{PrepareError, SandboxError, StartError};
 pub use sandbox::{Prepared, Sandbox, TaskHandle};
 pub use task::{CheckpointDone, JobContext, TaskEnd, TaskEvents, TaskInput, TaskStart};
