@@ -241,6 +241,11 @@ impl EncodedSpec {
         Ok(spec)
     }
 
+    /// A copy of what [`Self::as_bytes`] gave.
+    pub fn from_slice(bytes: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(bytes))
+    }
+
     /// The encoded bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -57,7 +57,7 @@ impl Core {
         };
         Some(JobDetail {
             summary: self.summary(id, job)?,
-            spec: job.spec.clone(),
+            spec: job.spec.encoded(),
             usage,
             pending_reason: self.pending_reason(id).map(|reason| reason.to_string()),
             failure,
@@ -92,7 +92,7 @@ impl Core {
         let group = self.state.groups.get(job.group)?;
         Some(JobSummary {
             id,
-            name: job.spec.decode().map(|spec: JobSpec| spec.name).unwrap_or_default(),
+            name: job.spec.encoded().decode().map(|spec: JobSpec| spec.name).unwrap_or_default(),
             tenant: self.state.tenants.get(group.key.tenant)?.name.clone(),
             state: state_of(job),
             tasks: job.counts(),
@@ -171,7 +171,7 @@ impl Core {
 
     /// The job that a submission made, if it lives or ended lately.
     pub fn job_by_submit_id(&self, tenant: &TenantName, id: SubmitId) -> Option<JobId> {
-        self.state.submits.find(self.state.tenants.find(tenant)?, id)
+        self.state.submitted(self.state.tenants.find(tenant)?, id)
     }
 
     /// Where a live task is, by which attempt. `None` while it waits.

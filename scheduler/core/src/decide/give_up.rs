@@ -93,6 +93,6 @@ impl Core {
     }
 
     pub(crate) fn retry_policy(&self, job: JobId) -> Option<RetryPolicy> {
-        Some(self.state.jobs.get(job)?.spec.decode().ok()?.retry)
+        Some(self.state.jobs.get(job)?.spec.encoded().decode().ok()?.retry)
     }
 }

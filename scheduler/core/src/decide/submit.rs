@@ -24,7 +24,7 @@ impl Core {
         spec: EncodedSpec,
     ) -> Result<JobId, RequestError> {
         let known = self.state.tenants.find(&tenant);
-        if let Some(job) = known.and_then(|tenant| self.state.submits.find(tenant, id)) {
+        if let Some(job) = known.and_then(|tenant| self.state.submitted(tenant, id)) {
             return Ok(job);
         }
         let decoded = spec

@@ -7,7 +7,7 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, SubmitId, TaskId, TenantName, 
 
 use super::State;
 use super::groups::GroupKey;
-use super::jobs::{Job, NodeIx, One, Place, Spot, Tasks, add_usage};
+use super::jobs::{Job, NodeIx, One, Place, Spec, Spot, Tasks, add_usage};
 use super::nodes::{Node, node_ix};
 use crate::fact::{Fact, Next, RequeueCause, Success};
 
@@ -116,7 +116,7 @@ impl State {
             tenant.live_tasks += u64::from(count);
         }
         let job = Job {
-            spec: spec.clone(),
+            spec: Spec::from(spec),
             id: submit,
             submitted: at,
             started: Timestamp(0),
@@ -376,7 +376,7 @@ impl State {
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };
-        self.submits.end(tenant, job.id);
+        self.submits.end(tenant, job.id, id);
         if let Some(tenant) = self.tenants.get_mut(tenant) {
             tenant.live_tasks -= match &job.tasks {
                 Tasks::One(_) => 1,

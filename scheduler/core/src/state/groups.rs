@@ -102,15 +102,23 @@ impl Groups {
 
     /// The group of a new job.
     pub(crate) fn enter(&mut self, key: GroupKey) -> GroupIx {
-        if let Some(group) = self.find(&key)
-            && let Some(entry) = self.get_mut(group)
-        {
+        let group = self.find(&key).unwrap_or_else(|| self.start(key));
+        self.join(group);
+        group
+    }
+
+    /// A job more in the group.
+    pub(crate) fn join(&mut self, group: GroupIx) {
+        if let Some(entry) = self.get_mut(group) {
             entry.jobs += 1;
-            return group;
         }
+    }
+
+    /// A group that has no job yet.
+    pub(crate) fn start(&mut self, key: GroupKey) -> GroupIx {
         let group = Box::new(Group {
             key: key.clone(),
-            jobs: 1,
+            jobs: 0,
             ready: BTreeSet::new(),
             ready_tasks: 0,
             on: BTreeSet::new(),

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{TaskCounts, TaskState};
@@ -20,7 +22,7 @@ pub(crate) type NodeIx = u32;
 /// A job that has not ended.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) spec: EncodedSpec,
+    pub(crate) spec: Spec,
     pub(crate) id: SubmitId,
     pub(crate) submitted: Timestamp,
     /// When a task was first placed; zero before.
@@ -28,6 +30,47 @@ pub(crate) struct Job {
     pub(crate) group: GroupIx,
     pub(crate) kind: ComponentKind,
     pub(crate) tasks: Tasks,
+}
+
+/// A job's specification as accepted: the bytes of an [`EncodedSpec`] without what sharing
+/// them takes, which is as much again for a small job.
+#[derive(Debug)]
+pub(crate) struct Spec(Box<[u8]>);
+
+impl Spec {
+    pub(crate) fn encoded(&self) -> EncodedSpec {
+        EncodedSpec::from_slice(&self.0)
+    }
+}
+
+impl From<&EncodedSpec> for Spec {
+    fn from(spec: &EncodedSpec) -> Self {
+        Self(spec.as_bytes().into())
+    }
+}
+
+impl Serialize for Spec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Spec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Spec;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an encoded specification")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Spec, E> {
+                Ok(Spec(bytes.into()))
+            }
+        }
+        deserializer.deserialize_bytes(Read)
+    }
 }
 
 #[derive(Debug)]

@@ -16,7 +16,7 @@ pub(crate) mod submits;
 use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_protocol::wire::worker::Assignment;
-use wrun_protocol::{JobId, TaskId, TenantName, Timestamp};
+use wrun_protocol::{JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::config::Config;
 use groups::{Groups, TenantIx};
@@ -121,6 +121,15 @@ impl State {
             }
             self.groups.add_ready(job.group, task.job, 1);
         }
+    }
+
+    /// The job that a submission made, while it is remembered.
+    pub(crate) fn submitted(&self, tenant: TenantIx, id: SubmitId) -> Option<JobId> {
+        self.submits.find(tenant, id, |job| {
+            let job = self.jobs.get(job).filter(|job| job.id == id);
+            let group = job.and_then(|job| self.groups.get(job.group));
+            group.is_some_and(|group| group.key.tenant == tenant)
+        })
     }
 
     /// What of `tasks` the node has, by that attempt.

@@ -4,18 +4,19 @@
 //! a recovered core with the live one by them. Records are only ever added to by a new
 //! version, which must go on reading the older ones.
 
+use std::collections::{BTreeMap, HashMap};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::TaskCounts;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
-use wrun_protocol::{IndexRange, JobId, SubmitId, TenantName, Timestamp};
+use wrun_protocol::{IndexRange, JobId, Resources, SubmitId, TenantName, Timestamp};
 
 use super::State;
 use super::groups::{GroupIx, GroupKey};
-use super::jobs::{Array, Extra, Job, NodeIx, One, Place, Spot, Tasks};
+use super::jobs::{Array, Extra, Job, NodeIx, One, Place, Spec, Spot, Tasks};
 use super::load::Load;
 use super::nodes::Node;
 use super::span::Spans;
@@ -32,19 +33,31 @@ struct Header {
     tenants: Vec<TenantName>,
     tokens: Vec<([u8; 32], Timestamp)>,
     ended_submits: Vec<(SubmitId, u32, JobId)>,
+    /// In order of their keys.
+    groups: Vec<GroupRecord>,
     jobs: u64,
     nodes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct JobRecord {
-    id: JobId,
+struct GroupRecord {
+    priority: i32,
     tenant: u32,
+    wanted: Resources,
+    labels: BTreeMap<String, String>,
+}
+
+/// `S` is a [`Spec`], or a reference to one.
+#[derive(Serialize, Deserialize)]
+struct JobRecord<S> {
+    id: JobId,
+    /// By place in the header's list: a restart decodes no specification.
+    group: u32,
     kind: ComponentKind,
     submit: SubmitId,
     submitted: Timestamp,
     started: Timestamp,
-    spec: EncodedSpec,
+    spec: S,
     tasks: TasksRecord,
     extras: Vec<(u32, ExtraRecord)>,
 }
@@ -98,16 +111,18 @@ impl State {
             tenants: self.tenants.list.iter().map(|tenant| tenant.name.clone()).collect(),
             tokens: self.tokens.iter().map(|(hash, expires)| (*hash, *expires)).collect(),
             ended_submits: self.submits.ended().collect(),
+            groups: self.groups.in_order().filter_map(|group| self.group_record(group)).collect(),
             jobs: self.jobs.len() as u64,
             nodes: self.nodes.len() as u64,
         };
         let mut bytes = Vec::new();
         write(&mut bytes, &VERSION);
         write(&mut bytes, &header);
-        self.jobs.iter().for_each(|(id, job)| write(&mut bytes, &self.job_record(id, job)));
-        let ordinals: std::collections::BTreeMap<GroupIx, u32> =
-            self.groups.in_order().zip(0..).collect();
+        let ordinals: HashMap<GroupIx, u32> = self.groups.in_order().zip(0..).collect();
         let ordinal = |group: &GroupIx| ordinals.get(group).copied().unwrap_or(u32::MAX);
+        for (id, job) in self.jobs.iter() {
+            write(&mut bytes, &self.job_record(id, job, ordinal(&job.group)));
+        }
         for (ix, node) in self.nodes.iter() {
             let mut loads: Vec<(u32, Load)> =
                 node.loads.by_group.iter().map(|(group, load)| (ordinal(group), *load)).collect();
@@ -133,17 +148,22 @@ impl State {
         bytes
     }
 
-    fn job_record(&self, id: JobId, job: &Job) -> JobRecord {
+    fn group_record(&self, group: GroupIx) -> Option<GroupRecord> {
+        let GroupKey { priority, tenant, wanted, labels } = self.groups.get(group)?.key.clone();
+        Some(GroupRecord { priority, tenant, wanted, labels })
+    }
+
+    fn job_record<'a>(&self, id: JobId, job: &'a Job, group: u32) -> JobRecord<&'a Spec> {
         let range = id.task(0)..=id.task(u32::MAX);
         let extras = self.extras.range(range).map(|(task, extra)| (task.index, extra.into()));
         JobRecord {
             id,
-            tenant: self.groups.get(job.group).map_or(0, |group| group.key.tenant),
+            group,
             kind: job.kind,
             submit: job.id,
             submitted: job.submitted,
             started: job.started,
-            spec: job.spec.clone(),
+            spec: &job.spec,
             tasks: match &job.tasks {
                 Tasks::One(One { attempt, place }) => TasksRecord::One {
                     attempt: *attempt,
@@ -174,14 +194,18 @@ impl State {
         }
         state.tokens = header.tokens.into_iter().collect();
         for (submit, tenant, job) in header.ended_submits {
-            state.submits.enter(tenant, submit, job);
-            state.submits.end(tenant, submit);
+            state.submits.enter_ended(tenant, submit, job);
+        }
+        let mut groups = Vec::with_capacity(header.groups.len());
+        for GroupRecord { priority, tenant, wanted, labels } in header.groups {
+            groups.push(state.groups.start(GroupKey { priority, tenant, wanted, labels }));
         }
         let mut placed = Vec::new();
+        // No job takes less than its submission's id.
+        state.submits.reserve((header.jobs as usize).min(bytes.len() / 16));
         for _ in 0..header.jobs {
-            state.restore_job(read(&mut rest)?, &mut placed)?;
+            state.restore_job(read(&mut rest)?, &groups, &mut placed)?;
         }
-        let groups: Vec<GroupIx> = state.groups.in_order().collect();
         for _ in 0..header.nodes {
             state.restore_node(read(&mut rest)?, &groups)?;
         }
@@ -193,12 +217,16 @@ impl State {
 
     fn restore_job(
         &mut self,
-        record: JobRecord,
+        record: JobRecord<Spec>,
+        groups: &[GroupIx],
         placed: &mut Vec<(NodeIx, Assignment)>,
     ) -> Result<(), RestoreError> {
         let id = record.id;
-        let spec = record.spec.decode().map_err(garbled)?;
-        let group = self.groups.enter(GroupKey::of(record.tenant, spec));
+        let group = groups.get(record.group as usize).copied();
+        let group = group.ok_or_else(|| garbled("a group of a job"))?;
+        self.groups.join(group);
+        let tenant = self.groups.get(group).map(|group| group.key.tenant);
+        let tenant = tenant.ok_or_else(|| garbled("a group"))?;
         for (index, extra) in record.extras {
             let extra: Extra = extra.into();
             if extra.not_before.0 > 0 {
@@ -231,8 +259,8 @@ impl State {
                 }
             },
         };
-        self.submits.enter(record.tenant, record.submit, id);
-        let tenant = self.tenants.get_mut(record.tenant).ok_or_else(|| garbled("a tenant"))?;
+        self.submits.enter(tenant, record.submit, id);
+        let tenant = self.tenants.get_mut(tenant).ok_or_else(|| garbled("a tenant"))?;
         tenant.live_tasks += u64::from(job.live_tasks());
         let ready = job.ready_tasks();
         self.jobs.insert(id, job);

@@ -1,39 +1,110 @@
 //! Which submission made which job: every live one, and a bounded number of those whose
 //! job has ended. History knows the older ones.
+//!
+//! A live job holds its submission's id itself; what is kept here is a hash of it, so
+//! that a million queued jobs do not hold a million ids twice.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
 
 use wrun_protocol::{JobId, SubmitId};
 
 use super::groups::TenantIx;
 
-/// Never iterated: its order is that of a hash.
-type ById = HashMap<(SubmitId, TenantIx), JobId, BuildHasherDefault<DefaultHasher>>;
+type Key = (SubmitId, TenantIx);
 
+/// Passes on a number that is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// No map is ever iterated: its order is that of a hash.
 #[derive(Debug)]
 pub(crate) struct Submits {
-    by_id: ById,
+    /// Live jobs by the hash of their submission.
+    live: HashMap<u64, JobId, BuildHasherDefault<Hashed>>,
+    /// Live jobs whose hash another had before them.
+    collided: BTreeMap<Key, JobId>,
+    by_id: HashMap<Key, JobId, BuildHasherDefault<DefaultHasher>>,
     /// Those whose job has ended, oldest first.
-    ended: VecDeque<(SubmitId, TenantIx)>,
+    ended: VecDeque<Key>,
     remembered: usize,
+}
+
+fn hash(key: &Key) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
 impl Submits {
     pub(crate) fn new(remembered: usize) -> Self {
-        Self { by_id: ById::default(), ended: VecDeque::new(), remembered }
+        Self {
+            live: HashMap::default(),
+            collided: BTreeMap::new(),
+            by_id: HashMap::default(),
+            ended: VecDeque::new(),
+            remembered,
+        }
     }
 
-    pub(crate) fn find(&self, tenant: TenantIx, id: SubmitId) -> Option<JobId> {
-        self.by_id.get(&(id, tenant)).copied()
+    /// Room for `jobs` live jobs more.
+    pub(crate) fn reserve(&mut self, jobs: usize) {
+        self.live.reserve(jobs);
     }
 
+    /// The job of a submission. `is_of` says whether a live job was made by it.
+    pub(crate) fn find(
+        &self,
+        tenant: TenantIx,
+        id: SubmitId,
+        is_of: impl FnOnce(JobId) -> bool,
+    ) -> Option<JobId> {
+        let key = (id, tenant);
+        if let Some(job) = self.live.get(&hash(&key)).copied()
+            && is_of(job)
+        {
+            return Some(job);
+        }
+        self.collided.get(&key).or_else(|| self.by_id.get(&key)).copied()
+    }
+
+    /// A job has come.
     pub(crate) fn enter(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
-        self.by_id.insert((id, tenant), job);
+        let key = (id, tenant);
+        if *self.live.entry(hash(&key)).or_insert(job) != job {
+            self.collided.insert(key, job);
+        }
     }
 
     /// The job has ended: its submission is remembered for a while.
-    pub(crate) fn end(&mut self, tenant: TenantIx, id: SubmitId) {
+    pub(crate) fn end(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
+        let key = (id, tenant);
+        let hash = hash(&key);
+        if self.live.get(&hash) == Some(&job) {
+            self.live.remove(&hash);
+        } else {
+            self.collided.remove(&key);
+        }
+        self.enter_ended(tenant, id, job);
+    }
+
+    /// Remembers a submission whose job has ended.
+    pub(crate) fn enter_ended(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
+        self.by_id.insert((id, tenant), job);
         self.ended.push_back((id, tenant));
         while self.ended.len() > self.remembered {
             if let Some(oldest) = self.ended.pop_front() {
@@ -47,5 +118,39 @@ impl Submits {
         self.ended.iter().map(|(id, tenant)| {
             (*id, *tenant, self.by_id.get(&(*id, *tenant)).copied().unwrap_or(JobId(0)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_submission_is_found_while_its_job_lives_and_for_a_while_after() {
+        let mut submits = Submits::new(1);
+        let (one, two) = (SubmitId([1; 16]), SubmitId([2; 16]));
+        submits.enter(0, one, JobId(1));
+        submits.enter(0, two, JobId(2));
+        assert_eq!(submits.find(0, one, |job| job == JobId(1)), Some(JobId(1)));
+        assert_eq!(submits.find(1, one, |_| false), None);
+        submits.end(0, one, JobId(1));
+        assert_eq!(submits.find(0, one, |_| false), Some(JobId(1)));
+        submits.end(0, two, JobId(2));
+        assert_eq!(submits.find(0, one, |_| false), None);
+    }
+
+    #[test]
+    fn submissions_with_one_hash_are_told_apart() {
+        let mut submits = Submits::new(8);
+        let (mine, theirs) = (SubmitId([1; 16]), SubmitId([2; 16]));
+        // As if `theirs`, of job 7, had the hash of `mine`.
+        submits.live.insert(hash(&(mine, 0)), JobId(7));
+        let made = |job: JobId, id: SubmitId| (job == JobId(7)) == (id == theirs);
+        assert_eq!(submits.find(0, mine, |job| made(job, mine)), None);
+        submits.enter(0, mine, JobId(8));
+        assert_eq!(submits.find(0, mine, |job| made(job, mine)), Some(JobId(8)));
+        submits.end(0, mine, JobId(8));
+        assert_eq!(submits.live.get(&hash(&(mine, 0))), Some(&JobId(7)));
+        assert_eq!(submits.find(0, mine, |job| made(job, mine)), Some(JobId(8)));
     }
 }
