@@ -12,9 +12,10 @@ use super::row::JobRow;
 use super::{HistoryError, HistoryOptions};
 
 /// A layer of this size, in bytes, waits for the one before it to be committed.
-const MAX_LAYER: usize = 64 << 20;
-/// A layer of this size, in bytes, is committed without waiting for more.
-const LARGE_LAYER: usize = 4 << 20;
+const MAX_LAYER: usize = 48 << 20;
+/// A layer of this size, in bytes, is committed without waiting for more. Large enough
+/// that many small jobs come and end within one, and are written once.
+const LARGE_LAYER: usize = 24 << 20;
 /// Tries to commit one layer, and the pause between them.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -135,16 +136,19 @@ impl Shared {
         }
         let State { current, committing, reader, .. } = &mut *state;
         let under = Under { committing: committing.as_deref(), reader: reader.as_deref() };
+        let before = current.bytes;
         current.apply(seq, fact, &under);
-        self.on_change(state);
+        self.on_change(state, before);
     }
 
-    fn on_change(&self, mut state: MutexGuard<'_, State>) {
+    /// The current layer had `before` bytes until now. The committing thread is woken when
+    /// that makes a difference, not for every fact: each waking is a system call.
+    fn on_change(&self, mut state: MutexGuard<'_, State>, before: usize) {
         let first = state.since.is_none();
         if first {
             state.since = Some(Instant::now());
         }
-        if first || state.current.bytes >= LARGE_LAYER {
+        if first || (before < LARGE_LAYER && state.current.bytes >= LARGE_LAYER) {
             self.work.notify_one();
         }
     }
@@ -156,8 +160,9 @@ impl Shared {
         if failure.is_some() || current.jobs.contains_key(&job.0) || under.job(job.0).is_some() {
             return;
         }
+        let before = current.bytes;
         current.put_job(job.0, row);
-        self.on_change(state);
+        self.on_change(state, before);
     }
 
     pub(crate) fn flush(&self) -> Result<(), HistoryError> {

@@ -158,14 +158,20 @@ impl File {
             let mut jobs = transaction.open_table(JOBS)?;
             let mut ended = transaction.open_table(ENDED)?;
             let mut submits = transaction.open_table(SUBMITS)?;
+            // Ids of submissions are random: sorted, neighbours share a page and the way to it.
+            let mut made: Vec<(&str, [u8; 16], u64)> = Vec::new();
             for (id, job) in &layer.jobs {
                 let tag = row::state_tag(job.state);
                 let bytes = row::encode(&job_key(*id), tag, job)?;
                 jobs.insert(id, bytes.as_slice())?;
                 if job.state.is_terminal() {
                     ended.insert((job.tenant.as_str(), *id), tag)?;
-                    submits.insert((job.tenant.as_str(), job.submit_id.0), id)?;
+                    made.push((job.tenant.as_str(), job.submit_id.0, *id));
                 }
+            }
+            made.sort_unstable();
+            for (tenant, submit, id) in made {
+                submits.insert((tenant, submit), id)?;
             }
             let mut tasks = transaction.open_table(TASKS)?;
             for (key, task) in &layer.tasks {

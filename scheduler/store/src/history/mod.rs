@@ -115,7 +115,7 @@ impl History {
     }
 
     /// Applies the durable fact `seq`; those applied before are ignored. Blocks while more
-    /// waits to be committed than may (64 MiB).
+    /// waits to be committed than may (48 MiB).
     pub fn apply(&self, seq: u64, fact: &Fact) {
         self.shared.apply(seq, fact);
     }

@@ -140,12 +140,13 @@ fn refused(path: &Path, bad: BadHeader) -> OpenError {
 
 fn read_snapshot(disk: &dyn Disk, dir: &Path, seq: u64) -> Result<(u64, Vec<u8>), OpenError> {
     let path = super::snapshot::snapshot_path(dir, seq);
-    let bytes = disk.read(&path).map_err(|error| OpenError::io("read", &path, &error))?;
-    let (found, state) = format::read_snapshot(&bytes).map_err(|bad| refused(&path, bad))?;
+    let mut bytes = disk.read(&path).map_err(|error| OpenError::io("read", &path, &error))?;
+    let (found, _) = format::read_snapshot(&bytes).map_err(|bad| refused(&path, bad))?;
     if found != seq {
         return Err(OpenError::corrupt(&path, 0, format!("it is the snapshot of fact {found}")));
     }
-    Ok((seq, state.to_vec()))
+    bytes.drain(..HEADER);
+    Ok((seq, bytes))
 }
 
 fn check_segment(
