@@ -145,7 +145,12 @@ impl<E: Executor> Slots<E> {
     /// The job's tasks can never start: takes those out that stand aside.
     pub(crate) fn take_aside(&mut self, job: JobId) -> Vec<Run<E>> {
         let runs = self.aside.remove(&job).unwrap_or_default();
-        self.queued -= runs.iter().map(|run| u64::from(run.tasks.count)).sum::<u64>();
+        let taken: Vec<_> = runs
+            .iter()
+            .map(|run| Assignment { job, attempt: run.attempt, tasks: run.tasks })
+            .collect();
+        // Whoever follows one of them must not wait for a start that never comes.
+        self.on_taken(&taken);
         runs
     }
 

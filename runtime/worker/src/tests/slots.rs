@@ -9,6 +9,7 @@ use wrun_protocol::{IndexRange, JobId, Resources};
 use super::scripts::{Script, spec, tasks};
 use crate::executor::Executor;
 use crate::job::{Job, JobFiles, Setup, SharedInput};
+use crate::log::Piece;
 use crate::slots::{MAX_QUEUED, Slots, Stopping};
 
 const NODE: Resources = Resources { cpu_milli: 2500, memory: 1 << 30, scratch: 1 << 30, slots: 8 };
@@ -119,4 +120,16 @@ fn an_attempt_that_is_stopped_before_it_has_a_handle_is_stopped_then() {
     assert!(slots.stop(Stopping::Silently, |_| true).is_empty(), "no handle yet");
     let meanwhile = slots.on_started(token, (Script::default(), token));
     assert!(meanwhile.stopped && !meanwhile.frozen);
+}
+
+#[test]
+fn who_follows_a_task_that_cannot_be_set_up_is_told_of_its_end() {
+    let mut slots = Slots::new(NODE);
+    let job = job(1, 100);
+    slots.enqueue(&job, 1, range(0..2), None).unwrap();
+    let streams = slots.streams_of(JobId(1).task(1)).unwrap();
+    assert!(matches!(streams.log.read(0), Piece::Wait));
+    assert_eq!(slots.take_aside(JobId(1)).len(), 1);
+    assert!(matches!(streams.log.read(0), Piece::End));
+    assert!(slots.streams_of(JobId(1).task(1)).is_none());
 }
