@@ -62,6 +62,12 @@ impl Error {
         }
     }
 
+    /// Puts before it where what it complains of was written.
+    pub(crate) fn placed(mut self, place: &str) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
     /// How the process ends.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
@@ -102,6 +108,11 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Whether a disk, or a quota on it, is full.
+pub(crate) fn is_disk_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 /// `cause` and its sources as one text. Many errors already print their source; what
 /// is there is not said twice.

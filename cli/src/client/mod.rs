@@ -51,7 +51,13 @@ pub(crate) fn credential(given: Option<&PathBuf>) -> Result<Credential, Error> {
         let text = crate::error::folded(&cause);
         let named = text.contains(&*path.to_string_lossy());
         let text = if named { text } else { format!("`{}`: {text}", path.display()) };
-        Error::new(Exit::Denied, text)
+        let error = Error::new(Exit::Denied, text);
+        match cause {
+            IdentityError::Malformed { .. } => error.todo(
+                "name a credential of the cluster with --credential, or ask an admin for one",
+            ),
+            _ => error,
+        }
     };
     let credential = Credential::load(&path).map_err(refused)?;
     let identity = credential.identity().map_err(refused)?;
@@ -156,15 +162,19 @@ async fn dial(credential: &Credential) -> Result<Connection, Error> {
 }
 
 fn connect_failed(cause: &ConnectError) -> Error {
-    let exit = match cause {
+    Error::from_cause(exit_of(cause), cause)
+}
+
+/// How a command ends that reaches no server.
+pub(crate) fn exit_of(cause: &ConnectError) -> Exit {
+    match cause {
         ConnectError::Address(_) => Exit::InvalidInput,
         ConnectError::WrongAuthority { .. }
         | ConnectError::ServerCertificate { .. }
         | ConnectError::Identity(_)
         | ConnectError::Refused { .. } => Exit::Denied,
         _ => Exit::Unavailable,
-    };
-    Error::from_cause(exit, cause)
+    }
 }
 
 /// An answer that the request does not have.

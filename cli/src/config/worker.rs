@@ -136,11 +136,12 @@ pub(crate) fn explain(error: &wrun_worker::WorkerError) -> Error {
     let exit = match error {
         W::Setting { .. } => Exit::Config,
         W::Locked { .. } => Exit::Conflict,
-        W::DataDir { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Exit::StorageFull
-        }
+        W::DataDir { source, .. } if crate::error::is_disk_full(source) => Exit::StorageFull,
         W::DataDir { .. } => Exit::Io,
-        W::NoIdentity { .. } | W::Identity { .. } | W::Join { .. } => Exit::Denied,
+        W::NoIdentity { .. } | W::Identity { .. } => Exit::Denied,
+        W::Unreachable(cause) => crate::client::exit_of(cause),
+        W::Refused { refusal, .. } => refusal.code.into(),
+        W::Join { .. } => Exit::Unavailable,
         _ => Exit::Internal,
     };
     Error::from_cause(exit, error)

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use wrun_net::ConnectError;
+use wrun_protocol::wire::user::RequestError;
 use wrun_sandbox::SandboxError;
 
 /// Each text says what, where, and what to do.
@@ -23,7 +25,7 @@ pub enum WorkerError {
         path: PathBuf,
     },
     /// The data directory cannot be used.
-    #[error("the data directory cannot be used: {path}: {source}")]
+    #[error("the data directory cannot be used: {}: {}", path.display(), disk_problem(source))]
     DataDir {
         /// What was touched.
         path: PathBuf,
@@ -46,12 +48,25 @@ pub enum WorkerError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The server at which to join was not reached, or is another cluster's.
+    #[error("cannot join the cluster: {0}")]
+    Unreachable(#[from] ConnectError),
     /// The cluster did not take the machine in.
-    #[error("cannot join the cluster at {server}: {problem}")]
-    Join {
-        /// The address that was tried.
+    #[error("cannot join the cluster at {server}: {refusal}")]
+    Refused {
+        /// The server.
         server: String,
-        /// What went wrong, and what to do.
+        /// What it said.
+        refusal: RequestError,
+    },
+    /// Joining broke off; a token may be used up by it.
+    #[error(
+        "joining the cluster at {server} broke off: {problem}; try again, with a new token if this one is refused"
+    )]
+    Join {
+        /// The server.
+        server: String,
+        /// What went wrong.
         problem: String,
     },
     /// The sandbox could not be built.
@@ -60,4 +75,17 @@ pub enum WorkerError {
     /// The agent ended in a way that is a fault of wrun's.
     #[error("the node agent stopped unexpectedly; its tasks run elsewhere once its lease is over")]
     Fault,
+}
+
+/// What the system said of the disk, and what to do where that is known.
+fn disk_problem(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("the disk is full ({source}); make room there and start the worker again")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{source}; check its owner and mode, or choose another directory")
+        }
+        _ => source.to_string(),
+    }
 }

@@ -1,14 +1,16 @@
 //! How this machine becomes a node, once: with a token it asks for a certificate, and
 //! keeps it, so that a restart needs no token.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wrun_net::{Connection, Identity, JoinToken, Peer, PrivateKey, close_code, signing_request};
 use wrun_protocol::NodeId;
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::user::RequestError;
 
 use crate::data_dir::DataDir;
 use crate::{WorkerConfig, WorkerError};
@@ -40,22 +42,69 @@ pub(crate) async fn membership(
     let Some(token) = &config.join else {
         return Err(WorkerError::NoIdentity { path: data.root().to_owned() });
     };
+    let room = Room::take(&dir)?;
     let joined = tokio::time::timeout(ANSWER, async {
-        let refused = |problem: String| refused(config, problem);
-        let connection = wrun_net::connect_to_join(&config.server, token.fingerprint)
-            .await
-            .map_err(|error| refused(error.to_string()))?;
-        ask(&connection, token, &config.name).await.map_err(refused)
+        let connection = wrun_net::connect_to_join(&config.server, token.fingerprint).await?;
+        ask(&connection, token, &config.name).await.map_err(|error| match error {
+            AskError::Refused(refusal) => {
+                WorkerError::Refused { server: config.server.clone(), refusal }
+            }
+            AskError::Failed(problem) => broke_off(config, problem),
+        })
     });
     let membership =
-        joined.await.map_err(|_| refused(config, "the server does not answer".to_owned()))??;
+        joined.await.map_err(|_| broke_off(config, "the server does not answer".to_owned()))??;
+    drop(room);
     save(&membership, &dir)?;
     tracing::info!(node = %membership.node, "joined the cluster");
     Ok(membership)
 }
 
-fn refused(config: &WorkerConfig, problem: String) -> WorkerError {
+fn broke_off(config: &WorkerConfig, problem: String) -> WorkerError {
     WorkerError::Join { server: config.server.clone(), problem }
+}
+
+/// Space on the disk for the identity, taken before the token is used up: a token that is
+/// spent and a certificate that cannot be kept would leave a node that never comes.
+struct Room(PathBuf);
+
+impl Room {
+    /// Far above what the identity needs.
+    const BYTES: usize = 64 << 10;
+
+    fn take(dir: &Path) -> Result<Self, WorkerError> {
+        let room = Self(dir.join("room"));
+        let written = File::create(&room.0).and_then(|mut file| {
+            file.write_all(&vec![0; Self::BYTES])?;
+            file.sync_all()
+        });
+        match written {
+            Ok(()) => Ok(room),
+            Err(source) => Err(WorkerError::DataDir { path: dir.to_owned(), source }),
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // A remnant is overwritten by the next attempt to join.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Why there is no certificate.
+#[derive(Debug)]
+pub(crate) enum AskError {
+    /// The server said no.
+    Refused(RequestError),
+    /// Its answer did not come, or cannot be used.
+    Failed(String),
+}
+
+impl AskError {
+    fn failed(error: impl ToString) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 /// Asks for a certificate for a key that never leaves this machine.
@@ -63,21 +112,21 @@ pub(crate) async fn ask(
     connection: &Connection,
     token: &JoinToken,
     name: &str,
-) -> Result<Membership, String> {
-    let (key, csr) = signing_request().map_err(|error| error.to_string())?;
-    let (mut send, mut recv) = connection.open().await.map_err(|error| error.to_string())?;
+) -> Result<Membership, AskError> {
+    let (key, csr) = signing_request().map_err(AskError::failed)?;
+    let (mut send, mut recv) = connection.open().await.map_err(AskError::failed)?;
     let request = JoinRequest::Node { secret: token.secret, csr, name: name.to_owned() };
-    send.send(&request).await.map_err(|error| error.to_string())?;
+    send.send(&request).await.map_err(AskError::failed)?;
     // The answer tells whether it arrived.
     let _ = send.finish();
-    let reply = recv.recv().await.map_err(|error| error.to_string())?;
+    let reply = recv.recv().await.map_err(AskError::failed)?;
     connection.close(close_code::DONE, "joined");
     match reply {
         Some(JoinReply::Welcome { node, certificate, authority }) => {
             accepted(node, certificate, key, authority)
         }
-        Some(JoinReply::Refused(error)) => Err(error.to_string()),
-        None => Err("the server ended the conversation without an answer".to_owned()),
+        Some(JoinReply::Refused(error)) => Err(AskError::Refused(error)),
+        None => Err(AskError::failed("the server ended the conversation without an answer")),
     }
 }
 
@@ -86,11 +135,11 @@ fn accepted(
     certificate: Vec<u8>,
     key: PrivateKey,
     authority: Vec<u8>,
-) -> Result<Membership, String> {
-    let identity = Identity::new(vec![certificate], key).map_err(|error| error.to_string())?;
+) -> Result<Membership, AskError> {
+    let identity = Identity::new(vec![certificate], key).map_err(AskError::failed)?;
     match identity.peer() {
         Ok(Peer::Node(named)) if named == node => Ok(Membership { node, identity, authority }),
-        _ => Err("the certificate that the server gave is not this node's".to_owned()),
+        _ => Err(AskError::failed("the certificate that the server gave is not this node's")),
     }
 }
 
