@@ -14,7 +14,7 @@ use crate::address::AddressError;
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file cannot be read or written.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {}", path.display(), reason(source))]
     File {
         /// `cannot read` or `cannot write`.
         action: &'static str,
@@ -298,7 +298,18 @@ impl std::fmt::Display for Age {
             7200..172_800 => (seconds / 3600, "hours"),
             _ => (seconds / 86_400, "days"),
         };
+        let unit = if count == 1 { unit.trim_end_matches('s') } else { unit };
         write!(f, "{count} {unit}")
+    }
+}
+
+/// What the system said of a file, and what to do where that is known.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("the disk is full ({error}); make room there")
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -117,17 +117,17 @@ fn reached_at(config: &ServerConfig) -> Result<String, Error> {
 pub(crate) fn explain(error: &ServerError) -> Error {
     let exit = match error {
         ServerError::Config { .. } => Exit::Config,
-        ServerError::DataDir { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Exit::StorageFull
-        }
-        ServerError::DataDir { .. } | ServerError::Identity(_) | ServerError::JournalLost(_) => {
-            Exit::Io
-        }
+        error if error.is_disk_full() => Exit::StorageFull,
+        ServerError::DataDir { .. }
+        | ServerError::Identity(_)
+        | ServerError::JournalLost { .. }
+        | ServerError::JournalDisk { .. } => Exit::Io,
         ServerError::InUse { .. } | ServerError::Listen(_) => Exit::Conflict,
         ServerError::Journal(_) | ServerError::Restore(_) | ServerError::History(_) => {
             Exit::InvalidInput
         }
         ServerError::Refused(refusal) => refusal.code.into(),
+        ServerError::Ended(reason) => return explain(reason),
         _ => Exit::Internal,
     };
     Error::from_cause(exit, error)

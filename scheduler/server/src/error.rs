@@ -41,12 +41,25 @@ pub enum ServerError {
     /// The journal cannot be read. Nothing was changed.
     #[error("{0}")]
     Journal(String),
+    /// The system does not let the server use the journal's files.
+    #[error("{reason}")]
+    JournalDisk {
+        /// What failed, where.
+        reason: String,
+        /// Whether the disk is full.
+        disk_full: bool,
+    },
     /// The journal can no longer be written: the server stopped, so that nothing is
     /// acknowledged that is not durable.
     #[error(
-        "the journal cannot be written: {0}; make room or repair the disk and start the server again: everything acknowledged is kept"
+        "the server stopped, since its journal cannot be written: {reason}; everything acknowledged is kept"
     )]
-    JournalLost(String),
+    JournalLost {
+        /// What failed, and what to do.
+        reason: String,
+        /// Whether the disk is full.
+        disk_full: bool,
+    },
     /// A snapshot cannot be understood.
     #[error(transparent)]
     Restore(#[from] wrun_core::RestoreError),
@@ -62,4 +75,35 @@ pub enum ServerError {
     /// A request of the embedding program was refused.
     #[error(transparent)]
     Refused(#[from] wrun_protocol::wire::user::RequestError),
+}
+
+impl ServerError {
+    /// Whether a full disk is the reason.
+    pub fn is_disk_full(&self) -> bool {
+        let full = |source: &io::Error| {
+            matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        match self {
+            Self::DataDir { source, .. } => full(source),
+            Self::Identity(IdentityError::File { source, .. }) => full(source),
+            Self::JournalLost { disk_full, .. } | Self::JournalDisk { disk_full, .. } => *disk_full,
+            Self::Ended(error) => error.is_disk_full(),
+            _ => false,
+        }
+    }
+
+    /// What a journal's failure is to the server.
+    pub(crate) fn lost(error: &wrun_store::JournalError) -> Self {
+        Self::JournalLost { reason: error.to_string(), disk_full: error.is_disk_full() }
+    }
+
+    /// Why a journal is not opened.
+    pub(crate) fn of_opening(error: &wrun_store::OpenError) -> Self {
+        match error {
+            wrun_store::OpenError::Io { disk_full, .. } => {
+                Self::JournalDisk { reason: error.to_string(), disk_full: *disk_full }
+            }
+            _ => Self::Journal(error.to_string()),
+        }
+    }
 }

@@ -41,11 +41,11 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
     })?;
     let (said, durable) = watch::channel(Ok(0));
     let on_durable = Box::new(move |result: Result<u64, wrun_store::JournalError>| {
-        let _ = said.send_replace(result.map_err(|error| error.to_string()));
+        let _ = said.send_replace(result);
     });
     let (journal, found) =
         Journal::open_on(disk, &data_dir.journal(), JournalOptions::new(on_durable))
-            .map_err(|error| ServerError::Journal(error.to_string()))?;
+            .map_err(|error| ServerError::of_opening(&error))?;
     let options = HistoryOptions { retention: config.retention, ..HistoryOptions::default() };
     let HistoryOpened { history, warning } =
         open_history(&data_dir.history(), options, found.last_seq())?;
@@ -142,7 +142,7 @@ fn replay(
     // Whether the history misses facts that the journal no longer has.
     let mut gap = None;
     for record in found.facts {
-        let (seq, fact) = record.map_err(|error| ServerError::Journal(error.to_string()))?;
+        let (seq, fact) = record.map_err(|error| ServerError::of_opening(&error))?;
         if *gap.get_or_insert(seq > recorded + 1) && seq == covered + 1 {
             adopt(&core, history);
         }

@@ -126,8 +126,11 @@ async fn close(shared: &Arc<Shared>, journal: Arc<Journal>) -> Result<(), Server
         journal.close()
     });
     match closing.await {
-        Ok(closed) => closed.map_err(|error| ServerError::JournalLost(error.to_string())),
-        Err(_) => Err(ServerError::JournalLost("it could not be closed".to_owned())),
+        Ok(closed) => closed.map_err(|error| ServerError::lost(&error)),
+        Err(_) => Err(ServerError::JournalLost {
+            reason: "it could not be closed".to_owned(),
+            disk_full: false,
+        }),
     }
 }
 

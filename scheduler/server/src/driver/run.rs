@@ -40,7 +40,7 @@ const MAX_BEHIND: usize = 1 << 18;
 const BYTES_PER_FACT: u64 = 64;
 
 /// How far the journal is, as its writer says.
-pub(crate) type Durable = watch::Receiver<Result<u64, String>>;
+pub(crate) type Durable = watch::Receiver<Result<u64, wrun_store::JournalError>>;
 
 /// What the owner of the core works with.
 pub(crate) struct Parts {
@@ -255,7 +255,7 @@ impl Run {
             return Ok(());
         }
         let facts = std::mem::take(&mut self.fresh);
-        let last = self.parts.journal.append(facts).map_err(|error| lost(&error.to_string()))?;
+        let last = self.parts.journal.append(facts).map_err(|error| ServerError::lost(&error))?;
         if last == self.emitted {
             return Ok(());
         }
@@ -265,7 +265,7 @@ impl Run {
     fn on_durable(&mut self) -> Result<(), ServerError> {
         match &*self.parts.durable.borrow_and_update() {
             Ok(durable) => self.flushed = self.flushed.max(*durable),
-            Err(reason) => return Err(lost(reason)),
+            Err(error) => return Err(ServerError::lost(error)),
         }
         Ok(())
     }
@@ -317,7 +317,7 @@ impl Run {
         if self.snapshots.waiting.as_ref().is_some_and(|(last, _)| *last <= self.flushed)
             && let Some((last, bytes)) = self.snapshots.waiting.take()
         {
-            self.parts.journal.snapshot(last, bytes).map_err(|error| lost(&error.to_string()))?;
+            self.parts.journal.snapshot(last, bytes).map_err(|error| ServerError::lost(&error))?;
         }
         Ok(())
     }
@@ -329,12 +329,12 @@ impl Run {
             self.parts
                 .journal
                 .snapshot(self.emitted, bytes)
-                .map_err(|error| lost(&error.to_string()))?;
+                .map_err(|error| ServerError::lost(&error))?;
         }
         Ok(())
     }
 }
 
 fn lost(reason: &str) -> ServerError {
-    ServerError::JournalLost(reason.to_owned())
+    ServerError::JournalLost { reason: reason.to_owned(), disk_full: false }
 }

@@ -9,9 +9,9 @@ pub enum JournalError {
     /// A write or sync failed. Nothing after the last reported sequence is acknowledged,
     /// now or later: the journal must be closed and opened again.
     #[error(
-        "the journal could not {action} {}: {reason}; {}", path.display(),
-        if *disk_full { "make room on the disk and start the server again" }
-        else { "check the disk and start the server again" }
+        "the journal could not {action} {}: {}", path.display(),
+        if *disk_full { "the disk is full; make room there and start the server again".to_owned() }
+        else { format!("{reason}; check the disk and start the server again") }
     )]
     Failed {
         /// The file.
@@ -44,8 +44,7 @@ pub enum JournalError {
 
 impl JournalError {
     pub(crate) fn failed(action: &'static str, path: &Path, error: &io::Error) -> Self {
-        let disk_full =
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let disk_full = is_full(error);
         Self::Failed { path: path.to_owned(), action, reason: error.to_string(), disk_full }
     }
 
@@ -67,7 +66,10 @@ pub enum OpenError {
         dir: PathBuf,
     },
     /// The operating system refused.
-    #[error("cannot {action} {}: {reason}", path.display())]
+    #[error(
+        "cannot {action} {}: {}", path.display(),
+        if *disk_full { "the disk is full; make room there" } else { reason.as_str() }
+    )]
     Io {
         /// What was tried.
         action: &'static str,
@@ -75,6 +77,8 @@ pub enum OpenError {
         path: PathBuf,
         /// What it said.
         reason: String,
+        /// Whether the disk is full.
+        disk_full: bool,
     },
     /// Bytes that were durable are not what was written.
     #[error(
@@ -126,10 +130,15 @@ pub enum OpenError {
 
 impl OpenError {
     pub(crate) fn io(action: &'static str, path: &Path, error: &io::Error) -> Self {
-        Self::Io { action, path: path.to_owned(), reason: error.to_string() }
+        let disk_full = is_full(error);
+        Self::Io { action, path: path.to_owned(), reason: error.to_string(), disk_full }
     }
 
     pub(crate) fn corrupt(path: &Path, offset: usize, problem: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), offset: offset as u64, problem: problem.into() }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
