@@ -196,6 +196,6 @@ mod tests {
     #[test]
     fn a_missing_component_is_told() {
         let error = read("count = 3\n").unwrap_err();
-        assert!(error.contains("missing field `component`"), "{error}");
+        assert!(error.contains("`component` is missing"), "{error}");
     }
 }

@@ -61,10 +61,17 @@ impl Source {
 
     /// An error about the value of `key`, a path like `retry.backoff`.
     pub(crate) fn error_at(&self, key: &str, problem: impl std::fmt::Display) -> Error {
-        let found =
-            DeTable::parse(&self.text).ok().and_then(|table| offset_of(table.get_ref(), key));
-        let place = self.place(found.unwrap_or(0));
-        Error::new(self.exit, format!("{place}: `{key}`: {problem}"))
+        Error::new(self.exit, problem).placed(&self.place_of(key).unwrap_or_else(|| {
+            // What was not written is missed at the beginning.
+            format!("{}: `{key}`", self.place(0))
+        }))
+    }
+
+    /// Where the value of `key` is written, and the key; `None` where it is not.
+    pub(crate) fn place_of(&self, key: &str) -> Option<String> {
+        let table = DeTable::parse(&self.text).ok()?;
+        let place = self.place(offset_of(table.get_ref(), key)?);
+        Some(format!("{place}: `{key}`"))
     }
 
     fn explain(&self, error: &toml::de::Error) -> Error {
@@ -77,6 +84,10 @@ impl Source {
                 None => format!("known here: {}", known.join(", ")),
             };
             return Error::new(self.exit, format!("{place}: unknown key `{unknown}`")).todo(advice);
+        }
+        if let Some(missing) = message.strip_prefix("missing field ") {
+            return Error::new(self.exit, format!("{}: {missing} is missing", self.place(0)))
+                .todo("add it");
         }
         let key = DeTable::parse(&self.text)
             .ok()

@@ -47,7 +47,7 @@ fn row(node: &NodeSummary, now: wrun_protocol::Timestamp) -> [String; 9] {
         node.tasks.to_string(),
         format!("{}/{}", cores(node.used.cpu_milli), cores(capacity.cpu_milli)),
         format!("{}/{}", Bytes(node.used.memory), Bytes(capacity.memory)),
-        human::ago(node.last_seen, now),
+        if node.last_seen.0 == 0 { "never".to_owned() } else { human::ago(node.last_seen, now) },
         node.info.version.clone(),
         labels.join(","),
     ]

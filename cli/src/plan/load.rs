@@ -63,7 +63,8 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
     let mut blobs = BTreeMap::new();
     let mut spec = plan.spec.clone();
     spec.check().map_err(|error| plan.explain(&error))?;
-    let (kind, digest, component) = component(&plan.component)?;
+    let (kind, digest, component) =
+        component(&plan.component).map_err(|error| plan.at("component", error))?;
     spec.component = digest;
     blobs.insert(digest, Blob::Memory(component));
     let input = match (&plan.input, attached && spec.count == 1) {
@@ -73,10 +74,15 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
     };
     spec.input = match input {
         None => Input::Attached,
-        Some(input) => read_input(input, &mut blobs)?,
+        Some(input) => read_input(input, &mut blobs).map_err(|error| match plan.input_in_file {
+            true => plan.at("input", error),
+            false => error,
+        })?,
     };
-    for mount in &plan.mounts {
-        walk(mount, &mut spec.mounts, &mut blobs)?;
+    for (number, mount) in plan.mounts.iter().enumerate() {
+        walk(mount, &mut spec.mounts, &mut blobs).map_err(|error| {
+            if number < plan.mounts_in_file { plan.at("mounts", error) } else { error }
+        })?;
     }
     refuse_twins(&spec.mounts)?;
     let encoded = EncodedSpec::encode(&spec).map_err(|error| plan.explain(&error))?;

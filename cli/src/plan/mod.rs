@@ -27,6 +27,10 @@ pub(crate) struct Plan {
     pub(crate) input: PlannedInput,
     /// What they see.
     pub(crate) mounts: Vec<MountSource>,
+    /// How many of these the job file names; flags named the others.
+    pub(crate) mounts_in_file: usize,
+    /// Whether the job file names the input.
+    pub(crate) input_in_file: bool,
     /// Everything that needs no file. Its `component`, `input` and `mounts` are filled in last.
     pub(crate) spec: JobSpec,
     /// Where it was written, to place what is wrong with it.
@@ -66,7 +70,15 @@ impl Plan {
 
     fn of_component(component: PathBuf) -> Self {
         let spec = JobSpec::new(wrun_protocol::Digest([0; 32]));
-        Self { component, input: PlannedInput::Unsaid, mounts: Vec::new(), spec, source: None }
+        Self {
+            component,
+            input: PlannedInput::Unsaid,
+            mounts: Vec::new(),
+            mounts_in_file: 0,
+            input_in_file: false,
+            spec,
+            source: None,
+        }
     }
 
     fn of_file(file: JobFile, source: Source) -> Result<Self, Error> {
@@ -82,7 +94,9 @@ impl Plan {
             (None, Some(text)) => PlannedInput::Text(text.clone()),
             (None, None) => PlannedInput::Unsaid,
         };
+        plan.input_in_file = file.input.is_some();
         plan.mounts = file.mounts.iter().map(|mount| mount.under(&folder)).collect();
+        plan.mounts_in_file = plan.mounts.len();
         fill(&mut plan.spec, file);
         plan.source = Some(source);
         Ok(plan)
@@ -108,10 +122,19 @@ impl Plan {
             spec.labels.insert(pair.key.clone(), pair.value.clone());
         }
         self.mounts.extend(work.mount.iter().cloned());
+        self.input_in_file &= work.input.is_none();
         match &work.input {
             Some(InputSource::Stdin) => self.input = PlannedInput::Stdin,
             Some(InputSource::File(path)) => self.input = PlannedInput::File(path.clone()),
             None => {}
+        }
+    }
+
+    /// An error about a file that `key` names, placed where the job file names it.
+    pub(crate) fn at(&self, key: &str, error: Error) -> Error {
+        match self.source.as_ref().and_then(|source| source.place_of(key)) {
+            Some(place) => error.placed(&place),
+            None => error,
         }
     }
 

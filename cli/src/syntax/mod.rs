@@ -99,7 +99,7 @@ pub(crate) fn explain(problem: &clap::Error) -> Error {
         !line.starts_with("Usage:") && !line.starts_with("For more information")
     });
     let said: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
-    let said = said.join(" ");
+    let said = said.join(" ").replace(" tip: ", "; ");
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let words = usage.unwrap_or("wrun").split_whitespace().skip(1);
     let command: Vec<&str> =

@@ -112,7 +112,7 @@ fn a_line_that_is_not_understood_is_told_in_one() {
         ),
         (
             &["token", "create", "--tll", "1h"],
-            "unexpected argument '--tll' found tip: a similar argument exists: '--ttl'; see \
+            "unexpected argument '--tll' found; a similar argument exists: '--ttl'; see \
              `wrun token create --help`",
         ),
         (

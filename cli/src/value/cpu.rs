@@ -26,7 +26,11 @@ impl FromStr for Cpu {
         if text.trim_start().starts_with('-') {
             return Err(refused("it is negative"));
         }
-        let milli = scaled(text.trim(), 1000).ok_or_else(|| refused("it is not a number"))?;
+        let digits = text.trim();
+        if digits.len() > 12 && digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(refused("it is too large"));
+        }
+        let milli = scaled(digits, 1000).ok_or_else(|| refused("it is not a number"))?;
         match u32::try_from(milli) {
             Ok(0) => Err(refused("it is less than a thousandth")),
             Ok(milli) => Ok(Self { milli }),

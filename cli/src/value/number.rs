@@ -49,6 +49,13 @@ impl<T: FromStr<Err = BadValue>> Visitor<'_> for ByText<T> {
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
         number.to_string().parse().map_err(E::custom)
     }
+    // Numbers that no field holds, so that they too are told what the field takes.
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
+    fn visit_i128<E: de::Error>(self, number: i128) -> Result<T, E> {
+        number.to_string().parse().map_err(E::custom)
+    }
 }
 
 impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
