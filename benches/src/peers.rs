@@ -20,8 +20,10 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let mut section = Section::new("Peers: an empty task on two workers");
     for (program, tasks) in PROGRAMS {
         let figures = run(&python, program, tasks)?;
-        let number = |name: &str| figures[name].as_f64().unwrap_or(f64::NAN);
-        let name = format!("{} {}", text(&figures["peer"]), text(&figures["version"]));
+        let figure = |name: &str| figures.get(name).cloned().unwrap_or_default();
+        let number = |name: &str| figure(name).as_f64().unwrap_or(f64::NAN);
+        let text = |name: &str| figure(name).as_str().unwrap_or("unknown").to_owned();
+        let name = format!("{} {}", text("peer"), text("version"));
         section.row(
             format!("{name}, {tasks} tasks"),
             format!("{:.0} a second", f64::from(tasks) / number("seconds")),
@@ -42,10 +44,6 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     );
     report.add(section);
     Ok(())
-}
-
-fn text(value: &serde_json::Value) -> &str {
-    value.as_str().unwrap_or("unknown")
 }
 
 /// A virtual environment with the peers, made once.

@@ -6,8 +6,6 @@
 //! execution, and [`TaskEvents::ended`] is called for it exactly once.
 
 mod account;
-#[cfg(test)]
-mod bench;
 mod bindings;
 mod cache;
 mod compiled;

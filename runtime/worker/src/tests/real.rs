@@ -1,7 +1,7 @@
 //! The whole worker: over QUIC, with an identity of its own, running components.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wrun_net::{Authority, JoinToken, Listener, Peer};
 use wrun_protocol::task::{Content, Outcome};
@@ -286,42 +286,4 @@ async fn a_guest_that_saves_its_state_goes_on_when_the_server_holds_it() {
         assert!(matches!(report, Report::Succeeded { .. }), "{report:?}");
         server.say(ToWorker::Acknowledge { report: u64::MAX }).await;
     }
-}
-
-#[test]
-#[ignore = "a measurement, not a test"]
-fn no_op_tasks_a_second() {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.worker_threads(2).enable_all().build().unwrap().block_on(async {
-        let cluster = Cluster::new();
-        let (worker, ()) = tokio::join!(start(cluster.joining()), cluster.take_in());
-        let _worker = worker.unwrap();
-        let mut server = cluster.session().await;
-        let no_op = program("(i32.const 0)");
-        server.job(1, &of(&no_op)).await;
-        server.assign(1, 0..1).await;
-        server.serve_blob(&no_op).await;
-        server.report().await;
-        for _ in 0..3 {
-            let (mut assigned, mut ended, mut frames) = (1, 1, 0);
-            let began = Instant::now();
-            while ended < 100_000 {
-                while assigned < 100_000 && assigned - ended < 8192 {
-                    server.assign(1, assigned..assigned + 1024).await;
-                    assigned += 1024;
-                }
-                let (first, reports) = server.reports().await;
-                frames += 1;
-                let report = first + reports.len() as u64 - 1;
-                for report in reports {
-                    if let Report::Succeeded { tasks, .. } = report {
-                        ended += tasks.tasks.count;
-                    }
-                }
-                server.say(ToWorker::Acknowledge { report }).await;
-            }
-            let rate = f64::from(ended) / began.elapsed().as_secs_f64();
-            println!("{rate:.0} tasks a second, {frames} frames of reports");
-        }
-    });
 }

@@ -170,7 +170,11 @@ async fn the_history_of_another_journal_is_moved_aside() {
     cluster.server.shutdown().await.unwrap();
     std::fs::remove_dir_all(cluster.dir.path().join("journal")).unwrap();
     let server = start(cluster.dir.path()).await;
-    assert!(server.warnings().iter().any(|warning| warning.contains("another journal")), "{:?}", server.warnings());
+    assert!(
+        server.warnings().iter().any(|warning| warning.contains("another journal")),
+        "{:?}",
+        server.warnings()
+    );
     assert!(cluster.dir.path().join("history.other-1").exists());
     let cluster = Cluster { dir: cluster.dir, server };
     // The id is given anew, and stands for the new job alone.
