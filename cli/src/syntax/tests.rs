@@ -117,7 +117,7 @@ fn a_line_that_is_not_understood_is_told_in_one() {
         ),
         (
             &["sumbit"],
-            "unrecognized subcommand 'sumbit' tip: a similar subcommand exists: 'submit'; see \
+            "unrecognized subcommand 'sumbit'; a similar subcommand exists: 'submit'; see \
              `wrun --help`",
         ),
         (
