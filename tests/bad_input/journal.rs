@@ -37,7 +37,7 @@ fn a_truncated_tail_is_cut_and_reported_and_the_server_goes_on() {
     let mut bytes = std::fs::read(&path).unwrap();
     let whole = bytes.len();
     // What a crash in the middle of a write leaves.
-    bytes.extend_from_slice(&bytes[whole - 64..whole - 7].to_vec());
+    bytes.extend_from_within(whole - 64..whole - 7);
     std::fs::write(&path, &bytes).unwrap();
     cluster.restart_server();
     let logged = cluster.server.logged();
