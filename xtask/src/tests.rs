@@ -23,7 +23,7 @@ pub(crate) fn run_checks() -> Result<(), Failed> {
     )?;
     build_guests()?;
     run("build", &mut cargo(".", ["build", "--workspace", "--locked"]))?;
-    run("tests", &mut cargo(".", ["nextest", "run", "--workspace", "--locked"]))?;
+    run("tests", &mut cargo(".", ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
     run("doc tests", &mut cargo(".", ["test", "--doc", "--workspace", "--locked"]))?;
     run(
         "lints",
