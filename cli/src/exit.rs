@@ -53,7 +53,11 @@ pub(crate) const ALL: [Row; 22] = [
     row(Exit::Success, "success", "it was done; `run` and `wait`: every task succeeded"),
     row(Exit::JobFailed, "job-failed", "`wait`, and `run` of several tasks: a task failed"),
     row(Exit::Usage, "usage", "the command line cannot be understood"),
-    row(Exit::InvalidInput, "invalid-input", "a component, job file, value or journal that cannot be"),
+    row(
+        Exit::InvalidInput,
+        "invalid-input",
+        "a component, job file, value or journal that cannot be",
+    ),
     row(Exit::NotFound, "not-found", "no such file, job, task or node"),
     row(Exit::Unavailable, "unavailable", "no server answers there; trying again can help"),
     row(Exit::Internal, "internal", "a fault of wrun's own"),
