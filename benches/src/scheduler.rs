@@ -36,7 +36,9 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     );
     section.note(
         "The client, both nodes and the server share two cores. Time is from the first submit to \
-         the acknowledgement of the last result, which the server gives once it is durable.",
+         the acknowledgement of the last result, which the server gives once it is durable. The \
+         nodes answer an array as the ranges in which they were given it, as a worker does with \
+         plain successes of neighbouring indices: that figure is of ranges, not of single results.",
     );
     report.add(section);
     Ok(())
