@@ -135,7 +135,11 @@ impl Blobs {
             let _ = send.finish();
         }
         Ok(match recv.recv().await {
-            Ok(Some(reply)) => Ok(reply),
+            Ok(Some(reply)) => {
+                // To the stream's end, so that the server learns that its answer came.
+                let _ = recv.recv::<BlobReply>().await;
+                Ok(reply)
+            }
             Ok(None) | Err(_) => Err(Broken),
         })
     }
