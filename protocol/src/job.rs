@@ -5,16 +5,19 @@
 //! bytes ([`EncodedSpec`]): the journal and the workers hold exactly what was accepted.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{self, MAX_INLINE_INPUT, MAX_LIST, MAX_NAME, MAX_TIME_MS};
+use crate::scheduling::Scheduling;
 use crate::task::{Content, Failure};
 use crate::{Digest, Resources};
 
-/// What a user submits, version 1. Fields are never edited; see [`VersionedSpec`].
+mod encoded;
+
+pub use encoded::{EncodedSpec, SpecError, SpecV1, VersionedSpec};
+
+/// What a user submits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Shown in listings; not unique. May be empty.
@@ -45,6 +48,8 @@ pub struct JobSpec {
     pub network: Vec<HostGrant>,
     /// What a worker does that has lost the server for longer than its lease.
     pub on_disconnect: OnDisconnect,
+    /// When and where its tasks may run, beyond amounts.
+    pub scheduling: Scheduling,
 }
 
 /// What a program reads from standard input, or a handler is given.
@@ -178,92 +183,6 @@ pub enum OnDisconnect {
     Stop,
 }
 
-/// The stored and forwarded form. A new version is a new variant at the end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VersionedSpec {
-    /// See [`JobSpec`].
-    V1(JobSpec),
-}
-
-/// A [`VersionedSpec`] as postcard bytes, at most [`limits::MAX_SPEC`].
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EncodedSpec(Bytes);
-
-/// Why a specification is refused. The text names the field and its bound.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    /// A field has a value that cannot be.
-    #[error("`{field}`: {problem}")]
-    Field {
-        /// The field as the job file and the flags name it.
-        field: &'static str,
-        /// What is wrong and what is allowed.
-        problem: String,
-    },
-    /// The whole is larger than [`limits::MAX_SPEC`].
-    #[error(
-        "the specification takes {size} bytes; at most {} are allowed: pass long data as input or mounts",
-        limits::MAX_SPEC
-    )]
-    TooLarge {
-        /// Encoded size in bytes.
-        size: usize,
-    },
-    /// The bytes are not a specification that this version of wrun knows.
-    #[error("the specification cannot be read: {0}")]
-    Unreadable(String),
-}
-
-impl EncodedSpec {
-    /// Checks and encodes.
-    pub fn encode(spec: &JobSpec) -> Result<Self, SpecError> {
-        spec.check()?;
-        let bytes = postcard::to_stdvec(&VersionedSpec::V1(spec.clone()))
-            .map_err(|error| SpecError::Unreadable(error.to_string()))?;
-        if bytes.len() > limits::MAX_SPEC {
-            return Err(SpecError::TooLarge { size: bytes.len() });
-        }
-        Ok(Self(bytes.into()))
-    }
-
-    /// Decodes and checks: the bytes may come from anyone.
-    pub fn decode(&self) -> Result<JobSpec, SpecError> {
-        if self.0.len() > limits::MAX_SPEC {
-            return Err(SpecError::TooLarge { size: self.0.len() });
-        }
-        let (versioned, rest) = postcard::take_from_bytes(&self.0)
-            .map_err(|error| SpecError::Unreadable(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(SpecError::Unreadable(format!("{} bytes too many", rest.len())));
-        }
-        let VersionedSpec::V1(spec) = versioned;
-        spec.check()?;
-        Ok(spec)
-    }
-
-    /// A copy of what [`Self::as_bytes`] gave.
-    pub fn from_slice(bytes: &[u8]) -> Self {
-        Self(Bytes::copy_from_slice(bytes))
-    }
-
-    /// The encoded bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<Bytes> for EncodedSpec {
-    fn from(bytes: Bytes) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Debug for EncodedSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EncodedSpec({} bytes)", self.0.len())
-    }
-}
-
 impl JobSpec {
     /// A specification with every field but the component at its default.
     pub fn new(component: Digest) -> Self {
@@ -282,6 +201,7 @@ impl JobSpec {
             labels: BTreeMap::new(),
             network: Vec::new(),
             on_disconnect: OnDisconnect::Continue,
+            scheduling: Scheduling::default(),
         }
     }
 
@@ -295,7 +215,10 @@ impl JobSpec {
         self.check_names()?;
         self.check_sizes()?;
         self.check_limits()?;
-        self.mounts.iter().try_for_each(Mount::check)
+        self.mounts.iter().try_for_each(Mount::check)?;
+        self.scheduling
+            .check(self.count)
+            .map_err(|(field, problem)| SpecError::Field { field, problem })
     }
 
     fn check_names(&self) -> Result<(), SpecError> {

@@ -5,6 +5,7 @@
 //! both sides offer; a version and its predecessor work together.
 
 pub mod join;
+pub mod policy;
 pub mod user;
 pub mod worker;
 

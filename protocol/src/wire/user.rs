@@ -5,8 +5,11 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::policy::{Explanation, JobChange, PriorityDetail, QueueRow, ShareRow, TaskSet};
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
+use crate::policy::Policy;
+use crate::reservation::Reservation;
 use crate::task::{Content, Outcome, Usage};
 use crate::{Digest, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
 
@@ -94,6 +97,55 @@ pub enum Request {
         /// How long it is valid, in milliseconds.
         ttl_ms: u64,
     },
+    /// The policy → [`Response::Policy`].
+    Policy,
+    /// Replace the policy as a whole → [`Response::Done`] once durable. Admin.
+    SetPolicy(Box<Policy>),
+    /// Change a job that has not ended → [`Response::Done`].
+    Change {
+        /// Which.
+        job: JobId,
+        /// What.
+        change: JobChange,
+    },
+    /// Cancel tasks of a job → [`Response::Done`]. Tasks that have ended stay as they are.
+    CancelTasks {
+        /// The job.
+        job: JobId,
+        /// Which of its tasks.
+        tasks: TaskSet,
+    },
+    /// Stop placed tasks and put them back into the queue → [`Response::Done`].
+    Requeue {
+        /// The job.
+        job: JobId,
+        /// Which of its tasks.
+        tasks: TaskSet,
+    },
+    /// Run tasks again that failed or were cancelled → [`Response::Done`].
+    Retry {
+        /// The job.
+        job: JobId,
+        /// Which of its tasks.
+        tasks: TaskSet,
+    },
+    /// How a live job's priority comes about → [`Response::Priority`].
+    Priority(JobId),
+    /// The tree of tenants with shares and usage → [`Response::Shares`].
+    Shares,
+    /// The order of the queue → [`Response::Queue`], at most this many rows.
+    Queue {
+        /// At most [`crate::limits::MAX_PAGE`].
+        limit: u32,
+    },
+    /// Why a job waits → [`Response::Explanation`].
+    Explain(JobId),
+    /// Set resources aside → [`Response::Done`] once durable. Admin.
+    Reserve(Box<Reservation>),
+    /// Give up a reservation → [`Response::Done`]. Admin.
+    Unreserve(String),
+    /// Reservations → [`Response::Reservations`].
+    Reservations,
 }
 
 /// One job to submit.
@@ -175,6 +227,18 @@ pub enum Response {
     },
     /// To [`Request::CreateUser`]: the certificate, DER.
     Certificate(Vec<u8>),
+    /// To [`Request::Policy`].
+    Policy(Box<Policy>),
+    /// To [`Request::Priority`].
+    Priority(PriorityDetail),
+    /// To [`Request::Shares`], parents before children.
+    Shares(Vec<ShareRow>),
+    /// To [`Request::Queue`], first to be considered first.
+    Queue(Vec<QueueRow>),
+    /// To [`Request::Explain`].
+    Explanation(Box<Explanation>),
+    /// To [`Request::Reservations`].
+    Reservations(Vec<Reservation>),
 }
 
 /// Why a request was refused.

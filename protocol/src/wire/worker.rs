@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::user::LogChunk;
 use crate::job::EncodedSpec;
 use crate::node::NodeInfo;
+use crate::scheduling::Offer;
 use crate::task::{Content, Outcome, Usage};
 use crate::{AttemptId, Digest, IndexRange, JobId, TaskId, TenantName, Timestamp};
 
@@ -83,6 +84,30 @@ pub enum ToWorker {
         /// Its number.
         beat: u64,
     },
+    /// Run these with another than the job's first request, or with devices.
+    AssignWith {
+        /// Which.
+        tasks: Assignment,
+        /// What each of them holds.
+        grant: Grant,
+    },
+    /// Tell the guest that it will be stopped, and stop it when it has saved a checkpoint
+    /// or the time is over → [`Report::Preempted`].
+    Preempt {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How long it has, in milliseconds.
+        notice_ms: u64,
+    },
+}
+
+/// What a task holds beyond the job's own [`crate::Resources`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Grant {
+    /// Which of the job's requests: 0 is the first, then the alternatives.
+    pub request: u8,
+    /// The node's cards, by their place in its offer.
+    pub gpus: Vec<u16>,
 }
 
 /// The same attempt number of a range of tasks.
@@ -133,6 +158,8 @@ pub enum FromWorker {
     Draining,
     /// The worker has nothing left and goes now. Its lease ends at once.
     Goodbye,
+    /// What the node has beyond its capacity; sent before `Hello` by a worker that has any.
+    Offer(Offer),
 }
 
 /// What a worker must not lose.
@@ -162,6 +189,13 @@ pub enum Report {
         attempt: AttemptId,
         /// What it saved.
         content: Content,
+    },
+    /// Stopped after a notice, for the sake of another.
+    Preempted {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// What it used.
+        usage: Usage,
     },
 }
 

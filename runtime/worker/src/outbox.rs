@@ -132,7 +132,7 @@ impl Outbox {
     pub(crate) fn told(&self) -> impl Iterator<Item = Assignment> {
         self.kept.iter().filter_map(|kept| match &kept.report {
             Report::Succeeded { tasks, .. } | Report::Returned(tasks) => Some(*tasks),
-            Report::Ended { attempt, .. } => Some(Assignment {
+            Report::Ended { attempt, .. } | Report::Preempted { attempt, .. } => Some(Assignment {
                 job: attempt.task.job,
                 attempt: attempt.attempt,
                 tasks: IndexRange::one(attempt.task.index),

@@ -9,10 +9,14 @@
 use serde::{Deserialize, Serialize};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::policy::Policy;
+use wrun_protocol::reservation::Reservation;
+use wrun_protocol::scheduling::{Dependency, Offer};
 use wrun_protocol::task::{Content, Usage};
+use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::JobState;
-use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
-use wrun_protocol::{AttemptId, JobId, NodeId, SubmitId, TenantName, Timestamp};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
+use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, SubmitId, TenantName, Timestamp};
 
 /// One thing that happened. `at` is the server's time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +169,110 @@ pub enum Fact {
         /// Number of the last report.
         report: u64,
     },
+    /// An administrator replaced the policy.
+    PolicySet {
+        /// When.
+        at: Timestamp,
+        /// The whole of the new one.
+        policy: Box<Policy>,
+    },
+    /// A node said what it has beyond its capacity.
+    NodeOffered {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        node: NodeId,
+        /// What.
+        offer: Offer,
+    },
+    /// A user changed a job that had not ended.
+    JobChanged {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        job: JobId,
+        /// What.
+        change: JobChange,
+    },
+    /// Some tasks of a job were cancelled.
+    TasksCancelled {
+        /// When.
+        at: Timestamp,
+        /// Which job.
+        job: JobId,
+        /// Which of its tasks, none of which had ended.
+        tasks: Vec<IndexRange>,
+        /// The final state of the job, where these were its last tasks.
+        ends_job: Option<JobState>,
+    },
+    /// Tasks of a live job that had failed or were cancelled wait again.
+    TasksRetried {
+        /// When.
+        at: Timestamp,
+        /// Which, with their last attempt.
+        tasks: Vec<Assignment>,
+    },
+    /// Attempts were given to a node with another than the job's first request, or with
+    /// devices.
+    PlacedWith {
+        /// When.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which, and what each holds.
+        tasks: Vec<(Assignment, Grant)>,
+    },
+    /// Attempts were frozen, or go on.
+    Frozen {
+        /// When.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        tasks: Vec<Assignment>,
+        /// `false` when they go on.
+        frozen: bool,
+    },
+    /// An attempt was told that it will be stopped.
+    Noticed {
+        /// When.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        attempt: AttemptId,
+        /// When it is stopped at the latest.
+        until: Timestamp,
+    },
+    /// Resources were set aside.
+    Reserved {
+        /// When.
+        at: Timestamp,
+        /// What.
+        reservation: Box<Reservation>,
+        /// The nodes that the core chose, with how many requests on each, where it chose.
+        nodes: Vec<(NodeId, u32)>,
+    },
+    /// A reservation was given up, or its last window is over.
+    Unreserved {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        name: String,
+    },
+    /// What a job waits for has happened, or never will.
+    DependencySettled {
+        /// When.
+        at: Timestamp,
+        /// Which job waits.
+        job: JobId,
+        /// For what.
+        on: Dependency,
+        /// For which of its tasks; `None`: for all.
+        tasks: Option<IndexRange>,
+        /// `false`: it never will.
+        met: bool,
+    },
 }
 
 /// A run of tasks that ended well.
@@ -200,6 +308,10 @@ pub enum RequeueCause {
     Returned,
     /// The node, or its knowledge of the attempt, was lost. Counts as a requeue.
     NodeLost,
+    /// Stopped for the sake of another job. Costs nothing; a checkpoint is kept.
+    Preempted,
+    /// Stopped and put back at a user's wish. Costs nothing.
+    Requested,
 }
 
 impl Fact {
@@ -220,7 +332,18 @@ impl Fact {
             | Self::Requeued { at, .. }
             | Self::Checkpointed { at, .. }
             | Self::JobCancelled { at, .. }
-            | Self::Reported { at, .. } => *at,
+            | Self::Reported { at, .. }
+            | Self::PolicySet { at, .. }
+            | Self::NodeOffered { at, .. }
+            | Self::JobChanged { at, .. }
+            | Self::TasksCancelled { at, .. }
+            | Self::TasksRetried { at, .. }
+            | Self::PlacedWith { at, .. }
+            | Self::Frozen { at, .. }
+            | Self::Noticed { at, .. }
+            | Self::Reserved { at, .. }
+            | Self::Unreserved { at, .. }
+            | Self::DependencySettled { at, .. } => *at,
         }
     }
 }

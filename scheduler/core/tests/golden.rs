@@ -10,14 +10,17 @@
     reason = "a test: it may stop at what it did not expect, and read clocks and files"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_core::fact::{Fact, Next, RequeueCause, Success};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::scheduling::{Dependency, DependsOn, Gpu, Offer};
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
+use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::JobState;
-use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::{IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
 
 fn facts() -> Vec<Fact> {
@@ -33,6 +36,17 @@ fn facts() -> Vec<Fact> {
     let result = Box::new(TaskResult { outcome, usage, output, log: None });
     let ended = |next| Fact::Ended { at, node, attempt, result: result.clone(), next };
     let success = |ends_job| Success { tasks, usage, ends_job };
+    let gpu = Gpu { model: "a100".to_owned(), memory: 80 };
+    let named = BTreeMap::from([("fpga".to_owned(), 2)]);
+    let on = Dependency { job: JobId(8), on: DependsOn::Success };
+    let reservation = Reservation {
+        name: "night".to_owned(),
+        start: Timestamp(500),
+        end: Timestamp(600),
+        every_ms: Some(1000),
+        what: Reserved::All,
+        tenants: BTreeSet::new(),
+    };
     let requeued = |cause| Fact::Requeued { at, node, cause, tasks: vec![tasks] };
     vec![
         Fact::TokenCreated { at, hash: [1; 32], expires: Timestamp(301) },
@@ -60,9 +74,22 @@ fn facts() -> Vec<Fact> {
         ended(Next::Retry { not_before: Timestamp(400) }),
         requeued(RequeueCause::Returned),
         requeued(RequeueCause::NodeLost),
+        requeued(RequeueCause::Preempted),
+        requeued(RequeueCause::Requested),
         Fact::Checkpointed { at, attempt, content: Content::Inline(vec![8].into()) },
         Fact::JobCancelled { at, job },
         Fact::Reported { at, node, report: 500 },
+        Fact::PolicySet { at, policy: Box::default() },
+        Fact::NodeOffered { at, node, offer: Offer { gpus: vec![gpu], named } },
+        Fact::JobChanged { at, job, change: JobChange::Hold(true) },
+        Fact::TasksCancelled { at, job, tasks: vec![tasks.tasks], ends_job: None },
+        Fact::TasksRetried { at, tasks: vec![tasks] },
+        Fact::PlacedWith { at, node, tasks: vec![(tasks, Grant { request: 1, gpus: vec![0, 3] })] },
+        Fact::Frozen { at, node, tasks: vec![tasks], frozen: true },
+        Fact::Noticed { at, node, attempt, until: Timestamp(400) },
+        Fact::Reserved { at, reservation: Box::new(reservation), nodes: vec![(node, 3)] },
+        Fact::Unreserved { at, name: "night".to_owned() },
+        Fact::DependencySettled { at, job, on, tasks: Some(tasks.tasks), met: true },
     ]
 }
 

@@ -53,6 +53,9 @@ impl Caller {
             Request::CreateToken { .. } => "create join tokens",
             Request::CreateUser { .. } => "create users",
             Request::Jobs(JobFilter { all_tenants: true, .. }) => "list the jobs of every tenant",
+            Request::SetPolicy(_) => "set the policy",
+            Request::Reserve(_) => "reserve resources",
+            Request::Unreserve(_) => "give up reservations",
             Request::Hello
             | Request::Submit(_)
             | Request::MissingBlobs(_)
@@ -66,7 +69,17 @@ impl Caller {
             | Request::Output { .. }
             | Request::Attach(_)
             | Request::Cancel(_)
-            | Request::Nodes => return Ok(()),
+            | Request::Nodes
+            | Request::Policy
+            | Request::Change { .. }
+            | Request::CancelTasks { .. }
+            | Request::Requeue { .. }
+            | Request::Retry { .. }
+            | Request::Priority(_)
+            | Request::Shares
+            | Request::Queue { .. }
+            | Request::Explain(_)
+            | Request::Reservations => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

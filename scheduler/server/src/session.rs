@@ -192,6 +192,7 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         FromWorker::Heartbeat { beat } => Input::Heartbeat { node, beat },
         FromWorker::Draining => Input::NodeDraining { node },
         FromWorker::Goodbye => Input::NodeGone { node },
+        FromWorker::Offer(_) => return None,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wrun_net::close_code;
 use wrun_protocol::job::EncodedSpec;
-use wrun_protocol::task::Content;
+use wrun_protocol::task::{Content, Usage};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, FromWorker, Report, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, JobId, TenantName};
 
@@ -104,6 +104,11 @@ impl<E: Executor> Agent<E> {
             }
             ToWorker::Acknowledge { report } => self.on_acknowledged(report),
             ToWorker::HeartbeatAck { beat } => self.lease.on_answer(beat),
+            ToWorker::AssignWith { tasks, grant: _ } => self.on_assign(&[tasks]),
+            ToWorker::Preempt { attempt, notice_ms: _ } => {
+                self.on_stop(&[one(attempt)]);
+                self.outbox.push(Report::Preempted { attempt, usage: Usage::default() });
+            }
         }
     }
 

@@ -84,6 +84,10 @@ impl Core {
                     batch.returned.push(run);
                 }
             }
+            Report::Preempted { attempt, usage: _ } => {
+                self.record(ix, batch);
+                self.give_up(ix, &[alone(attempt)], RequeueCause::Preempted);
+            }
             Report::Checkpoint { attempt, content } => {
                 self.record(ix, batch);
                 if self.state.holds(ix, attempt.task, attempt.attempt) {

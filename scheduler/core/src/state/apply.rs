@@ -74,6 +74,17 @@ impl State {
                     node.next_report = report.saturating_add(1);
                 }
             }
+            Fact::PolicySet { .. }
+            | Fact::NodeOffered { .. }
+            | Fact::JobChanged { .. }
+            | Fact::TasksCancelled { .. }
+            | Fact::TasksRetried { .. }
+            | Fact::PlacedWith { .. }
+            | Fact::Frozen { .. }
+            | Fact::Noticed { .. }
+            | Fact::Reserved { .. }
+            | Fact::Unreserved { .. }
+            | Fact::DependencySettled { .. } => {}
         }
     }
 

@@ -179,6 +179,21 @@ async fn answer(
         Request::CreateUser { tenant, role, csr, ttl_ms } => {
             cluster::on_create_user(shared, caller, &tenant, role, &csr, ttl_ms)?
         }
+        Request::Policy
+        | Request::SetPolicy(_)
+        | Request::Change { .. }
+        | Request::CancelTasks { .. }
+        | Request::Requeue { .. }
+        | Request::Retry { .. }
+        | Request::Priority(_)
+        | Request::Shares
+        | Request::Queue { .. }
+        | Request::Explain(_)
+        | Request::Reserve(_)
+        | Request::Unreserve(_)
+        | Request::Reservations => {
+            return Err(refused(ErrorCode::Unavailable, "this server cannot do that yet").into());
+        }
     };
     Ok(send.send(&response).await?)
 }
