@@ -31,14 +31,8 @@ impl Core {
             .decode()
             .map_err(|error| RequestError::new(ErrorCode::InvalidInput, error.to_string()))?;
         self.check_quota(known, decoded.count)?;
-        let key = GroupKey {
-            priority: decoded.priority,
-            tenant: known.unwrap_or(TenantIx::MAX),
-            wanted: decoded.resources,
-            labels: decoded.labels.clone(),
-        };
-        self.check_fits(&key)?;
         let (at, job) = (self.now, JobId(self.state.next_job));
+        self.check_fits(&GroupKey::of(known.unwrap_or(TenantIx::MAX), job, decoded.clone()))?;
         let submitted = Submitted { at, job, tenant: &tenant, id, kind, spec: &spec };
         self.state.submit(submitted, decoded);
         self.append_applied(Fact::JobSubmitted { at, job, tenant, id, kind, spec });

@@ -119,7 +119,7 @@ impl State {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
         let count = decoded.count;
         let tenant = self.tenants.enter(tenant);
-        let group = self.groups.enter(GroupKey::of(tenant, decoded));
+        let group = self.groups.enter(GroupKey::of(tenant, id, decoded));
         self.at = self.at.max(at);
         self.next_job = self.next_job.max(id.0 + 1);
         self.submits.enter(tenant, submit, id);

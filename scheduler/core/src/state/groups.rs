@@ -6,9 +6,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use wrun_protocol::job::JobSpec;
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::{JobId, Resources};
+use wrun_protocol::scheduling::{Arrangement, Devices, Preemptible, Request, Scheduling};
+use wrun_protocol::{Digest, JobId, Resources};
 
 use super::jobs::NodeIx;
 
@@ -18,23 +20,86 @@ pub(crate) type GroupIx = u32;
 pub(crate) type TenantIx = u32;
 
 /// What makes tasks alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct GroupKey {
     pub(crate) priority: i32,
     pub(crate) tenant: TenantIx,
     pub(crate) wanted: Resources,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) length: Length,
+    /// What few jobs have.
+    pub(crate) wishes: Option<Box<Wishes>>,
+}
+
+/// How long a task may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Length {
+    /// At most so long, in milliseconds.
+    Limit(u64),
+    /// As long as other tasks of the tenant with that component.
+    Like(Digest),
+}
+
+/// A job's wishes beyond amounts, as far as they make tasks alike or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Wishes {
+    /// By name; what the job says, or the default when it was submitted.
+    pub(crate) partition: Option<String>,
+    pub(crate) qos: Option<String>,
+    pub(crate) nice: i32,
+    pub(crate) devices: Devices,
+    pub(crate) alternatives: Vec<Request>,
+    pub(crate) refused_labels: BTreeMap<String, String>,
+    pub(crate) arrangement: Arrangement,
+    /// Tasks that start together; 0 where they need not.
+    pub(crate) gang: u32,
+    pub(crate) preemptible: Preemptible,
+    pub(crate) reservation: Option<String>,
+    /// The job alone: it has bounds of its own ([`wrun_protocol::scheduling::Scheduling`]'s
+    /// `max_running`, arrangements within a job), so that no other is like it.
+    pub(crate) job: Option<JobId>,
 }
 
 impl GroupKey {
-    pub(crate) fn of(tenant: TenantIx, spec: JobSpec) -> Self {
-        Self { priority: spec.priority, tenant, wanted: spec.resources, labels: spec.labels }
+    /// The key of job `id`.
+    pub(crate) fn of(tenant: TenantIx, id: JobId, spec: JobSpec) -> Self {
+        let length = spec.limits.wall_ms.map_or(Length::Like(spec.component), Length::Limit);
+        let wishes = Wishes::of(id, spec.count, spec.scheduling);
+        Self {
+            priority: spec.priority,
+            tenant,
+            wanted: spec.resources,
+            labels: spec.labels,
+            length,
+            wishes: (wishes != Wishes::default()).then(|| Box::new(wishes)),
+        }
     }
 
     /// Whether a node could hold a task if it were empty.
     pub(crate) fn suits(&self, node: &NodeInfo) -> bool {
         node.capacity.covers(&self.wanted)
             && self.labels.iter().all(|(label, value)| node.labels.get(label) == Some(value))
+    }
+}
+
+impl Wishes {
+    fn of(id: JobId, count: u32, wishes: Scheduling) -> Self {
+        let within =
+            matches!(wishes.arrangement, Arrangement::SameNode | Arrangement::DifferentNodes);
+        let alone = within || wishes.max_running.is_some();
+        Self {
+            partition: wishes.partition,
+            qos: wishes.qos,
+            nice: wishes.nice,
+            devices: wishes.devices,
+            alternatives: wishes.alternatives,
+            refused_labels: wishes.refused_labels,
+            arrangement: wishes.arrangement,
+            gang: if wishes.gang { count } else { 0 },
+            preemptible: wishes.preemptible,
+            reservation: wishes.reservation,
+            job: alone.then_some(id),
+        }
     }
 }
 

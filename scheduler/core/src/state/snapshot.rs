@@ -4,7 +4,7 @@
 //! a recovered core with the live one by them. Records are only ever added to by a new
 //! version, which must go on reading the older ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::TaskCounts;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
-use wrun_protocol::{IndexRange, JobId, Resources, SubmitId, TenantName, Timestamp};
+use wrun_protocol::{IndexRange, JobId, SubmitId, TenantName, Timestamp};
 
 use super::State;
 use super::groups::{GroupIx, GroupKey};
@@ -34,17 +34,9 @@ struct Header {
     tokens: Vec<([u8; 32], Timestamp)>,
     ended_submits: Vec<(SubmitId, u32, JobId)>,
     /// In order of their keys.
-    groups: Vec<GroupRecord>,
+    groups: Vec<GroupKey>,
     jobs: u64,
     nodes: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct GroupRecord {
-    priority: i32,
-    tenant: u32,
-    wanted: Resources,
-    labels: BTreeMap<String, String>,
 }
 
 /// `S` is a [`Spec`], or a reference to one.
@@ -111,7 +103,11 @@ impl State {
             tenants: self.tenants.list.iter().map(|tenant| tenant.name.clone()).collect(),
             tokens: self.tokens.iter().map(|(hash, expires)| (*hash, *expires)).collect(),
             ended_submits: self.submits.ended().collect(),
-            groups: self.groups.in_order().filter_map(|group| self.group_record(group)).collect(),
+            groups: self
+                .groups
+                .in_order()
+                .filter_map(|group| Some(self.groups.get(group)?.key.clone()))
+                .collect(),
             jobs: self.jobs.len() as u64,
             nodes: self.nodes.len() as u64,
         };
@@ -146,11 +142,6 @@ impl State {
             write(&mut bytes, &record);
         }
         bytes
-    }
-
-    fn group_record(&self, group: GroupIx) -> Option<GroupRecord> {
-        let GroupKey { priority, tenant, wanted, labels } = self.groups.get(group)?.key.clone();
-        Some(GroupRecord { priority, tenant, wanted, labels })
     }
 
     fn job_record<'a>(&self, id: JobId, job: &'a Job, group: u32) -> JobRecord<&'a Spec> {
@@ -197,8 +188,8 @@ impl State {
             state.submits.enter_ended(tenant, submit, job);
         }
         let mut groups = Vec::with_capacity(header.groups.len());
-        for GroupRecord { priority, tenant, wanted, labels } in header.groups {
-            groups.push(state.groups.start(GroupKey { priority, tenant, wanted, labels }));
+        for key in header.groups {
+            groups.push(state.groups.start(key));
         }
         let mut placed = Vec::new();
         // No job takes less than its submission's id.
