@@ -114,6 +114,14 @@ impl Worker {
                     self.queue.extend(attempts.map(|i| run.job.task(i).attempt(run.attempt)));
                 }
             }
+            ToWorker::AssignWith { tasks: run, .. } => {
+                let attempts = run.tasks.indices();
+                self.queue.extend(attempts.map(|i| run.job.task(i).attempt(run.attempt)));
+            }
+            ToWorker::Preempt { attempt, .. } => {
+                self.stop(alone(attempt));
+                self.report(Report::Preempted { attempt, usage: Usage::default() });
+            }
             ToWorker::Resume { attempt, .. } => self.queue.push_back(attempt),
             ToWorker::Stop(runs) => runs.into_iter().for_each(|run| self.stop(run)),
             ToWorker::Recall(runs) => {
