@@ -119,7 +119,7 @@ impl Worker {
                 self.queue.extend(attempts.map(|i| run.job.task(i).attempt(run.attempt)));
             }
             ToWorker::Preempt { attempt, .. } => {
-                self.stop(alone(attempt));
+                self.stop(alone(&attempt));
                 self.report(Report::Preempted { attempt, usage: Usage::default() });
             }
             ToWorker::Resume { attempt, .. } => self.queue.push_back(attempt),
