@@ -2,8 +2,12 @@
 //! [`super::user::Request`] and [`super::user::Response`] that speak of policy, order,
 //! reasons and shares.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::user::NodeSummary;
+use crate::scheduling::Offer;
 use crate::{IndexRange, JobId, TenantName, Timestamp};
 
 /// A change of a job that has not ended. It concerns what is placed from then on.
@@ -143,4 +147,19 @@ pub struct Expectation {
     pub at: Timestamp,
     /// On what assumption.
     pub assumption: String,
+}
+
+/// A node with what only some nodes have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDetail {
+    /// What every node has.
+    pub summary: NodeSummary,
+    /// Its devices and named resources.
+    pub offer: Offer,
+    /// Thousandths in use of each of its cards, in their order.
+    pub gpu_used: Vec<u32>,
+    /// Amounts in use of its named resources.
+    pub named_used: BTreeMap<String, u64>,
+    /// The partitions that it belongs to.
+    pub partitions: Vec<String>,
 }

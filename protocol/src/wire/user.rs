@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Explanation, JobChange, PriorityDetail, QueueRow, ShareRow, TaskSet};
+use super::policy::{
+    Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ShareRow, TaskSet,
+};
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
 use crate::policy::Policy;
@@ -146,6 +148,8 @@ pub enum Request {
     Unreserve(String),
     /// Reservations → [`Response::Reservations`].
     Reservations,
+    /// List nodes with their devices → [`Response::NodeDetails`].
+    NodeDetails,
 }
 
 /// One job to submit.
@@ -239,6 +243,8 @@ pub enum Response {
     Explanation(Box<Explanation>),
     /// To [`Request::Reservations`].
     Reservations(Vec<Reservation>),
+    /// To [`Request::NodeDetails`].
+    NodeDetails(Vec<NodeDetail>),
 }
 
 /// Why a request was refused.

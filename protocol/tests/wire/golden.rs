@@ -2,15 +2,22 @@
 //! wrote, and nodes of both work together. `golden.txt` holds a line for each; a line is
 //! only ever added.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::Serialize;
 use wrun_protocol::codec::append_frame;
 use wrun_protocol::job::*;
 use wrun_protocol::node::{NodeInfo, NodeState};
+use wrun_protocol::policy::*;
+use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::scheduling::{
+    Arrangement, Dependency, DependsOn, Devices, Gpu, GpuRequest, Offer, Preemptible,
+    Request as Wanted, Scheduling,
+};
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
 use wrun_protocol::*;
@@ -95,6 +102,107 @@ fn spec() -> JobSpec {
     spec
 }
 
+fn first_version() -> SpecV1 {
+    match VersionedSpec::from(&spec()) {
+        VersionedSpec::V1(spec) | VersionedSpec::V2(spec, _) => spec,
+    }
+}
+
+fn devices() -> Devices {
+    let gpu = GpuRequest { milli: 500, memory: 8 << 30, models: vec!["a100".into()] };
+    let named = BTreeMap::from([("fpga".into(), 2)]);
+    Devices { gpu: Some(gpu), named, pools: BTreeMap::from([("licence".into(), 1)]) }
+}
+
+fn wishes() -> Scheduling {
+    Scheduling {
+        partition: Some("long".into()),
+        qos: Some("low".into()),
+        nice: -7,
+        hold: true,
+        begin: Some(AT),
+        deadline: Some(AT),
+        devices: devices(),
+        alternatives: vec![wanted()],
+        refused_labels: BTreeMap::from([("zone".into(), "b".into())]),
+        arrangement: Arrangement::Pack,
+        gang: true,
+        max_running: Some(9),
+        depends_on: vec![Dependency { job: JOB, on: DependsOn::Success }],
+        preemptible: Preemptible { freeze: true, checkpoint: false, requeue: true },
+        reservation: Some("night".into()),
+        cache: true,
+    }
+}
+
+fn wanted() -> Wanted {
+    Wanted { resources: JobSpec::DEFAULT_RESOURCES, devices: devices() }
+}
+
+fn offer() -> Offer {
+    let gpus = vec![Gpu { model: "a100".into(), memory: 80 << 30 }];
+    Offer { gpus, named: BTreeMap::from([("fpga".into(), 2)]) }
+}
+
+fn policy() -> Policy {
+    let limits = Limits {
+        queued: Some(1),
+        running: Some(2),
+        cpu_milli: Some(3),
+        memory: Some(4),
+        gpu_milli: Some(5),
+    };
+    let partition = Partition {
+        name: "long".into(),
+        nodes: BTreeSet::from(["n-1".into()]),
+        labels: BTreeMap::from([("zone".into(), "a".into())]),
+        default: true,
+        priority: 6,
+        preempts: true,
+        tenants: BTreeSet::from([tenant()]),
+        max_time_ms: Some(7),
+        limits,
+    };
+    let qos = Qos {
+        name: "low".into(),
+        priority: 8,
+        preempts: BTreeSet::from(["lower".into()]),
+        tenants: BTreeSet::from([tenant()]),
+        max_time_ms: Some(9),
+        tenant_limits: limits,
+        limits,
+        exempt: true,
+    };
+    let of_tenant = TenantPolicy {
+        name: tenant(),
+        parent: Some(tenant()),
+        shares: 10,
+        default_qos: Some("low".into()),
+        limits,
+    };
+    Policy {
+        order: QueueOrder::Balanced,
+        fill_order: Some(QueueOrder::ShortestFirst),
+        age_bound_ms: Some(11),
+        partitions: vec![partition],
+        qos: vec![qos],
+        tenants: vec![of_tenant],
+        pools: BTreeMap::from([("licence".into(), 12)]),
+        ..Policy::default()
+    }
+}
+
+fn reservation() -> Reservation {
+    Reservation {
+        name: "night".into(),
+        start: AT,
+        end: Timestamp(AT.0 + 1000),
+        every_ms: Some(86_400_000),
+        what: Reserved::Amount { each: wanted(), count: 3, partition: Some("long".into()) },
+        tenants: BTreeSet::from([tenant()]),
+    }
+}
+
 fn info() -> NodeInfo {
     NodeInfo {
         name: "n-1".into(),
@@ -146,6 +254,20 @@ fn add_user_messages(lines: &mut Lines) {
             Request::RemoveNode("n4".into()),
             Request::CreateToken { ttl_ms: 3_600_000 },
             Request::CreateUser { tenant: tenant(), role: Role::Admin, csr: vec![0x30], ttl_ms: 9 },
+            Request::Policy,
+            Request::SetPolicy(Box::new(policy())),
+            Request::Change { job: JOB, change: JobChange::Hold(true) },
+            Request::CancelTasks { job: JOB, tasks: TaskSet::Ranges(vec![TASKS.tasks]) },
+            Request::Requeue { job: JOB, tasks: TaskSet::All },
+            Request::Retry { job: JOB, tasks: TaskSet::All },
+            Request::Priority(JOB),
+            Request::Shares,
+            Request::Queue { limit: 100 },
+            Request::Explain(JOB),
+            Request::Reserve(Box::new(reservation())),
+            Request::Unreserve("night".into()),
+            Request::Reservations,
+            Request::NodeDetails,
         ],
     );
     add_responses(lines);
@@ -204,6 +326,45 @@ fn add_responses(lines: &mut Lines) {
         last_seen: AT,
     };
     let chunk = LogChunk { stream: LogStream::Stderr, data: Bytes::from_static(b"line\n") };
+    let factor = PriorityFactor { name: "age".into(), factor: 500_000, weight: 7, points: 3 };
+    let share = ShareRow {
+        tenant: tenant(),
+        depth: 1,
+        shares: 2,
+        share: 300_000,
+        usage: 4,
+        usage_part: 500_000,
+        factor: 600_000,
+        cpu_milli_ms: 7 << 70,
+        memory_byte_ms: 8 << 70,
+        gpu_milli_ms: 9,
+    };
+    let queued = QueueRow {
+        job: JOB,
+        name: "resize".into(),
+        tenant: tenant(),
+        partition: Some("long".into()),
+        qos: Some("low".into()),
+        waiting: 5,
+        priority: -6,
+        reason: "held".into(),
+        expected: Some(AT),
+    };
+    let explanation = Explanation {
+        job: JOB,
+        waiting: 5,
+        position: Some(1),
+        reasons: vec![ReasonRow { code: "held".into(), text: "held".into(), nodes: Some(3) }],
+        expected: Some(Expectation { at: AT, assumption: "time limits".into() }),
+        advice: vec!["release it".into()],
+    };
+    let detail_of_node = NodeDetail {
+        summary: node.clone(),
+        offer: offer(),
+        gpu_used: vec![500],
+        named_used: BTreeMap::from([("fpga".into(), 1)]),
+        partitions: vec!["long".into()],
+    };
     lines.add_all(
         "user.Response",
         [
@@ -222,6 +383,13 @@ fn add_responses(lines: &mut Lines) {
             Response::Nodes(vec![node]),
             Response::Token { secret: [6; 32], expires: AT },
             Response::Certificate(vec![0x30]),
+            Response::Policy(Box::new(policy())),
+            Response::Priority(PriorityDetail { total: 3, factors: vec![factor] }),
+            Response::Shares(vec![share]),
+            Response::Queue(vec![queued]),
+            Response::Explanation(Box::new(explanation)),
+            Response::Reservations(vec![reservation()]),
+            Response::NodeDetails(vec![detail_of_node]),
         ],
     );
 }
@@ -251,6 +419,8 @@ fn add_worker_messages(lines: &mut Lines) {
             ToWorker::Freeze { attempt: ATTEMPT, frozen: true },
             ToWorker::Acknowledge { report: 17 },
             ToWorker::HeartbeatAck { beat: 18 },
+            ToWorker::AssignWith { tasks: TASKS, grant: Grant { request: 1, gpus: vec![0, 3] } },
+            ToWorker::Preempt { attempt: ATTEMPT, notice_ms: 30_000 },
         ],
     );
     let reports = vec![
@@ -259,6 +429,7 @@ fn add_worker_messages(lines: &mut Lines) {
         Report::Ended { attempt: ATTEMPT, result: Box::new(result()) },
         Report::Returned(TASKS),
         Report::Checkpoint { attempt: ATTEMPT, content: content() },
+        Report::Preempted { attempt: ATTEMPT, usage: USAGE },
     ];
     for (number, report) in reports.iter().enumerate() {
         lines.add(&format!("worker.Report.{number}"), report);
@@ -267,11 +438,12 @@ fn add_worker_messages(lines: &mut Lines) {
         "worker.FromWorker",
         [
             FromWorker::Hello { info: info(), incarnation: 99, attempts: vec![TASKS] },
-            FromWorker::Reports { first: 17, reports },
+            FromWorker::Reports { first: 17, reports: reports[..5].to_vec() },
             FromWorker::Progress { attempt: ATTEMPT, permille: 500, message: "half".into() },
             FromWorker::Heartbeat { beat: 18 },
             FromWorker::Draining,
             FromWorker::Goodbye,
+            FromWorker::Offer(offer()),
         ],
     );
     lines.add_all(
@@ -291,7 +463,64 @@ fn add_worker_messages(lines: &mut Lines) {
 }
 
 fn add_stored_values(lines: &mut Lines) {
-    lines.add_all("job.VersionedSpec", [VersionedSpec::V1(spec())]);
+    lines.add_all(
+        "job.VersionedSpec",
+        [VersionedSpec::V1(first_version()), VersionedSpec::V2(first_version(), wishes())],
+    );
+    lines.add_all(
+        "scheduling.Arrangement",
+        [
+            Arrangement::Spread,
+            Arrangement::Pack,
+            Arrangement::SameNode,
+            Arrangement::DifferentNodes,
+        ],
+    );
+    lines.add_all(
+        "scheduling.DependsOn",
+        [
+            DependsOn::Start,
+            DependsOn::Success,
+            DependsOn::Failure,
+            DependsOn::End,
+            DependsOn::EachSuccess,
+        ],
+    );
+    lines.add_all(
+        "policy.QueueOrder",
+        [
+            QueueOrder::Multifactor,
+            QueueOrder::Fcfs,
+            QueueOrder::ShortestFirst,
+            QueueOrder::SmallestAreaFirst,
+            QueueOrder::Balanced,
+        ],
+    );
+    lines.add_all("policy.Favour", [Favour::Small, Favour::Large]);
+    lines.add_all(
+        "policy.BackfillMode",
+        [BackfillMode::Off, BackfillMode::Easy, BackfillMode::Conservative],
+    );
+    lines.add_all(
+        "reservation.Reserved",
+        [Reserved::All, Reserved::Nodes(BTreeSet::from(["n-1".into()])), reservation().what],
+    );
+    lines.add_all(
+        "policy.JobChange",
+        [
+            JobChange::Hold(true),
+            JobChange::Priority(-1),
+            JobChange::Nice(2),
+            JobChange::TimeLimit(Some(3)),
+            JobChange::Begin(Some(AT)),
+            JobChange::Deadline(None),
+            JobChange::Partition(Some("long".into())),
+            JobChange::Qos(None),
+            JobChange::MaxRunning(Some(4)),
+        ],
+    );
+    lines.add_all("policy.TaskSet", [TaskSet::All, TaskSet::Ranges(vec![TASKS.tasks])]);
+
     lines.add_all("job.Input", [Input::Empty, spec().input, Input::Attached]);
     lines.add_all("job.OnDisconnect", [OnDisconnect::Continue, OnDisconnect::Stop]);
     lines.add_all(

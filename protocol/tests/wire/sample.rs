@@ -1,13 +1,20 @@
 //! Any message, drawn from bytes: proptest makes the bytes and shrinks them, shorter and
 //! smaller bytes give simpler messages. Draws reach every variant and edge of the numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use wrun_protocol::job::*;
 use wrun_protocol::node::{NodeInfo, NodeState};
+use wrun_protocol::policy::*;
+use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::scheduling::{
+    Arrangement, Dependency, DependsOn, Devices, Gpu, GpuRequest, Offer, Preemptible,
+    Request as Wanted, Scheduling,
+};
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
 use wrun_protocol::*;
@@ -57,7 +64,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u16, u32, u64, i32);
+numbers!(u16, u32, u64, u128, i32, i64);
 
 /// A struct whose fields are all drawn.
 macro_rules! structs {
@@ -178,6 +185,18 @@ impl<K: Sample + Ord, V: Sample> Sample for BTreeMap<K, V> {
     }
 }
 
+impl<T: Sample + Ord> Sample for BTreeSet<T> {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.draw::<Vec<T>>().into_iter().collect()
+    }
+}
+
+impl Sample for Wanted {
+    fn sample(s: &mut Source<'_>) -> Self {
+        Self { resources: s.draw(), devices: s.draw() }
+    }
+}
+
 impl Sample for TenantName {
     fn sample(s: &mut Source<'_>) -> Self {
         let names = ["a", "lab-7", "t0", "z-----------z"];
@@ -200,7 +219,39 @@ structs! {
     IndexRange { first, count }
     Resources { cpu_milli, memory, scratch, slots }
     JobSpec { name, component, args, env, input, mounts, count, resources, limits, retry,
+        priority, labels, network, on_disconnect, scheduling }
+    SpecV1 { name, component, args, env, input, mounts, count, resources, limits, retry,
         priority, labels, network, on_disconnect }
+    Scheduling { partition, qos, nice, hold, begin, deadline, devices, alternatives,
+        refused_labels, arrangement, gang, max_running, depends_on, preemptible, reservation,
+        cache }
+    Devices { gpu, named, pools }
+    GpuRequest { milli, memory, models }
+    Gpu { model, memory }
+    Offer { gpus, named }
+    Dependency { job, on }
+    Preemptible { freeze, checkpoint, requeue }
+    Grant { request, gpus }
+    Policy { order, fill_order, age_bound_ms, weights, max_age_ms, favour, half_life_ms, charge,
+        backfill, preemption, partitions, qos, tenants, pools }
+    Weights { age, fair_share, size, qos, partition, user }
+    Charge { cpu, memory_gib, gpu }
+    Backfill { mode, depth, default_time_ms, predict }
+    PreemptionPolicy { notice_ms, max_frozen_ms }
+    Partition { name, nodes, labels, default, priority, preempts, tenants, max_time_ms, limits }
+    Qos { name, priority, preempts, tenants, max_time_ms, tenant_limits, limits, exempt }
+    TenantPolicy { name, parent, shares, default_qos, limits }
+    Limits { queued, running, cpu_milli, memory, gpu_milli }
+    Reservation { name, start, end, every_ms, what, tenants }
+    PriorityDetail { total, factors }
+    PriorityFactor { name, factor, weight, points }
+    ShareRow { tenant, depth, shares, share, usage, usage_part, factor, cpu_milli_ms,
+        memory_byte_ms, gpu_milli_ms }
+    QueueRow { job, name, tenant, partition, qos, waiting, priority, reason, expected }
+    Explanation { job, waiting, position, reasons, expected, advice }
+    ReasonRow { code, text, nodes }
+    Expectation { at, assumption }
+    NodeDetail { summary, offer, gpu_used, named_used, partitions }
     Mount { path, digest, size }
     TaskLimits { wall_ms, cpu_ms, output_bytes, log_bytes, log_rate, handles }
     RetryPolicy { retries, backoff_ms, max_backoff_ms, on, requeues }
@@ -228,7 +279,16 @@ enums! {
     Input { Empty, Content(content), Attached }
     RetryOn { Exit(code), Trap, Handler, Limit, Setup }
     OnDisconnect { Continue, Stop }
-    VersionedSpec { V1(spec) }
+    VersionedSpec { V1(spec), V2(spec, scheduling) }
+    Arrangement { Spread, Pack, SameNode, DifferentNodes }
+    DependsOn { Start, Success, Failure, End, EachSuccess }
+    QueueOrder { Multifactor, Fcfs, ShortestFirst, SmallestAreaFirst, Balanced }
+    Favour { Small, Large }
+    BackfillMode { Off, Easy, Conservative }
+    Reserved { All, Nodes(names), Amount { each, count, partition } }
+    JobChange { Hold(hold), Priority(priority), Nice(points), TimeLimit(ms), Begin(at),
+        Deadline(at), Partition(name), Qos(name), MaxRunning(most) }
+    TaskSet { All, Ranges(ranges) }
     Content { Inline(bytes), Blob { digest, size } }
     Outcome { Succeeded, Failed(failure) }
     Failure { Exit { code }, Handler { message, retryable }, Trap { message },
@@ -238,11 +298,16 @@ enums! {
         GetBlob(digest), Jobs(filter), Job(job), Tasks { job, from, limit, state }, Watch(job),
         Logs { job, index, follow }, Output { job, index }, Attach(job), Cancel(job), Nodes,
         Drain { node, drain }, RemoveNode(node), CreateToken { ttl_ms },
-        CreateUser { tenant, role, csr, ttl_ms } }
+        CreateUser { tenant, role, csr, ttl_ms }, Policy, SetPolicy(policy),
+        Change { job, change }, CancelTasks { job, tasks }, Requeue { job, tasks },
+        Retry { job, tasks }, Priority(job), Shares, Queue { limit }, Explain(job),
+        Reserve(reservation), Unreserve(name), Reservations, NodeDetails }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
-        Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der) }
+        Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der),
+        Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
+        Reservations(reservations), NodeDetails(nodes) }
     ErrorCode { InvalidInput, NotFound, Denied, Unsatisfiable, Conflict, LimitReached,
         Unavailable, StorageFull, Internal }
     JobState { Pending, Running, Succeeded, Failed, Cancelled }
@@ -252,11 +317,12 @@ enums! {
     ToWorker { Welcome { lease_ms, heartbeat_ms, now, stale }, Job { job, tenant, kind, spec },
         Assign(assignments), Resume { attempt, checkpoint }, Stop(assignments),
         Recall(assignments), Forget(job), Freeze { attempt, frozen }, Acknowledge { report },
-        HeartbeatAck { beat } }
+        HeartbeatAck { beat }, AssignWith { tasks, grant }, Preempt { attempt, notice_ms } }
     FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
-        Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye }
+        Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
+        Offer(offer) }
     Report { Started(tasks), Succeeded { tasks, usage }, Ended { attempt, result },
-        Returned(tasks), Checkpoint { attempt, content } }
+        Returned(tasks), Checkpoint { attempt, content }, Preempted { attempt, usage } }
     BlobRequest { Get { job, digest }, Put { job, digest, size } }
     BlobReply { Found { size }, Stored, Refused(error) }
     LiveRequest { Follow(task), Attach(task) }

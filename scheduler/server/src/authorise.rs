@@ -79,7 +79,8 @@ impl Caller {
             | Request::Shares
             | Request::Queue { .. }
             | Request::Explain(_)
-            | Request::Reservations => return Ok(()),
+            | Request::Reservations
+            | Request::NodeDetails => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

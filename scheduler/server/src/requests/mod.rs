@@ -191,7 +191,8 @@ async fn answer(
         | Request::Explain(_)
         | Request::Reserve(_)
         | Request::Unreserve(_)
-        | Request::Reservations => {
+        | Request::Reservations
+        | Request::NodeDetails => {
             return Err(refused(ErrorCode::Unavailable, "this server cannot do that yet").into());
         }
     };
