@@ -49,7 +49,7 @@ pub enum VersionedSpec {
     /// A job without wishes beyond amounts.
     V1(SpecV1),
     /// A job with such wishes.
-    V2(SpecV1, Scheduling),
+    V2(SpecV1, Box<Scheduling>),
 }
 
 /// A [`VersionedSpec`] as postcard bytes, at most [`limits::MAX_SPEC`].
@@ -152,7 +152,7 @@ impl From<&JobSpec> for VersionedSpec {
         if spec.scheduling == Scheduling::default() {
             Self::V1(first)
         } else {
-            Self::V2(first, spec.scheduling.clone())
+            Self::V2(first, Box::new(spec.scheduling.clone()))
         }
     }
 }
@@ -161,7 +161,7 @@ impl From<VersionedSpec> for JobSpec {
     fn from(spec: VersionedSpec) -> Self {
         let (first, scheduling) = match spec {
             VersionedSpec::V1(first) => (first, Scheduling::default()),
-            VersionedSpec::V2(first, scheduling) => (first, scheduling),
+            VersionedSpec::V2(first, scheduling) => (first, *scheduling),
         };
         Self {
             name: first.name,

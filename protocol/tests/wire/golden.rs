@@ -423,7 +423,7 @@ fn add_worker_messages(lines: &mut Lines) {
             ToWorker::Preempt { attempt: ATTEMPT, notice_ms: 30_000 },
         ],
     );
-    let reports = vec![
+    let reports = [
         Report::Started(TASKS),
         Report::Succeeded { tasks: TASKS, usage: USAGE },
         Report::Ended { attempt: ATTEMPT, result: Box::new(result()) },
@@ -465,7 +465,7 @@ fn add_worker_messages(lines: &mut Lines) {
 fn add_stored_values(lines: &mut Lines) {
     lines.add_all(
         "job.VersionedSpec",
-        [VersionedSpec::V1(first_version()), VersionedSpec::V2(first_version(), wishes())],
+        [VersionedSpec::V1(first_version()), VersionedSpec::V2(first_version(), Box::new(wishes()))],
     );
     lines.add_all(
         "scheduling.Arrangement",
