@@ -11,6 +11,7 @@ use crate::RestoreError;
 use crate::config::Config;
 use crate::decide::recall::Backlogs;
 use crate::effect::{Answer, Effect};
+use crate::ended::EndedJob;
 use crate::fact::Fact;
 use crate::input::{Input, RequestId};
 use crate::state::State;
@@ -70,13 +71,21 @@ impl Core {
 
     /// Makes a recorded fact so, at recovery. Facts of [`Effect::Append`] have been applied.
     pub fn apply(&mut self, fact: &Fact) {
+        self.state.ended.clear();
         self.state.apply(fact);
         self.now = self.now.max(self.state.at);
+    }
+
+    /// The jobs that the fact ends which [`Self::apply`] was given last, as [`Effect::Ended`]
+    /// tells them otherwise.
+    pub fn take_ended(&mut self) -> std::vec::Drain<'_, EndedJob> {
+        self.state.ended.drain(..)
     }
 
     /// To be called once, after recovery: every node counts as disconnected from now.
     pub fn start(&mut self, now: Timestamp) {
         self.now = self.now.max(now);
+        self.state.ended.clear();
         let nodes: Vec<NodeIx> = self.state.nodes.iter().map(|(ix, _)| ix).collect();
         for ix in nodes {
             self.start_node(ix);
@@ -164,13 +173,15 @@ impl Core {
     /// Makes a decision so, and has it made durable.
     pub(crate) fn append(&mut self, fact: Fact) {
         self.state.apply(&fact);
-        self.effects.push_back(Effect::Append(fact));
+        self.append_applied(fact);
     }
 
     /// Has a decision made durable whose parts were applied one by one.
     pub(crate) fn append_applied(&mut self, fact: Fact) {
         self.state.at = self.state.at.max(fact.at());
         self.effects.push_back(Effect::Append(fact));
+        let ended = self.state.ended.drain(..);
+        self.effects.extend(ended.map(|job| Effect::Ended(Box::new(job))));
     }
 
     /// Sends to a node, if it is connected.

@@ -5,6 +5,7 @@ use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::wire::worker::ToWorker;
 use wrun_protocol::{JobId, NodeId};
 
+use crate::ended::EndedJob;
 use crate::fact::Fact;
 use crate::input::RequestId;
 
@@ -13,6 +14,9 @@ use crate::input::RequestId;
 pub enum Effect {
     /// Make this durable. It is applied in memory already.
     Append(Fact),
+    /// A job that the [`Effect::Append`] before this one ends, for the history. One for each
+    /// such job, in the order in which the fact names them.
+    Ended(Box<EndedJob>),
     /// Send to a worker's session, in order; dropped if it is not connected.
     Send {
         /// Whose session.

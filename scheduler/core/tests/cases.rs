@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Core, Effect, Fact, Input, PendingReason, RequestId};
+use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, PendingReason, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
@@ -269,4 +269,51 @@ fn cancelling_stops_the_attempts_and_cannot_be_done_twice() {
     let stop = ToWorker::Stop(vec![run(1, 1, 0, 2)]);
     assert!(effects.contains(&Effect::Send { node: NodeId(1), message: stop }));
     assert_eq!(answer(&env.handle(cancel)).unwrap_err().code, ErrorCode::Conflict);
+}
+
+fn ended(effects: &[Effect]) -> Vec<EndedJob> {
+    let ended = effects.iter().filter_map(|effect| match effect {
+        Effect::Ended(job) => Some((**job).clone()),
+        _ => None,
+    });
+    ended.collect()
+}
+
+#[test]
+fn what_a_job_was_follows_the_fact_that_ends_it() {
+    let mut env = env();
+    env.node(1, 2);
+    let array = job(2);
+    env.submit(&array);
+    let used = Usage { wall_us: 5, cpu_us: 3, frozen_us: 0, peak_memory: 9 };
+    let first = Report::Succeeded { tasks: run(1, 1, 0, 1), usage: used };
+    assert_eq!(ended(&env.report(1, 1, first)), []);
+    let last = Report::Succeeded { tasks: run(1, 1, 1, 1), usage: used };
+    let effects = env.report(1, 2, last);
+    let fact = effects.iter().position(|e| matches!(e, Effect::Append(Fact::Succeeded { .. })));
+    let job = effects.iter().position(|e| matches!(e, Effect::Ended(_)));
+    assert_eq!(job, fact.map(|at| at + 1));
+    let ended = ended(&effects).remove(0);
+    assert_eq!((ended.job, ended.submit_id), (JobId(1), SubmitId([1; 16])));
+    assert_eq!((ended.succeeded, ended.failed, ended.usage), (1, 0, used));
+    assert_eq!(ended.spec.decode().unwrap(), array);
+    assert_eq!((ended.submitted, ended.started), (Timestamp(1000), Some(Timestamp(1000))));
+}
+
+#[test]
+fn the_usage_of_earlier_attempts_is_told_with_the_end_of_their_job() {
+    let mut env = env();
+    env.node(1, 1);
+    let mut spec = job(1);
+    spec.retry.retries = 1;
+    env.submit(&spec);
+    let used = Usage { wall_us: 7, ..Usage::default() };
+    let outcome = Outcome::Failed(Failure::Exit { code: 3 });
+    let result = Box::new(TaskResult { outcome, usage: used, output: None, log: None });
+    let attempt = JobId(1).task(0).attempt(1);
+    assert_eq!(ended(&env.report(1, 1, Report::Ended { attempt, result })), []);
+    env.now = env.now.after(Duration::from_secs(3600));
+    env.handle(Input::Heartbeat { node: NodeId(1), beat: 1 });
+    let cancel = Input::Cancel { request: RequestId(1), job: JobId(1) };
+    assert_eq!(ended(&env.handle(cancel))[0].usage, used);
 }

@@ -68,7 +68,10 @@ impl State {
                 tasks.iter().for_each(|tasks| self.requeue(node_ix(*node), *cause, *tasks));
             }
             Fact::Checkpointed { attempt, content, .. } => self.checkpoint(*attempt, content),
-            Fact::JobCancelled { job, .. } => self.drop_job(*job),
+            Fact::JobCancelled { job, .. } => {
+                self.keep_ended(*job);
+                self.drop_job(*job);
+            }
             Fact::Reported { node, report, .. } => {
                 if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
                     node.next_report = report.saturating_add(1);
@@ -275,6 +278,9 @@ impl State {
 
     /// Tasks ended well.
     pub(crate) fn succeed(&mut self, ix: NodeIx, success: &Success) {
+        if success.ends_job.is_some() {
+            self.keep_ended(success.tasks.job);
+        }
         let count = self.take_placed(ix, success.tasks);
         self.close(success.tasks, count, &success.usage, &Outcome::Succeeded);
         if success.ends_job.is_some() {
@@ -291,6 +297,9 @@ impl State {
         }
         match next {
             Next::Final { ends_job } => {
+                if ends_job.is_some() {
+                    self.keep_ended(task.job);
+                }
                 self.close(tasks, 1, &result.usage, &result.outcome);
                 if ends_job.is_some() {
                     self.drop_job(task.job);

@@ -19,6 +19,7 @@ use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::config::Config;
+use crate::ended::EndedJob;
 use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<[u8; 32], Timestamp>,
     /// Tasks on nodes. Derived.
     pub(crate) placed: u64,
+    /// Jobs that the last fact ended. Not recorded.
+    pub(crate) ended: Vec<EndedJob>,
 }
 
 /// Who has submitted. Tenants are few, and never forgotten.
@@ -101,6 +104,7 @@ impl State {
             nodes: Nodes::default(),
             tokens: BTreeMap::new(),
             placed: 0,
+            ended: Vec::new(),
         }
     }
 

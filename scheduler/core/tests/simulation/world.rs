@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
+use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, RequestId};
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
@@ -24,6 +24,8 @@ pub(crate) struct World {
     durable: usize,
     /// Effects with the number of facts that must be durable before.
     held_back: VecDeque<(usize, Effect)>,
+    /// Jobs that facts have ended, as the shadow tells them.
+    ended: VecDeque<EndedJob>,
     workers: Vec<Worker>,
     model: Model,
     submits: Vec<(SubmitId, EncodedSpec, &'static str)>,
@@ -55,6 +57,7 @@ impl World {
             journal: Vec::new(),
             durable: 0,
             held_back: VecDeque::new(),
+            ended: VecDeque::new(),
             workers: Vec::new(),
             model: Model::default(),
             submits: Vec::new(),
@@ -102,7 +105,10 @@ impl World {
             if let Effect::Append(fact) = &effect {
                 self.model.apply(fact);
                 self.shadow.apply(fact);
+                self.ended.extend(self.shadow.take_ended());
                 self.journal.push(fact.clone());
+            } else if let Effect::Ended(job) = effect {
+                assert_eq!(self.ended.pop_front(), Some(*job), "recovery ends other jobs");
             } else {
                 self.held_back.push_back((self.journal.len(), effect));
             }
@@ -141,7 +147,7 @@ impl World {
                     assert_eq!(self.model.jobs[&job].submit, id);
                 }
             }
-            Effect::JobChanged(_) | Effect::Append(_) => {}
+            Effect::JobChanged(_) | Effect::Append(_) | Effect::Ended(_) => {}
         }
     }
 

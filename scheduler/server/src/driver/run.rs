@@ -245,6 +245,8 @@ impl Run {
                 },
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
                 Effect::JobChanged(job) => Held::Changed(job),
+                // The history has rows of live jobs.
+                Effect::Ended(_) => continue,
             };
             self.held.hold(self.emitted, held);
         }

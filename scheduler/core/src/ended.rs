@@ -1,0 +1,70 @@
+//! What a job was when it ended: the last that the core knows of it, for the history, which
+//! is told nothing of live jobs.
+
+use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::task::{Outcome, Usage};
+use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::{JobId, SubmitId, TenantName, Timestamp};
+
+use crate::state::State;
+use crate::state::jobs::Tasks;
+
+/// A job as it stood before the fact that ended it, or before that part of the fact: what
+/// the fact itself tells (the last tasks, what they used, the time) is not counted here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedJob {
+    /// Its number.
+    pub job: JobId,
+    /// Whose it was.
+    pub tenant: TenantName,
+    /// The client's id of its submission.
+    pub submit_id: SubmitId,
+    /// Which interface it exports.
+    pub kind: ComponentKind,
+    /// As accepted.
+    pub spec: EncodedSpec,
+    /// When it was accepted.
+    pub submitted: Timestamp,
+    /// When a task was first placed.
+    pub started: Option<Timestamp>,
+    /// Tasks that had ended well.
+    pub succeeded: u32,
+    /// Tasks that had ended otherwise.
+    pub failed: u32,
+    /// Of every attempt that had ended.
+    pub usage: Usage,
+    /// The first failure of a task.
+    pub failure: Option<Outcome>,
+}
+
+impl State {
+    /// Keeps what a job was that a fact is about to end. Taken by the core's owner.
+    pub(crate) fn keep_ended(&mut self, job: JobId) {
+        self.ended.extend(self.ended_job(job));
+    }
+
+    fn ended_job(&self, id: JobId) -> Option<EndedJob> {
+        let job = self.jobs.get(id)?;
+        let tenant = self.groups.get(job.group)?.key.tenant;
+        let (counts, usage, failure) = match &job.tasks {
+            Tasks::One(_) => {
+                let extra = self.extras.get(&id.task(0));
+                (Default::default(), extra.map(|extra| extra.usage).unwrap_or_default(), None)
+            }
+            Tasks::Many(array) => (array.counts, array.usage, array.failure.clone()),
+        };
+        Some(EndedJob {
+            job: id,
+            tenant: self.tenants.get(tenant)?.name.clone(),
+            submit_id: job.id,
+            kind: job.kind,
+            spec: job.spec.encoded(),
+            submitted: job.submitted,
+            started: Some(job.started).filter(|at| at.0 > 0),
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            usage,
+            failure,
+        })
+    }
+}
