@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lines::{Line, Lines};
+use lines::Line;
 
 pub(crate) use nodes::{Node, read_nodes};
 
