@@ -15,7 +15,7 @@ const MAX_MESSAGE: usize = 1024;
 
 impl Host for TaskState {
     fn current(&mut self) -> wasmtime::Result<Task> {
-        let job = &self.control.job;
+        let job = self.control.job();
         let left = self.control.wall_left(Instant::now());
         Ok(Task {
             job: job.job.0,
@@ -31,7 +31,7 @@ impl Host for TaskState {
         let end = (0..=MAX_MESSAGE.min(message.len())).rev();
         let end = end.into_iter().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
         let message = message.get(..end).unwrap_or_default();
-        self.control.events.progress(self.control.token, permille.min(1000), message);
+        self.control.events().progress(self.control.token, permille.min(1000), message);
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl Host for TaskState {
         }
         let state = Bytes::from(state);
         let (sender, done) = oneshot::channel();
-        control.events.save_checkpoint(control.token, state.clone(), CheckpointDone(sender));
+        control.events().save_checkpoint(control.token, state.clone(), CheckpointDone(sender));
         let saved = done.await.unwrap_or_else(|_| Err("the node is going".to_owned()));
         match saved {
             Ok(()) => {

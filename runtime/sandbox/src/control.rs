@@ -1,6 +1,7 @@
 //! What is known of a running execution from every side: the guest's thread, the host
 //! functions it calls, and whoever holds its handle. Flags and counters; no execution.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,13 +9,26 @@ use std::time::{Duration, Instant};
 use wrun_protocol::task::Limit;
 
 use crate::account::Account;
-use crate::{JobContext, TaskEvents};
+use crate::guests::Guests;
+use crate::network::Network;
+use crate::scratch::Scratch;
+use crate::{JobContext, Prepared, TaskEvents};
+
+/// What tasks have in common that follow each other on one seat. Each seat has its own, so
+/// that guest threads do not contend for one count of references at every task.
+pub(crate) struct Batch {
+    pub(crate) job: Arc<JobContext>,
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) events: Arc<dyn TaskEvents>,
+    pub(crate) guests: Arc<Guests>,
+    pub(crate) network: Option<Arc<Network>>,
+}
 
 /// One execution's shared state.
 pub(crate) struct Control {
     pub(crate) token: u64,
-    pub(crate) job: Arc<JobContext>,
-    pub(crate) events: Arc<dyn TaskEvents>,
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) scratch: Scratch,
     pub(crate) account: Account,
     /// Bytes of output and of log that may still be written.
     pub(crate) output_left: AtomicU64,
@@ -22,6 +36,8 @@ pub(crate) struct Control {
     pub(crate) rate: Mutex<Bucket>,
     stopped: AtomicBool,
     frozen: AtomicBool,
+    /// Whether it ever was: most tasks never are, and need not look at `pause`.
+    paused: AtomicBool,
     reached: OnceLock<(Limit, u64)>,
     started: OnceLock<Instant>,
     cpu: Cpu,
@@ -43,23 +59,33 @@ struct Pause {
 }
 
 impl Control {
-    pub(crate) fn new(token: u64, job: Arc<JobContext>, events: Arc<dyn TaskEvents>) -> Self {
-        let limits = &job.limits;
+    pub(crate) fn new(token: u64, batch: Arc<Batch>, scratch: Option<PathBuf>) -> Self {
+        let JobContext { limits, resources, .. } = &*batch.job;
         Self {
             token,
-            account: Account::new(job.resources.memory),
+            scratch: Scratch::new(scratch),
+            account: Account::new(resources.memory),
             output_left: AtomicU64::new(limits.output_bytes),
             log_left: AtomicU64::new(limits.log_bytes),
             rate: Mutex::new(Bucket::new(limits.log_rate)),
             stopped: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             reached: OnceLock::new(),
             started: OnceLock::new(),
             cpu: Cpu::default(),
             pause: Mutex::default(),
-            job,
-            events,
+            batch,
         }
+    }
+
+    pub(crate) fn job(&self) -> &JobContext {
+        &self.batch.job
+    }
+
+    /// Whom to tell.
+    pub(crate) fn events(&self) -> &dyn TaskEvents {
+        &*self.batch.events
     }
 
     /// Asks for the end as cancelled.
@@ -91,6 +117,9 @@ impl Control {
 
     /// Changes whether it is frozen; `false` if it was so already.
     pub(crate) fn set_frozen(&self, frozen: bool, now: Instant) -> bool {
+        if frozen {
+            self.paused.store(true, Ordering::Release);
+        }
         let mut pause = self.pause();
         if self.frozen.swap(frozen, Ordering::AcqRel) == frozen {
             return false;
@@ -105,6 +134,9 @@ impl Control {
 
     /// Time spent frozen since the start.
     pub(crate) fn frozen_time(&self, now: Instant) -> Duration {
+        if !self.paused.load(Ordering::Acquire) {
+            return Duration::ZERO;
+        }
         let pause = self.pause();
         let open = pause.since.map(|since| {
             let from = self.started.get().map_or(since, |started| since.max(*started));
@@ -115,7 +147,7 @@ impl Control {
 
     /// The guest runs for the first time. Time frozen before that does not count.
     pub(crate) fn start(&self, now: Instant) {
-        if self.started.set(now).is_ok() {
+        if self.started.set(now).is_ok() && self.paused.load(Ordering::Acquire) {
             self.pause().total = Duration::ZERO;
         }
     }
@@ -127,7 +159,7 @@ impl Control {
 
     /// What is left of the wall-time limit; `None` without one.
     pub(crate) fn wall_left(&self, now: Instant) -> Option<Duration> {
-        let limit = Duration::from_millis(self.job.limits.wall_ms?);
+        let limit = Duration::from_millis(self.job().limits.wall_ms?);
         let used = self.wall_time(now).saturating_sub(self.frozen_time(now));
         Some(limit.saturating_sub(used))
     }
@@ -142,7 +174,7 @@ impl Control {
         let since = self.cpu.since.load(Ordering::Relaxed);
         let used = self.cpu.before.load(Ordering::Relaxed) + clock.saturating_sub(since);
         self.cpu.used.store(used, Ordering::Relaxed);
-        let limits = &self.job.limits;
+        let limits = &self.job().limits;
         if let Some(allowed) = limits.cpu_ms
             && used / 1_000_000 >= allowed
         {
@@ -153,7 +185,7 @@ impl Control {
 
     /// Ends the task if its wall time is over.
     pub(crate) fn check_wall(&self, now: impl FnOnce() -> Instant) {
-        if let Some(allowed) = self.job.limits.wall_ms
+        if let Some(allowed) = self.job().limits.wall_ms
             && self.wall_left(now()).is_some_and(|left| left.is_zero())
         {
             self.reach(Limit::WallTime, allowed);

@@ -16,7 +16,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use std::sync::Arc;
 
 use crate::control::Control;
-use crate::scratch::{GUEST_PATH, Scratch};
+use crate::scratch::GUEST_PATH;
 use crate::state::TaskState;
 
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
@@ -141,12 +141,11 @@ fn add_names(
 pub(crate) async fn directories(
     state: &mut TaskState,
 ) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
-    let scratch = Arc::clone(&state.scratch);
-    let job = Arc::clone(&state.control.job);
-    if !scratch.is_given() && job.mounts.is_empty() {
+    let control = Arc::clone(&state.control);
+    if !control.scratch.is_given() && control.job().mounts.is_empty() {
         return Ok(Vec::new());
     }
-    let opened = tokio::task::spawn_blocking(move || open_directories(&scratch, &job.mounts));
+    let opened = tokio::task::spawn_blocking(move || open_directories(&control));
     let mut opened = opened.await.map_err(wasmtime::Error::new)??;
     // The standard host gives whatever its context was built with.
     let standard = wasmtime_wasi::p2::bindings::filesystem::preopens::Host::get_directories;
@@ -156,16 +155,13 @@ pub(crate) async fn directories(
     })
 }
 
-fn open_directories(
-    scratch: &Scratch,
-    mounts: &[(String, std::path::PathBuf)],
-) -> wasmtime::Result<WasiCtx> {
+fn open_directories(control: &Control) -> wasmtime::Result<WasiCtx> {
     let mut opened = WasiCtx::builder();
-    if let Some(path) = scratch.make()? {
+    if let Some(path) = control.scratch.make()? {
         opened.preopened_dir(path, GUEST_PATH, FsPerms::ReadWrite)?;
         opened.preopened_dir(path, ".", FsPerms::ReadWrite)?;
     }
-    for (guest, host) in mounts {
+    for (guest, host) in &control.job().mounts {
         opened.preopened_dir(host, guest, FsPerms::ReadOnly)?;
     }
     Ok(opened.build())
@@ -173,15 +169,16 @@ fn open_directories(
 
 /// Charges before a write; trapping ends the guest at once.
 pub(crate) async fn charge(state: &mut TaskState, bytes: u64, entry: bool) -> wasmtime::Result<()> {
-    Ok(state.scratch.charge(&state.control, bytes, entry).await?)
+    let control = &state.control;
+    Ok(control.scratch.charge(control, bytes, entry).await?)
 }
 
 async fn note_open(state: &mut TaskState, fd: &Resource<Descriptor>) -> wasmtime::Result<()> {
-    let scratch = Arc::clone(&state.scratch);
+    let control = Arc::clone(&state.control);
     if let Descriptor::File(file) = state.table().get(fd)?
         && file.open_mode.contains(wasmtime_wasi::OpenMode::WRITE)
     {
-        scratch.on_open(&file.file).await;
+        control.scratch.on_open(&file.file).await;
     }
     Ok(())
 }
@@ -203,8 +200,7 @@ fn metered(
         Err(error) => return Ok(Err(error)),
     };
     let inner = state.table().delete(stream)?;
-    let (control, scratch) = (Arc::clone(&state.control), Arc::clone(&state.scratch));
-    let metered = MeteredStream { inner, control, scratch, granted: 0 };
+    let metered = MeteredStream { inner, control: Arc::clone(&state.control), granted: 0 };
     Ok(Ok(state.table().push(Box::new(metered) as DynOutputStream)?))
 }
 
@@ -212,7 +208,6 @@ fn metered(
 struct MeteredStream {
     inner: DynOutputStream,
     control: Arc<Control>,
-    scratch: Arc<Scratch>,
     /// Bytes that are charged and not yet written.
     granted: usize,
 }
@@ -226,7 +221,8 @@ impl Pollable for MeteredStream {
         self.inner.ready().await;
         if self.granted == 0 {
             // Reaching the limit is noted in the control, which ends the task.
-            let granted = self.scratch.charge_up_to(&self.control, AHEAD as u64).await;
+            let control = &self.control;
+            let granted = control.scratch.charge_up_to(control, AHEAD as u64).await;
             self.granted = granted.unwrap_or_default() as usize;
         }
     }

@@ -19,7 +19,6 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 use wasmtime_wasi::p3::filesystem::FilesystemResult;
 
 use crate::control::Control;
-use crate::scratch::Scratch;
 use crate::state::TaskState;
 use crate::stdio::LimitReached;
 
@@ -120,8 +119,8 @@ fn add_names(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<()> 
 }
 
 async fn charge(accessor: &Accessor<TaskState>, bytes: u64, entry: bool) -> wasmtime::Result<()> {
-    let (scratch, control) = accessor.with(|mut access| parts(access.get()));
-    Ok(scratch.charge(&control, bytes, entry).await?)
+    let control = accessor.with(|mut access| Arc::clone(&access.get().control));
+    Ok(control.scratch.charge(&control, bytes, entry).await?)
 }
 
 async fn note_open(
@@ -136,16 +135,12 @@ async fn note_open(
             }
             _ => None,
         };
-        wasmtime::error::Ok((file, Arc::clone(&state.scratch)))
+        wasmtime::error::Ok((file, Arc::clone(&state.control)))
     })?;
-    if let (Some(file), scratch) = opened {
-        scratch.on_open(&file).await;
+    if let (Some(file), control) = opened {
+        control.scratch.on_open(&file).await;
     }
     Ok(())
-}
-
-fn parts(state: &TaskState) -> (Arc<Scratch>, Arc<Control>) {
-    (Arc::clone(&state.scratch), Arc::clone(&state.control))
 }
 
 fn told<T>(result: FilesystemResult<T>) -> Told<T> {
@@ -171,9 +166,8 @@ fn write(
     };
     match file {
         Ok(file) => {
-            let (scratch, control) = parts(state);
-            let sender = Some(sender);
-            let writer = Writer { file, offset, scratch, control, sender, pending: None };
+            let (control, sender) = (Arc::clone(&state.control), Some(sender));
+            let writer = Writer { file, offset, control, sender, pending: None };
             data.pipe(&mut store, writer)?;
         }
         Err(code) => {
@@ -192,7 +186,6 @@ const CHUNK: usize = 64 << 10;
 struct Writer {
     file: Arc<std::fs::File>,
     offset: Option<u64>,
-    scratch: Arc<Scratch>,
     control: Arc<Control>,
     sender: Option<oneshot::Sender<Result<(), ErrorCode>>>,
     pending: Option<Pending>,
@@ -201,9 +194,9 @@ struct Writer {
 impl Writer {
     fn start_write(&self, bytes: Vec<u8>) -> Pending {
         let (file, offset) = (Arc::clone(&self.file), self.offset);
-        let (scratch, control) = (Arc::clone(&self.scratch), Arc::clone(&self.control));
+        let control = Arc::clone(&self.control);
         Box::pin(async move {
-            scratch.charge(&control, bytes.len() as u64, false).await?;
+            control.scratch.charge(&control, bytes.len() as u64, false).await?;
             let done = tokio::task::spawn_blocking(move || match offset {
                 Some(offset) => file.write_at(&bytes, offset),
                 None => append(&file, &bytes),

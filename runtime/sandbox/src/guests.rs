@@ -3,19 +3,19 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Handle, Runtime};
 use wasmtime::Engine;
 
-use crate::cpu::thread_time;
+use crate::clock::Clock;
 use crate::engines::{Engines, Flavor};
 use crate::fair::{FairQueue, Virtual};
 use crate::permits::{Demand, Full, Permits};
+use crate::seat::Seat;
 use crate::ticker::Ticker;
-use crate::turn::Task;
 use crate::{SandboxConfig, SandboxError};
 
 /// Threads that wait for files and names on behalf of guests, for each guest thread.
@@ -32,18 +32,19 @@ pub(crate) struct Guests {
     work: Condvar,
     /// How many are in the queue, to be read without its lock.
     waiting: AtomicUsize,
-    plain: Mutex<Permits<Arc<Task>>>,
-    concurrent: Mutex<Permits<Arc<Task>>>,
+    /// To be read without the lock too.
+    closed: AtomicBool,
+    plain: Mutex<Permits<Arc<Seat>>>,
+    concurrent: Mutex<Permits<Arc<Seat>>>,
 }
 
 struct Ready {
-    queue: FairQueue<Arc<Task>>,
-    live: HashMap<u64, Arc<Task>>,
+    queue: FairQueue<Arc<Seat>>,
+    live: HashMap<u64, Arc<Seat>>,
     next: u64,
     threads: usize,
     /// Threads that wait for work. Waking costs a system call, so it is done only for them.
     idle: usize,
-    closed: bool,
 }
 
 impl Guests {
@@ -72,10 +73,10 @@ impl Guests {
                 next: 0,
                 threads: 0,
                 idle: 0,
-                closed: false,
             }),
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             plain: permits(engines.plain.pool),
             concurrent: permits(engines.concurrent.pool),
             engines,
@@ -116,24 +117,29 @@ impl Guests {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes a new task in; `None` when closed. The number names it until it leaves.
-    pub(crate) fn enter(&self, make: impl FnOnce(u64) -> Arc<Task>) -> Option<Arc<Task>> {
+    /// Whether every task is to end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Takes a new seat in; `None` when closed. The number names it until it leaves.
+    pub(crate) fn enter(&self, make: impl FnOnce(u64) -> Arc<Seat>) -> Option<Arc<Seat>> {
         let mut ready = self.lock();
-        if ready.closed {
+        if self.is_closed() {
             return None;
         }
         let number = ready.next;
         ready.next += 1;
-        let task = make(number);
-        ready.live.insert(number, Arc::clone(&task));
-        Some(task)
+        let seat = make(number);
+        ready.live.insert(number, Arc::clone(&seat));
+        Some(seat)
     }
 
-    /// A task has ended, and everyone was told.
+    /// A seat is vacant, and everyone was told.
     pub(crate) fn leave(&self, number: u64) {
         let mut ready = self.lock();
         ready.live.remove(&number);
-        if ready.closed && ready.live.is_empty() {
+        if self.is_closed() && ready.live.is_empty() {
             self.work.notify_all();
         }
     }
@@ -143,7 +149,7 @@ impl Guests {
         &self,
         flavor: Flavor,
         demand: Demand,
-        task: &Arc<Task>,
+        task: &Arc<Seat>,
     ) -> Result<bool, Full> {
         Ok(self.permits(flavor).acquire(demand, Arc::clone(task))?.is_some())
     }
@@ -160,16 +166,16 @@ impl Guests {
     }
 
     /// Queues a task that became ready. Returns its place.
-    pub(crate) fn push(&self, at: Virtual, task: Arc<Task>) -> Virtual {
+    pub(crate) fn push(&self, at: Virtual, task: Arc<Seat>) -> Virtual {
         self.queue_with(|queue| queue.push(at, task))
     }
 
     /// Queues a task that has just run and goes on.
-    pub(crate) fn requeue(&self, at: Virtual, task: Arc<Task>) {
+    pub(crate) fn requeue(&self, at: Virtual, task: Arc<Seat>) {
         self.queue_with(|queue| queue.requeue(at, task));
     }
 
-    fn queue_with<R>(&self, change: impl FnOnce(&mut FairQueue<Arc<Task>>) -> R) -> R {
+    fn queue_with<R>(&self, change: impl FnOnce(&mut FairQueue<Arc<Seat>>) -> R) -> R {
         let mut ready = self.lock();
         let result = change(&mut ready.queue);
         self.waiting.store(ready.queue.len(), Ordering::Relaxed);
@@ -183,14 +189,14 @@ impl Guests {
 
     /// Ends every task as cancelled, then the threads.
     pub(crate) fn close(&self) {
-        let mut ready = self.lock();
-        ready.closed = true;
+        let ready = self.lock();
+        self.closed.store(true, Ordering::SeqCst);
         let live: Vec<_> = ready.live.values().cloned().collect();
         drop(ready);
         drop(self.permits(Flavor::Plain).drain());
         drop(self.permits(Flavor::Concurrent).drain());
-        for task in live {
-            task.stop();
+        for seat in live {
+            seat.close();
         }
         self.work.notify_all();
     }
@@ -198,23 +204,23 @@ impl Guests {
     fn run(&self) {
         let entered = self.io.enter();
         self.ticker.on_busy();
-        let mut clock = thread_time();
-        while let Some(task) = self.next(&mut clock) {
-            task.turn(&mut clock);
+        let mut clock = Clock::new();
+        while let Some(seat) = self.next(&mut clock) {
+            seat.turn(&mut clock);
         }
         self.ticker.on_idle();
         drop(entered);
         self.on_thread_end();
     }
 
-    fn next(&self, clock: &mut u64) -> Option<Arc<Task>> {
+    fn next(&self, clock: &mut Clock) -> Option<Arc<Seat>> {
         let mut ready = self.lock();
         loop {
             if let Some(task) = ready.queue.pop() {
                 self.waiting.store(ready.queue.len(), Ordering::Relaxed);
                 return Some(task);
             }
-            if ready.closed && ready.live.is_empty() {
+            if self.is_closed() && ready.live.is_empty() {
                 return None;
             }
             self.ticker.on_idle();
@@ -222,7 +228,7 @@ impl Guests {
             ready = self.work.wait(ready).unwrap_or_else(PoisonError::into_inner);
             ready.idle -= 1;
             self.ticker.on_busy();
-            *clock = thread_time();
+            clock.look();
         }
     }
 
@@ -241,7 +247,7 @@ impl Guests {
         }
     }
 
-    fn permits(&self, flavor: Flavor) -> MutexGuard<'_, Permits<Arc<Task>>> {
+    fn permits(&self, flavor: Flavor) -> MutexGuard<'_, Permits<Arc<Seat>>> {
         let permits = match flavor {
             Flavor::Plain => &self.plain,
             Flavor::Concurrent => &self.concurrent,

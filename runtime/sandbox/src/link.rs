@@ -35,6 +35,7 @@ impl Linkers {
         wasmtime_wasi_http::p3::add_to_linker(&mut concurrent)?;
         crate::files3::add_to_linker(&mut concurrent)?;
         crate::names::add_concurrent_to_linker(&mut concurrent)?;
+        crate::environment::add_concurrent_to_linker(&mut concurrent)?;
         Ok(Self { plain, concurrent })
     }
 
@@ -100,6 +101,7 @@ fn with_plain_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>>
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     crate::files::add_to_linker(&mut linker)?;
     crate::names::add_to_linker(&mut linker)?;
+    crate::environment::add_to_linker(&mut linker)?;
     Task::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
 }

@@ -62,7 +62,7 @@ fn limit_of(error: &wasmtime::Error, control: &Control, bounds: Bounds) -> Optio
         return Some((Limit::Stack, bounds.stack));
     }
     if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
-        let handles = u64::from(control.job.limits.handles);
+        let handles = u64::from(control.job().limits.handles);
         return Some(if bounds.fibers_full {
             (Limit::Fibers, bounds.fibers)
         } else {

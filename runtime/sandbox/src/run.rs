@@ -7,25 +7,21 @@ use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wrun_protocol::limits::MAX_BLOB;
 use wrun_protocol::task::{Failure, Limit, Outcome};
 
-use crate::control::Control;
+use crate::TaskInput;
+use crate::control::{Batch, Control};
 use crate::engines::Flavor;
-use crate::guests::Guests;
 use crate::link::Entry;
 use crate::outcome::{self, Bounds, Stage, failed};
-use crate::scratch::Scratch;
 use crate::state::{Input, Own, TaskState};
 use crate::stdio::Stdin;
-use crate::{Prepared, TaskInput};
 
-/// What one execution needs besides its control.
+/// One execution.
 pub(crate) struct Execution {
-    pub(crate) prepared: Arc<Prepared>,
-    pub(crate) guests: Arc<Guests>,
+    pub(crate) control: Arc<Control>,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
     pub(crate) input: TaskInput,
     pub(crate) checkpoint: Option<Bytes>,
-    pub(crate) scratch: Arc<Scratch>,
 }
 
 /// The outcome, and a handler's output.
@@ -35,24 +31,24 @@ pub(crate) type Finished = (Outcome, Option<Bytes>);
 type Step<T> = Result<T, Outcome>;
 
 /// Runs to the end. Dropping the future ends the guest and frees what it holds.
-pub(crate) async fn run(execution: Execution, control: Arc<Control>) -> Finished {
-    match try_run(execution, &control).await {
+pub(crate) async fn run(execution: Execution) -> Finished {
+    match try_run(execution).await {
         Ok(finished) => finished,
         Err(outcome) => (outcome, None),
     }
 }
 
-async fn try_run(mut execution: Execution, control: &Arc<Control>) -> Step<Finished> {
+async fn try_run(mut execution: Execution) -> Step<Finished> {
     let held = held_by_host(&execution);
+    let control = Arc::clone(&execution.control);
     if !control.account.charge(held) {
         return Err(limit(Limit::Memory, control.account.limit()));
     }
     let input = std::mem::take(&mut execution.input);
-    let prepared = Arc::clone(&execution.prepared);
-    match &prepared.entry {
+    match &control.batch.prepared.entry {
         Entry::Command(pre) => {
             let input = program_input(input).await?;
-            let mut guest = Guest::new(execution, control, input);
+            let mut guest = Guest::new(execution, input);
             let made = pre.instantiate_async(&mut guest.store).await;
             let command = guest.step(made, Stage::Setup)?;
             let ran = command.wasi_cli_run().call_run(&mut guest.store).await;
@@ -61,7 +57,7 @@ async fn try_run(mut execution: Execution, control: &Arc<Control>) -> Step<Finis
         }
         Entry::ConcurrentCommand(pre, indices) => {
             let input = program_input(input).await?;
-            let mut guest = Guest::new(execution, control, input);
+            let mut guest = Guest::new(execution, input);
             let made = pre.instantiate_async(&mut guest.store).await;
             let instance = guest.step(made, Stage::Setup)?;
             let command = indices.load(&mut guest.store, &instance);
@@ -74,14 +70,14 @@ async fn try_run(mut execution: Execution, control: &Arc<Control>) -> Step<Finis
             Ok((of_run(ran), None))
         }
         Entry::Handler(pre) => {
-            let input = handler_input(input, control).await?;
-            let mut guest = Guest::new(execution, control, Input::Empty);
+            let input = handler_input(input, &control).await?;
+            let mut guest = Guest::new(execution, Input::Empty);
             let made = pre.instantiate_async(&mut guest.store).await;
             let task = guest.step(made, Stage::Setup)?;
             let handler = task.wrun_task_handler();
             let handled = handler.call_handle(&mut guest.store, &input).await;
             match guest.step(handled, Stage::Guest)? {
-                Ok(output) => handler_output(output, control),
+                Ok(output) => handler_output(output, &control),
                 Err(error) => Err(failed(Failure::Handler {
                     message: error.message,
                     retryable: error.retryable,
@@ -151,7 +147,7 @@ async fn handler_input(input: TaskInput, control: &Control) -> Step<Bytes> {
 }
 
 fn handler_output(output: Vec<u8>, control: &Control) -> Step<Finished> {
-    let allowed = control.job.limits.output_bytes;
+    let allowed = control.job().limits.output_bytes;
     if output.len() as u64 > allowed {
         return Err(limit(Limit::Output, allowed));
     }
@@ -167,12 +163,11 @@ struct Guest {
 }
 
 impl Guest {
-    fn new(execution: Execution, control: &Arc<Control>, input: Input) -> Self {
-        let Execution { prepared, guests, index, attempt, checkpoint, scratch, .. } = execution;
-        let own = Own { index, attempt, input, checkpoint, scratch };
-        let state = TaskState::new(control, Arc::clone(&guests), own);
-        let facts = prepared.facts;
-        let memory = control.job.resources.memory;
+    fn new(execution: Execution, input: Input) -> Self {
+        let Execution { control, index, attempt, checkpoint, .. } = execution;
+        let state = TaskState::new(&control, Own { index, attempt, input, checkpoint });
+        let Batch { prepared, guests, job, .. } = &*control.batch;
+        let (facts, memory) = (prepared.facts, job.resources.memory);
         let fibers = crate::link::stacks(facts, memory, guests.stack());
         let mut store = Store::new(guests.engine(facts.flavor), state);
         store.limiter(|state| &mut state.limiter);
@@ -186,7 +181,7 @@ impl Guest {
             table.set_max_capacity(fiber_entries(fibers));
         }
         let stack = guests.stack() as u64;
-        Self { store, control: Arc::clone(control), stack, fibers: fibers.into() }
+        Self { store, control, stack, fibers: fibers.into() }
     }
 
     /// The value, or what its failure means.
@@ -217,7 +212,8 @@ fn fiber_entries(fibers: u32) -> usize {
 /// Called in the guest when the epoch is over. It goes on only if nothing asks it not to.
 fn on_tick(store: StoreContextMut<'_, TaskState>) -> wasmtime::Result<UpdateDeadline> {
     let control = &store.data().control;
-    control.on_clock(crate::cpu::thread_time());
-    let goes_on = !control.must_end() && !control.is_frozen() && !store.data().guests.others_wait();
+    control.on_clock(crate::clock::thread_time());
+    let goes_on =
+        !control.must_end() && !control.is_frozen() && !control.batch.guests.others_wait();
     Ok(if goes_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Yield(1) })
 }

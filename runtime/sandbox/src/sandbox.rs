@@ -10,17 +10,18 @@ use wrun_protocol::wire::worker::ComponentKind;
 
 use crate::cache::Cache;
 use crate::compiled::Compiler;
-use crate::control::Control;
+use crate::control::Batch;
 use crate::engines::{self, Engines};
 use crate::facts::Facts;
 use crate::guests::Guests;
 use crate::link::{Entry, Linkers, stacks};
+use crate::network::Network;
 use crate::permits::Demand;
-use crate::run::Execution;
-use crate::scratch::Scratch;
 use crate::seal::Sealer;
-use crate::turn::Task;
-use crate::{PrepareError, SandboxConfig, SandboxError, StartError, TaskEvents, TaskStart};
+use crate::seat::Seat;
+use crate::{
+    NextTask, PrepareError, SandboxConfig, SandboxError, StartError, TaskEvents, TaskStart,
+};
 
 /// Runs components. Cheap to clone. When the last clone goes, every task that still runs
 /// ends as cancelled, and then the threads end.
@@ -41,9 +42,13 @@ pub struct Prepared {
     pub(crate) demand: Demand,
 }
 
-/// An execution that was started. Dropping it changes nothing.
+/// An execution that was started. Dropping it changes nothing, and nothing is changed
+/// through it once the execution has ended.
 #[derive(Clone)]
-pub struct TaskHandle(Arc<Task>);
+pub struct TaskHandle {
+    seat: Arc<Seat>,
+    token: u64,
+}
 
 impl Sandbox {
     /// Builds engines and starts the threads.
@@ -103,34 +108,28 @@ impl Sandbox {
         self.check(prepared, &task)?;
         let guests = &self.0.guests;
         let facts = prepared.facts;
-        let memory = task.job.resources.memory;
-        let stacks = stacks(facts, memory, guests.stack());
+        let stacks = stacks(facts, task.job.resources.memory, guests.stack());
         let demand = Demand { stacks, ..prepared.demand };
-        let control = Arc::new(Control::new(task.token, task.job, Arc::clone(events)));
-        let scratch = Arc::new(Scratch::new(task.scratch));
-        let execution = Execution {
+        let TaskStart { token, job, index, attempt, input, checkpoint, scratch } = task;
+        let batch = Arc::new(Batch {
+            network: Network::new(&job.network),
+            job,
             prepared: Arc::clone(prepared),
+            events: Arc::clone(events),
             guests: Arc::clone(guests),
-            index: task.index,
-            attempt: task.attempt,
-            input: task.input,
-            checkpoint: task.checkpoint,
-            scratch: Arc::clone(&scratch),
-        };
-        let make = |number| {
-            let guests = Arc::clone(guests);
-            Arc::new(Task::new(control, number, guests, facts.flavor, demand, scratch, execution))
-        };
-        let task = guests.enter(make).ok_or(StartError::Closed)?;
-        match guests.acquire(facts.flavor, demand, &task) {
-            Ok(true) => task.on_admitted(),
+        });
+        let first = NextTask { token, index, attempt, input, checkpoint, scratch };
+        let make = |number| Arc::new(Seat::new(number, batch, demand, first));
+        let seat = guests.enter(make).ok_or(StartError::Closed)?;
+        match guests.acquire(facts.flavor, demand, &seat) {
+            Ok(true) => seat.on_admitted(),
             Ok(false) => {}
             Err(full) => {
-                guests.leave(task.number);
+                guests.leave(seat.number);
                 return Err(StartError::Full { waiting: full.waiting });
             }
         }
-        Ok(TaskHandle(task))
+        Ok(TaskHandle { seat, token })
     }
 
     fn check(&self, prepared: &Prepared, task: &TaskStart) -> Result<(), StartError> {
@@ -168,28 +167,36 @@ impl Prepared {
 impl TaskHandle {
     /// The caller's name for the execution.
     pub fn token(&self) -> u64 {
-        self.0.control.token
+        self.token
+    }
+
+    /// The handle of the execution that [`TaskEvents::ended`] named to follow this one. It
+    /// may be used before that call has returned.
+    #[must_use]
+    pub fn followed_by(self, token: u64) -> Self {
+        Self { token, ..self }
     }
 
     /// Takes the CPU away, within 20 ms; a bulk memory operation finishes first.
     /// Everything else stays with the task.
     pub fn freeze(&self) {
-        self.0.freeze();
+        self.seat.freeze(self.token);
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.0.thaw();
+        self.seat.thaw(self.token);
     }
 
     /// Ends it as cancelled, frozen or not, also while it waits for the host. One that
     /// has reached its own end meanwhile keeps its outcome.
     pub fn stop(&self) {
-        self.0.stop();
+        self.seat.stop(self.token);
     }
 
-    /// Thread CPU time it has used until now, as of the last tick.
+    /// Thread CPU time it has used until now, as of the last tick. Zero once another
+    /// execution has followed it.
     pub fn cpu_used(&self) -> Duration {
-        self.0.control.cpu_used()
+        self.seat.cpu_used(self.token)
     }
 }

@@ -70,7 +70,7 @@ impl Scratch {
         if self.grant(control, wanted).await == wanted {
             return Ok(());
         }
-        control.reach(Limit::Scratch, control.job.resources.scratch);
+        control.reach(Limit::Scratch, control.job().resources.scratch);
         Err(LimitReached)
     }
 
@@ -84,14 +84,14 @@ impl Scratch {
         if granted > 0 || wanted == 0 {
             return Ok(granted);
         }
-        control.reach(Limit::Scratch, control.job.resources.scratch);
+        control.reach(Limit::Scratch, control.job().resources.scratch);
         Err(LimitReached)
     }
 
     async fn grant(&self, control: &Control, wanted: u64) -> u64 {
         // Without a scratch directory nothing is open for writing.
         let Some(path) = &self.path else { return wanted };
-        let allowed = control.job.resources.scratch;
+        let allowed = control.job().resources.scratch;
         let mut meter = self.meter.lock().await;
         if meter.bound.saturating_add(wanted) > allowed {
             meter.open.retain(|file| file.strong_count() > 0);

@@ -10,32 +10,32 @@ use wrun_protocol::wire::user::LogStream;
 
 use crate::account::Limiter;
 use crate::control::Control;
-use crate::guests::Guests;
 use crate::http::HttpPolicy;
 use crate::network::Network;
-use crate::scratch::Scratch;
 use crate::stdio::{Sink, Stdin};
 
 /// The data of a guest's store.
 pub(crate) struct TaskState {
     pub(crate) control: Arc<Control>,
-    pub(crate) guests: Arc<Guests>,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
     pub(crate) checkpoint: Option<Bytes>,
-    pub(crate) scratch: Arc<Scratch>,
     pub(crate) network: Option<Arc<Network>>,
     pub(crate) limiter: Limiter,
     pub(crate) stderr: Sink,
-    wasi: WasiCtx,
+    input: Input,
+    /// Made when the guest first calls what needs it: small tasks never do.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
     hooks: HttpPolicy,
     table: ResourceTable,
 }
 
 /// Standard input as the store takes it.
+#[derive(Default)]
 pub(crate) enum Input {
     /// End of file at once.
+    #[default]
     Empty,
     /// From memory or a channel.
     Stdin(Stdin),
@@ -49,26 +49,23 @@ pub(crate) struct Own {
     pub(crate) attempt: u32,
     pub(crate) input: Input,
     pub(crate) checkpoint: Option<Bytes>,
-    pub(crate) scratch: Arc<Scratch>,
 }
 
 impl TaskState {
-    pub(crate) fn new(control: &Arc<Control>, guests: Arc<Guests>, own: Own) -> Self {
-        let Own { index, attempt, input, checkpoint, scratch } = own;
-        let network = Network::new(&control.job.network);
-        let stderr = Sink::new(control, LogStream::Stderr);
+    pub(crate) fn new(control: &Arc<Control>, own: Own) -> Self {
+        let Own { index, attempt, input, checkpoint } = own;
+        let network = control.batch.network.clone();
         let mut table = ResourceTable::new();
-        table.set_max_capacity(control.job.limits.handles as usize);
+        table.set_max_capacity(control.job().limits.handles as usize);
         Self {
             control: Arc::clone(control),
-            guests,
             index,
             attempt,
             checkpoint,
-            scratch,
             limiter: Limiter(Arc::clone(control)),
-            wasi: wasi(control, index, attempt, input, &stderr, network.as_ref()),
-            stderr,
+            stderr: Sink::new(control, LogStream::Stderr),
+            input,
+            wasi: None,
             http: WasiHttpCtx::new(),
             hooks: HttpPolicy::new(network.clone()),
             network,
@@ -82,25 +79,15 @@ impl TaskState {
     }
 }
 
+/// Arguments and environment are not in it: see [`crate::environment`].
 fn wasi(
     control: &Arc<Control>,
-    index: u32,
-    attempt: u32,
     input: Input,
     stderr: &Sink,
     network: Option<&Arc<Network>>,
 ) -> WasiCtx {
-    let job = &control.job;
     let mut wasi = WasiCtx::builder();
-    wasi.args(&job.args)
-        .envs(&job.env)
-        .env("WRUN_JOB", job.job.to_string())
-        .env("WRUN_TASK_INDEX", index.to_string())
-        .env("WRUN_TASK_COUNT", job.count.to_string())
-        .env("WRUN_ATTEMPT", attempt.to_string())
-        .env("WRUN_TENANT", job.tenant.as_str())
-        .initial_cwd(crate::scratch::GUEST_PATH)
-        .max_random_size(1 << 20)
+    wasi.max_random_size(1 << 20)
         .stdout(Sink::new(control, LogStream::Stdout))
         .stderr(stderr.clone());
     match input {
@@ -126,7 +113,11 @@ fn wasi(
 
 impl WasiView for TaskState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let ctx = self.wasi.get_or_insert_with(|| {
+            let input = std::mem::take(&mut self.input);
+            wasi(&self.control, input, &self.stderr, self.network.as_ref())
+        });
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 

@@ -41,7 +41,7 @@ impl Sink {
 
     /// A program's standard output is its output; everything else is log.
     fn is_output(&self) -> bool {
-        self.stream == LogStream::Stdout && self.control.job.kind == ComponentKind::Command
+        self.stream == LogStream::Stdout && self.control.job().kind == ComponentKind::Command
     }
 
     fn available(&self) -> usize {
@@ -53,7 +53,7 @@ impl Sink {
         if bytes.is_empty() {
             return Ok(());
         }
-        let job = &self.control.job.limits;
+        let job = &self.control.job().limits;
         let (left, limit, allowed) = if self.is_output() {
             (&self.control.output_left, Limit::Output, job.output_bytes)
         } else {
@@ -64,7 +64,7 @@ impl Sink {
         let within = granted == bytes.len();
         bytes.truncate(granted);
         if granted > 0 {
-            self.control.events.log(self.control.token, self.stream, bytes);
+            self.control.events().log(self.control.token, self.stream, bytes);
         }
         if within {
             return Ok(());

@@ -72,6 +72,24 @@ pub struct TaskStart {
     pub scratch: Option<PathBuf>,
 }
 
+/// The execution that follows another of the same job in its place: what a
+/// [`TaskStart`] has besides the job.
+#[derive(Debug)]
+pub struct NextTask {
+    /// See [`TaskStart::token`]; another one than that of the execution that it follows.
+    pub token: u64,
+    /// See [`TaskStart::index`].
+    pub index: u32,
+    /// See [`TaskStart::attempt`].
+    pub attempt: u32,
+    /// See [`TaskStart::input`].
+    pub input: TaskInput,
+    /// See [`TaskStart::checkpoint`].
+    pub checkpoint: Option<Bytes>,
+    /// See [`TaskStart::scratch`].
+    pub scratch: Option<PathBuf>,
+}
+
 /// How an execution ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskEnd {
@@ -92,8 +110,19 @@ pub trait TaskEvents: Send + Sync {
     fn progress(&self, token: u64, permille: u16, message: &str);
     /// The state to save. The guest waits until `done` is told.
     fn save_checkpoint(&self, token: u64, state: Bytes, done: CheckpointDone);
-    /// The execution is over and everything it held is given back. Called exactly once.
+    /// The execution is over and everything it held is given back. Called exactly once,
+    /// unless [`TaskEvents::hand_over`] is.
     fn ended(&self, token: u64, end: TaskEnd);
+    /// Called in place of [`TaskEvents::ended`] where another execution of the same job
+    /// may follow at once, which costs a fraction of starting it anew: the one that ended
+    /// has given back all but its place in the pool. The handle of the one that follows is
+    /// made of that of the one before, by [`crate::TaskHandle::followed_by`].
+    fn hand_over(&self, token: u64, end: TaskEnd) -> Option<NextTask> {
+        self.ended(token, end);
+        None
+    }
+    /// After [`TaskEvents::hand_over`] gave nothing: the place is given back too.
+    fn vacated(&self) {}
 }
 
 /// Tells a guest what became of the checkpoint it saves. Dropping it says that the

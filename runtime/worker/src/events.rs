@@ -12,8 +12,6 @@ use wrun_protocol::task::Usage;
 use wrun_protocol::{AttemptId, JobId};
 use wrun_sandbox::{CheckpointDone, TaskEnd};
 
-use crate::executor::Executor;
-use crate::job::Job;
 use crate::slots::Stopping;
 use crate::streams::Streams;
 
@@ -23,18 +21,17 @@ const SHARDS: usize = 4;
 const MAX_MESSAGE: usize = 256;
 
 /// What happened to an attempt.
-pub(crate) enum Event<E: Executor> {
+pub(crate) enum Event {
     /// It ended well, with nothing to tell.
     Succeeded { job: JobId, attempt: u32, index: u32, usage: Usage },
     /// It ended otherwise.
-    Ended(Box<Ended<E>>),
+    Ended(Box<Ended>),
     /// It waits until its state is saved.
     Checkpoint(Box<Checkpoint>),
 }
 
 /// The end of an attempt.
-pub(crate) struct Ended<E: Executor> {
-    pub(crate) job: Arc<Job<E>>,
+pub(crate) struct Ended {
     pub(crate) attempt: AttemptId,
     pub(crate) end: TaskEnd,
     pub(crate) streams: Option<Arc<Streams>>,
@@ -53,8 +50,8 @@ pub(crate) struct Checkpoint {
 pub(crate) type Progress = HashMap<u64, (u16, String)>;
 
 /// The queue. What it can hold is bounded by the tasks that are here.
-pub(crate) struct EventQueue<E: Executor> {
-    shards: [Mutex<Vec<Event<E>>>; SHARDS],
+pub(crate) struct EventQueue {
+    shards: [Mutex<Vec<Event>>; SHARDS],
     progress: Mutex<Progress>,
     has_progress: AtomicBool,
     signalled: AtomicBool,
@@ -76,7 +73,7 @@ fn shard() -> usize {
     })
 }
 
-impl<E: Executor> EventQueue<E> {
+impl EventQueue {
     pub(crate) fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
@@ -87,7 +84,7 @@ impl<E: Executor> EventQueue<E> {
         }
     }
 
-    pub(crate) fn push(&self, event: Event<E>) {
+    pub(crate) fn push(&self, event: Event) {
         if let Some(shard) = self.shards.get(shard()) {
             shard.lock().unwrap_or_else(PoisonError::into_inner).push(event);
         }
@@ -105,7 +102,9 @@ impl<E: Executor> EventQueue<E> {
     }
 
     fn signal(&self) {
-        if !self.signalled.swap(true, Ordering::AcqRel) {
+        // Looked at before it is written to: on a busy node it is set already, and writing
+        // would take it away from every other thread.
+        if !self.signalled.load(Ordering::Acquire) && !self.signalled.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
     }
@@ -116,7 +115,7 @@ impl<E: Executor> EventQueue<E> {
     }
 
     /// Moves all events to `into`.
-    pub(crate) fn drain(&self, into: &mut Vec<Event<E>>) {
+    pub(crate) fn drain(&self, into: &mut Vec<Event>) {
         // Before looking: what is pushed from here on signals again.
         self.signalled.store(false, Ordering::Release);
         for shard in &self.shards {

@@ -37,6 +37,9 @@ pub(crate) trait Executor: Send + Sync + 'static {
         events: &Arc<dyn TaskEvents>,
     ) -> Result<Self::Handle, StartError>;
 
+    /// The handle of the execution `token` that follows the one of `handle` in its place.
+    fn followed_by(handle: Self::Handle, token: u64) -> Self::Handle;
+
     /// Takes the CPU away, or gives it back.
     fn freeze(handle: &Self::Handle, frozen: bool);
 
@@ -67,6 +70,10 @@ impl Executor for Sandbox {
         events: &Arc<dyn TaskEvents>,
     ) -> Result<TaskHandle, StartError> {
         Self::start(self, program, task, events)
+    }
+
+    fn followed_by(handle: TaskHandle, token: u64) -> TaskHandle {
+        handle.followed_by(token)
     }
 
     fn freeze(handle: &TaskHandle, frozen: bool) {

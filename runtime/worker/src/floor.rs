@@ -11,13 +11,15 @@ use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{AttemptId, Resources};
-use wrun_sandbox::{CheckpointDone, StartError, TaskEnd, TaskEvents, TaskInput, TaskStart};
+use wrun_sandbox::{
+    CheckpointDone, NextTask, StartError, TaskEnd, TaskEvents, TaskInput, TaskStart,
+};
 
 use crate::events::{Checkpoint, Ended, Event, EventQueue};
 use crate::executor::Executor;
-use crate::job::{Setup, SharedInput};
+use crate::job::Setup;
 use crate::log::SpillDir;
-use crate::slots::{Running, Slots, Starting, Stopping};
+use crate::slots::{Following, Past, Running, Slots, Starting, Stopping};
 use crate::streams::Streams;
 
 /// Logs that wait to be spilled; a log beyond that asks again with its next line.
@@ -27,7 +29,7 @@ pub(crate) const MAX_SPILLING: usize = 1024;
 pub(crate) struct Floor<E: Executor> {
     executor: E,
     slots: Mutex<Slots<E>>,
-    pub(crate) events: EventQueue<E>,
+    pub(crate) events: EventQueue,
     pub(crate) spill: Arc<SpillDir>,
     spiller: SyncSender<Arc<Streams>>,
     scratch: PathBuf,
@@ -96,17 +98,11 @@ impl<E: Executor> Floor<E> {
     }
 
     fn task(&self, starting: &Starting<E>, setup: &Setup<E>) -> TaskStart {
-        let input = match &setup.input {
-            SharedInput::Empty => TaskInput::Empty,
-            SharedInput::Bytes(bytes) => TaskInput::Bytes(bytes.clone()),
-            SharedInput::File(path) => TaskInput::File(path.clone()),
-            SharedInput::Attached => starting
-                .streams
-                .as_ref()
-                .and_then(|streams| streams.take_stdin())
-                .map_or(TaskInput::Empty, TaskInput::Stream),
+        let stdin = starting.streams.as_ref().filter(|_| starting.job.is_attached());
+        let input = match stdin.and_then(|streams| streams.take_stdin()) {
+            Some(stdin) => TaskInput::Stream(stdin),
+            None => setup.input.of_task(),
         };
-        let wants_scratch = setup.context.resources.scratch > 0;
         TaskStart {
             token: starting.token,
             job: setup.context.clone(),
@@ -114,8 +110,12 @@ impl<E: Executor> Floor<E> {
             attempt: starting.attempt,
             input,
             checkpoint: starting.checkpoint.clone(),
-            scratch: wants_scratch.then(|| self.scratch.join(starting.token.to_string())),
+            scratch: setup.wants_scratch().then(|| self.scratch_of(starting.token)),
         }
+    }
+
+    fn scratch_of(&self, token: u64) -> PathBuf {
+        self.scratch.join(token.to_string())
     }
 
     /// Stops running attempts; says how many.
@@ -134,8 +134,23 @@ impl<E: Executor> Floor<E> {
     }
 
     fn on_ended(&self, token: u64, end: TaskEnd) {
-        let Some(running) = self.slots().on_ended(token) else { return };
-        self.events.push(event(running, end));
+        let ended = self.slots().on_ended(token);
+        if let Some(past) = ended {
+            self.events.push(event(past, end));
+        }
+    }
+
+    /// The task that follows the one that ended, if one may at once.
+    fn on_followed(&self, token: u64, end: TaskEnd) -> Option<Following> {
+        let mut slots = self.slots();
+        let Some((past, next)) = slots.on_followed(token) else {
+            drop(slots);
+            self.on_ended(token, end);
+            return None;
+        };
+        drop(slots);
+        self.events.push(event(past, end));
+        Some(next)
     }
 
     fn streams(&self, token: u64) -> Option<Arc<Streams>> {
@@ -143,17 +158,20 @@ impl<E: Executor> Floor<E> {
     }
 }
 
-fn event<E: Executor>(running: Running<E>, end: TaskEnd) -> Event<E> {
-    let Running { job, index, attempt, streams, stopping, .. } = running;
+fn event(past: Past, mut end: TaskEnd) -> Event {
+    let Past { job, index, attempt, streams, stopping } = past;
     if let Some(streams) = &streams {
         streams.close();
     }
+    // A handler that returned nothing has nothing to tell: whoever asks for the output of
+    // a task without one is given no bytes.
+    end.output = end.output.filter(|output| !output.is_empty());
     let plain = end.outcome.is_success() && end.output.is_none();
     if plain && streams.is_none() && stopping.is_none() {
-        return Event::Succeeded { job: job.id, attempt, index, usage: end.usage };
+        return Event::Succeeded { job, attempt, index, usage: end.usage };
     }
-    let attempt = job.id.task(index).attempt(attempt);
-    Event::Ended(Box::new(Ended { job, attempt, end, streams, stopping }))
+    let attempt = job.task(index).attempt(attempt);
+    Event::Ended(Box::new(Ended { attempt, end, streams, stopping }))
 }
 
 fn could_not_start(error: &StartError) -> TaskEnd {
@@ -192,6 +210,20 @@ impl<E: Executor> TaskEvents for Floor<E> {
 
     fn ended(&self, token: u64, end: TaskEnd) {
         self.on_ended(token, end);
+        self.start_ready();
+    }
+
+    fn hand_over(&self, token: u64, end: TaskEnd) -> Option<NextTask> {
+        let next = self.on_followed(token, end)?;
+        let Following { token, index, attempt, input, wants_scratch, was_last } = next;
+        if was_last {
+            self.start_ready();
+        }
+        let scratch = wants_scratch.then(|| self.scratch_of(token));
+        Some(NextTask { token, index, attempt, input, checkpoint: None, scratch })
+    }
+
+    fn vacated(&self) {
         self.start_ready();
     }
 }

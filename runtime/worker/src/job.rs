@@ -7,7 +7,7 @@ use bytes::Bytes;
 use wrun_protocol::job::{EncodedSpec, Input, OnDisconnect, SpecError};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
-use wrun_sandbox::JobContext;
+use wrun_sandbox::{JobContext, TaskInput};
 
 use crate::artefacts::Pinned;
 use crate::executor::Executor;
@@ -54,6 +54,24 @@ pub(crate) enum SharedInput {
     File(PathBuf),
     /// Each task has its own, from whoever is attached to it.
     Attached,
+}
+
+impl SharedInput {
+    /// What one task is given; nothing of what a client sends to it.
+    pub(crate) fn of_task(&self) -> TaskInput {
+        match self {
+            Self::Empty | Self::Attached => TaskInput::Empty,
+            Self::Bytes(bytes) => TaskInput::Bytes(bytes.clone()),
+            Self::File(path) => TaskInput::File(path.clone()),
+        }
+    }
+}
+
+impl<E: Executor> Setup<E> {
+    /// Whether each task has a directory to write to.
+    pub(crate) fn wants_scratch(&self) -> bool {
+        self.context.resources.scratch > 0
+    }
 }
 
 impl<E: Executor> Job<E> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, Resources, TaskId};
+use wrun_sandbox::TaskInput;
 
 use crate::executor::Executor;
 use crate::job::Job;
@@ -64,6 +65,26 @@ pub(crate) struct Starting<E: Executor> {
     pub(crate) attempt: u32,
     pub(crate) checkpoint: Option<Bytes>,
     pub(crate) streams: Option<Arc<Streams>>,
+}
+
+/// An attempt that has ended.
+pub(crate) struct Past {
+    pub(crate) job: JobId,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    pub(crate) streams: Option<Arc<Streams>>,
+    pub(crate) stopping: Option<Stopping>,
+}
+
+/// The attempt that takes the place of one that ended.
+pub(crate) struct Following {
+    pub(crate) token: u64,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    pub(crate) input: TaskInput,
+    pub(crate) wants_scratch: bool,
+    /// It was the last of its run: what is next in the queue may fit besides.
+    pub(crate) was_last: bool,
 }
 
 /// What was wanted of an attempt before it had a handle.
@@ -168,12 +189,7 @@ impl<E: Executor> Slots<E> {
         self.free = self.free.checked_sub(run.job.request())?;
         let (index, attempt, job) = (run.tasks.first, run.attempt, run.job.clone());
         let checkpoint = run.checkpoint.take();
-        run.tasks.first += 1;
-        run.tasks.count -= 1;
-        if run.tasks.count == 0 {
-            self.queue.pop_front();
-        }
-        self.queued -= 1;
+        self.take_first();
         let streams = self.streams_at_start(&job, index);
         let token = self.occupy(Running {
             job: job.clone(),
@@ -187,6 +203,19 @@ impl<E: Executor> Slots<E> {
             told: false,
         });
         Some(Starting { token, job, index, attempt, checkpoint, streams })
+    }
+
+    /// Takes the first task out of the first run. Says whether it was the last there.
+    fn take_first(&mut self) -> bool {
+        let Some(run) = self.queue.front_mut() else { return false };
+        run.tasks.first += 1;
+        run.tasks.count -= 1;
+        let was_last = run.tasks.count == 0;
+        if was_last {
+            self.queue.pop_front();
+        }
+        self.queued -= 1;
+        was_last
     }
 
     fn streams_at_start(&mut self, job: &Arc<Job<E>>, index: u32) -> Option<Arc<Streams>> {
@@ -226,8 +255,48 @@ impl<E: Executor> Slots<E> {
         Meanwhile { stopped: running.stopping.is_some(), frozen: running.frozen }
     }
 
+    /// It has ended, and the next in the queue is of the same job: that takes its place,
+    /// resources and handle as they are. `None` if it has ended already, or if something
+    /// has to be looked at before the next may start.
+    pub(crate) fn on_followed(&mut self, token: u64) -> Option<(Past, Following)> {
+        if self.paused {
+            return None;
+        }
+        let run = self.queue.front()?;
+        let (index, attempt) = (run.tasks.first, run.attempt);
+        let is_plain = run.checkpoint.is_none() && !run.job.is_attached();
+        let place = self.places.get_mut(token as u32 as usize)?;
+        let running = place.running.as_mut().filter(|_| {
+            // As everywhere: a token of an earlier attempt names nothing.
+            u64::from(place.generation) == token >> 32
+        })?;
+        if !is_plain || !Arc::ptr_eq(&running.job, &run.job) {
+            return None;
+        }
+        let setup = running.job.setup.get()?;
+        let handle = running.handle.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        let token = u64::from(place.generation) << 32 | u64::from(token as u32);
+        let past = Past {
+            job: running.job.id,
+            index: std::mem::replace(&mut running.index, index),
+            attempt: std::mem::replace(&mut running.attempt, attempt),
+            streams: running.streams.take(),
+            stopping: running.stopping.take(),
+        };
+        running.handle = Some(E::followed_by(handle, token));
+        running.frozen = false;
+        (running.sweep, running.told) = (self.sweep, false);
+        if !self.awaited.is_empty() {
+            running.streams = self.awaited.remove(&running.job.id.task(index));
+        }
+        let (input, wants_scratch) = (setup.input.of_task(), setup.wants_scratch());
+        let was_last = self.take_first();
+        Some((past, Following { token, index, attempt, input, wants_scratch, was_last }))
+    }
+
     /// It has ended: its place and resources are free again.
-    pub(crate) fn on_ended(&mut self, token: u64) -> Option<Running<E>> {
+    pub(crate) fn on_ended(&mut self, token: u64) -> Option<Past> {
         let at = token as u32;
         let place = self.places.get_mut(at as usize)?;
         if u64::from(place.generation) != token >> 32 {
@@ -239,7 +308,8 @@ impl<E: Executor> Slots<E> {
         if let Some(free) = self.free.checked_add(running.job.request()) {
             self.free = free;
         }
-        Some(running)
+        let Running { index, attempt, streams, stopping, .. } = running;
+        Some(Past { job: running.job.id, index, attempt, streams, stopping })
     }
 
     /// Takes those of `wanted` out of the queue that have not started.

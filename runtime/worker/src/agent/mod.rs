@@ -117,7 +117,7 @@ pub(crate) struct Agent<E: Executor> {
     paused: bool,
     sweep_at: Option<Instant>,
     gather_until: Option<Instant>,
-    events: Vec<Event<E>>,
+    events: Vec<Event>,
 }
 
 impl<E: Executor> Agent<E> {

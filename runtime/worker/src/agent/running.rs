@@ -74,24 +74,25 @@ impl<E: Executor> Agent<E> {
         self.on_closed(tasks.job, tasks.tasks.count.into());
     }
 
-    fn on_ended(&mut self, ended: Ended<E>) {
-        let Ended { job, attempt, end, streams, stopping } = ended;
+    fn on_ended(&mut self, ended: Ended) {
+        let Ended { attempt, end, streams, stopping } = ended;
+        let job = attempt.task.job;
         let withdrawn = end.outcome == Outcome::Failed(Failure::Cancelled);
         match stopping {
-            Some(Stopping::Silently) => return self.on_closed(job.id, 1),
+            Some(Stopping::Silently) => return self.on_closed(job, 1),
             Some(Stopping::Returned) if withdrawn => return self.give_back(vec![one(attempt)]),
             _ => {}
         }
         let dir = self.parts.floor.spill.clone();
         if let Some(result) = immediate(&end, streams.as_deref(), &dir) {
             self.outbox.push(Report::Ended { attempt, result: Box::new(result) });
-            return self.on_closed(job.id, 1);
+            return self.on_closed(job, 1);
         }
         self.finishing.insert(attempt);
         let (blobs, done) = (self.parts.blobs.clone(), self.done.0.clone());
         tokio::spawn(async move {
             // The only other end is the worker's own.
-            if let Ok(result) = uploaded(&blobs, job.id, end, streams, dir).await {
+            if let Ok(result) = uploaded(&blobs, job, end, streams, dir).await {
                 let _ = done.send(Done::Uploaded(attempt, Box::new(result))).await;
             }
         });

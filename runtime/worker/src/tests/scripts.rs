@@ -15,7 +15,9 @@ use wrun_protocol::wire::worker::{
     Assignment, BlobReply, BlobRequest, ComponentKind, FromWorker, Report, ToWorker,
 };
 use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp};
-use wrun_sandbox::{PrepareError, StartError, TaskEnd, TaskEvents, TaskStart};
+use wrun_sandbox::{
+    JobContext, NextTask, PrepareError, StartError, TaskEnd, TaskEvents, TaskStart,
+};
 
 use crate::data_dir::DataDir;
 use crate::executor::Executor;
@@ -81,7 +83,19 @@ impl Script {
     pub(super) fn end_with(&self, index: u32, outcome: Outcome, output: Option<&[u8]>) {
         let started = self.take(|s| s.task.index == index).expect("the task runs");
         let output = output.map(Bytes::copy_from_slice);
-        started.events.ended(started.task.token, TaskEnd { outcome, usage: usage(), output });
+        self.finish(started, TaskEnd { outcome, usage: usage(), output });
+    }
+
+    /// As the sandbox does: the next of the job may take the place.
+    fn finish(&self, started: Started, end: TaskEnd) {
+        let Started { task, events } = started;
+        match events.hand_over(task.token, end) {
+            Some(next) => {
+                let task = following(&task.job, next);
+                self.0.lock().unwrap().running.push(Started { task, events });
+            }
+            None => events.vacated(),
+        }
     }
 
     pub(super) fn succeed(&self, index: u32) {
@@ -102,6 +116,11 @@ impl Script {
         let mut state = self.0.lock().unwrap();
         see(&mut state.running.iter_mut().find(|s| s.task.index == index).unwrap().task)
     }
+}
+
+fn following(job: &Arc<JobContext>, next: NextTask) -> TaskStart {
+    let NextTask { token, index, attempt, input, checkpoint, scratch } = next;
+    TaskStart { token, job: job.clone(), index, attempt, input, checkpoint, scratch }
 }
 
 pub(super) fn usage() -> Usage {
@@ -150,8 +169,12 @@ impl Executor for Script {
         if let Some(started) = script.take(|s| s.task.token == *token) {
             let outcome = Outcome::Failed(Failure::Cancelled);
             let end = TaskEnd { outcome, usage: usage(), output: None };
-            started.events.ended(*token, end);
+            script.finish(started, end);
         }
+    }
+
+    fn followed_by((script, _): Self::Handle, token: u64) -> Self::Handle {
+        (script, token)
     }
 }
 
