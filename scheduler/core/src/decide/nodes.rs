@@ -58,7 +58,7 @@ impl Core {
     fn lose_node(&mut self, ix: NodeIx) {
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
         node.session.unlisted.clear();
-        let tasks: Vec<Assignment> = node.tasks.iter().map(|(tasks, ())| tasks).collect();
+        let tasks: Vec<Assignment> = node.tasks.iter().map(|(tasks, _)| tasks).collect();
         if !node.lost {
             self.append(Fact::NodeLost { at: self.now, node: node_id(ix) });
         }
@@ -81,7 +81,7 @@ impl Core {
         }
         let restarted = node.incarnation != incarnation || node.info.is_none();
         let changed = restarted || node.lost || node.info.as_ref() != Some(&info);
-        let held: Vec<Assignment> = node.tasks.iter().map(|(tasks, ())| tasks).collect();
+        let held: Vec<Assignment> = node.tasks.iter().map(|(tasks, _)| tasks).collect();
         self.on_node_disconnected(ix);
         if changed {
             let (at, node) = (self.now, node_id(ix));
@@ -103,15 +103,15 @@ impl Core {
         let mut adopted = Vec::new();
         for tasks in listed {
             let mut at = tasks.tasks.first;
-            node.tasks.overlaps(*tasks, |run, ()| {
+            node.tasks.overlaps(*tasks, |run, _| {
                 push_between(&mut stale, *tasks, at, run.tasks.first);
                 at = run.tasks.end();
                 adopted.push(run);
             });
             push_between(&mut stale, *tasks, at, tasks.tasks.end());
         }
-        adopted.iter().for_each(|run| unlisted.take(*run, |_, ()| ()));
-        node.session.unlisted = unlisted.iter().map(|(tasks, ())| tasks).collect();
+        adopted.iter().for_each(|run| unlisted.take(*run, |_, _| ()));
+        node.session.unlisted = unlisted.iter().map(|(tasks, _)| tasks).collect();
         for run in adopted {
             if let Some(Tasks::Many(array)) =
                 self.state.jobs.get_mut(run.job).map(|job| &mut job.tasks)

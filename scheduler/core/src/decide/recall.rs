@@ -130,7 +130,7 @@ impl Core {
         let is_of_group = |tasks: &Assignment| {
             self.state.jobs.get(tasks.job).is_some_and(|job| job.group == group)
         };
-        for (mut run, ()) in node.tasks.iter().rev().filter(|(tasks, ())| is_of_group(tasks)) {
+        for (mut run, _) in node.tasks.iter().rev().filter(|(tasks, _)| is_of_group(tasks)) {
             if left == 0 || asked.len() >= MAX_BATCH {
                 break;
             }
@@ -156,7 +156,7 @@ impl Core {
     /// Asks for everything that has not started.
     pub(crate) fn recall_all(&mut self, ix: NodeIx) {
         let Some(node) = self.state.nodes.get(ix) else { return };
-        let tasks: Vec<Assignment> = node.tasks.iter().map(|(tasks, ())| tasks).collect();
+        let tasks: Vec<Assignment> = node.tasks.iter().map(|(tasks, _)| tasks).collect();
         for batch in tasks.chunks(MAX_BATCH) {
             self.send(ix, ToWorker::Recall(batch.to_vec()));
         }

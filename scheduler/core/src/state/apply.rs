@@ -182,7 +182,7 @@ impl State {
                 extra.not_before = Timestamp(0);
             }
         }
-        node.tasks.insert(tasks, ());
+        node.tasks.insert(tasks, at);
         node.task_count += placed;
         let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
         node.loads.add(group, placed, &capacity, &self.groups);
@@ -198,7 +198,7 @@ impl State {
         let Some(group) = self.jobs.get(tasks.job).map(|job| job.group) else { return };
         let Some(node) = self.nodes.get_mut(ix) else { return };
         let mut count = 0;
-        node.tasks.take(tasks, |run, ()| count += run.tasks.count);
+        node.tasks.take(tasks, |run, _| count += run.tasks.count);
         if !node.session.recalled.is_empty() {
             for index in tasks.tasks.indices() {
                 node.session.recalled.remove(&tasks.job.task(index));
@@ -282,6 +282,7 @@ impl State {
             self.keep_ended(success.tasks.job);
         }
         let count = self.take_placed(ix, success.tasks);
+        self.learn(success.tasks.job, success.usage.wall_us, count);
         self.close(success.tasks, count, &success.usage, &Outcome::Succeeded);
         if success.ends_job.is_some() {
             self.drop_job(success.tasks.job);
@@ -297,6 +298,9 @@ impl State {
         }
         match next {
             Next::Final { ends_job } => {
+                if result.outcome.is_success() {
+                    self.learn(task.job, result.usage.wall_us, 1);
+                }
                 if ends_job.is_some() {
                     self.keep_ended(task.job);
                 }
@@ -306,6 +310,17 @@ impl State {
                 }
             }
             Next::Retry { not_before } => self.delay(attempt, result, not_before),
+        }
+    }
+
+    /// Tasks of the job ended well and took that long together.
+    fn learn(&mut self, job: JobId, wall_us: u64, count: u32) {
+        let group = self.jobs.get(job).and_then(|job| self.groups.get(job.group));
+        if let Some(length) = group.and_then(|group| group.length)
+            && count > 0
+            && wall_us > 0
+        {
+            self.groups.lengths.observe(Some(length), wall_us, count);
         }
     }
 

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use wrun_protocol::job::JobSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::{Arrangement, Devices, Preemptible, Request, Scheduling};
-use wrun_protocol::{Digest, JobId, Resources};
+use wrun_protocol::{JobId, Resources};
 
 use super::jobs::NodeIx;
+use super::length::{Length, LengthIx, Lengths};
 
 /// A group's place in the table.
 pub(crate) type GroupIx = u32;
@@ -29,15 +30,6 @@ pub(crate) struct GroupKey {
     pub(crate) length: Length,
     /// What few jobs have.
     pub(crate) wishes: Option<Box<Wishes>>,
-}
-
-/// How long a task may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Length {
-    /// At most so long, in milliseconds.
-    Limit(u64),
-    /// As long as other tasks of the tenant with that component.
-    Like(Digest),
 }
 
 /// A job's wishes beyond amounts, as far as they make tasks alike or not.
@@ -118,6 +110,8 @@ pub(crate) struct Group {
     pub(crate) blocked: bool,
     /// Mean wall time of its tasks in microseconds, once one has ended. Not recorded.
     pub(crate) wall_us: Option<u64>,
+    /// Where what earlier tasks took is kept, where no limit says it.
+    pub(crate) length: Option<LengthIx>,
     /// The head under which it is queued.
     queued: Option<JobId>,
     stale: bool,
@@ -134,6 +128,7 @@ pub(crate) struct Groups {
     table: Vec<Option<Box<Group>>>,
     vacant: Vec<GroupIx>,
     by_key: BTreeMap<GroupKey, GroupIx>,
+    pub(crate) lengths: Lengths,
     /// Highest priority first.
     pub(crate) levels: BTreeMap<Reverse<i32>, Level>,
     /// Whose turn was last, by priority. Not recorded.
@@ -189,6 +184,7 @@ impl Groups {
             on: BTreeSet::new(),
             blocked: false,
             wall_us: None,
+            length: self.lengths.enter(key.tenant, key.length),
             queued: None,
             stale: false,
         });
@@ -212,6 +208,7 @@ impl Groups {
         self.refilled.remove(&group);
         if let Some(entry) = self.table.get_mut(group as usize).and_then(Option::take) {
             self.by_key.remove(&entry.key);
+            self.lengths.leave(entry.length);
             self.vacant.push(group);
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod apply;
 pub(crate) mod groups;
 pub(crate) mod jobs;
+pub(crate) mod length;
 pub(crate) mod load;
 pub(crate) mod nodes;
 pub(crate) mod snapshot;
@@ -137,16 +138,21 @@ impl State {
     }
 
     /// What of `tasks` the node has, by that attempt.
-    pub(crate) fn held(&self, node: NodeIx, tasks: Assignment, found: impl FnMut(Assignment, ())) {
+    pub(crate) fn held(
+        &self,
+        node: NodeIx,
+        tasks: Assignment,
+        mut found: impl FnMut(Assignment, ()),
+    ) {
         if let Some(node) = self.nodes.get(node) {
-            node.tasks.overlaps(tasks, found);
+            node.tasks.overlaps(tasks, |run, _| found(run, ()));
         }
     }
 
     /// Whether the node has that attempt.
     pub(crate) fn holds(&self, node: NodeIx, task: TaskId, attempt: u32) -> bool {
         let held = self.nodes.get(node).and_then(|node| node.tasks.get(task));
-        held.is_some_and(|(held, ())| held == attempt)
+        held.is_some_and(|(held, _)| held == attempt)
     }
 
     /// Where every attempt of a job is.

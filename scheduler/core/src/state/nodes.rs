@@ -27,8 +27,8 @@ pub(crate) struct Node {
     pub(crate) drain: bool,
     /// Its lease is over and it has not connected since.
     pub(crate) lost: bool,
-    /// Its attempts.
-    pub(crate) tasks: Spans<()>,
+    /// Its attempts, with when they were placed.
+    pub(crate) tasks: Spans<Timestamp>,
     pub(crate) task_count: u32,
     pub(crate) loads: Loads,
     pub(crate) session: Session,

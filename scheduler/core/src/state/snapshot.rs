@@ -17,13 +17,14 @@ use wrun_protocol::{IndexRange, JobId, SubmitId, TenantName, Timestamp};
 use super::State;
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Array, Extra, Job, NodeIx, One, Place, Spec, Spot, Tasks};
+use super::length::LengthRecord;
 use super::load::Load;
 use super::nodes::Node;
 use super::span::Spans;
 use crate::RestoreError;
 use crate::config::Config;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -35,6 +36,8 @@ struct Header {
     ended_submits: Vec<(SubmitId, u32, JobId)>,
     /// In order of their keys.
     groups: Vec<GroupKey>,
+    /// What earlier tasks took.
+    lengths: Vec<LengthRecord>,
     jobs: u64,
     nodes: u64,
 }
@@ -89,6 +92,8 @@ struct NodeRecord {
     next_report: u64,
     drain: bool,
     lost: bool,
+    /// What is placed there, and when it was.
+    tasks: Vec<(Assignment, Timestamp)>,
     /// By place of the group in the order of all groups' keys.
     loads: Vec<(u32, Load)>,
     order: Vec<(u32, u32)>,
@@ -108,6 +113,7 @@ impl State {
                 .in_order()
                 .filter_map(|group| Some(self.groups.get(group)?.key.clone()))
                 .collect(),
+            lengths: self.groups.lengths.records(),
             jobs: self.jobs.len() as u64,
             nodes: self.nodes.len() as u64,
         };
@@ -131,6 +137,7 @@ impl State {
                 next_report: node.next_report,
                 drain: node.drain,
                 lost: node.lost,
+                tasks: node.tasks.iter().collect(),
                 loads,
                 order: node
                     .loads
@@ -191,17 +198,14 @@ impl State {
         for key in header.groups {
             groups.push(state.groups.start(key));
         }
-        let mut placed = Vec::new();
+        state.groups.lengths.restore(header.lengths);
         // No job takes less than its submission's id.
         state.submits.reserve((header.jobs as usize).min(bytes.len() / 16));
         for _ in 0..header.jobs {
-            state.restore_job(read(&mut rest)?, &groups, &mut placed)?;
+            state.restore_job(read(&mut rest)?, &groups)?;
         }
         for _ in 0..header.nodes {
             state.restore_node(read(&mut rest)?, &groups)?;
-        }
-        for (ix, tasks) in placed {
-            state.restore_placed(ix, tasks);
         }
         if rest.is_empty() { Ok(state) } else { Err(garbled("bytes are left over")) }
     }
@@ -210,7 +214,6 @@ impl State {
         &mut self,
         record: JobRecord<Spec>,
         groups: &[GroupIx],
-        placed: &mut Vec<(NodeIx, Assignment)>,
     ) -> Result<(), RestoreError> {
         let id = record.id;
         let group = groups.get(record.group as usize).copied();
@@ -234,8 +237,6 @@ impl State {
             kind: record.kind,
             tasks: match record.tasks {
                 TasksRecord::One { attempt, spot } => {
-                    let tasks = IndexRange::one(0);
-                    placed.extend(spot.map(|(ix, _)| (ix, Assignment { job: id, attempt, tasks })));
                     let delayed =
                         self.extras.get(&id.task(0)).is_some_and(|extra| extra.not_before.0 > 0);
                     let place = match spot {
@@ -245,9 +246,7 @@ impl State {
                     };
                     Tasks::One(One { attempt, place })
                 }
-                TasksRecord::Many(array) => {
-                    Tasks::Many(Box::new(self.restore_array(id, *array, placed)))
-                }
+                TasksRecord::Many(array) => Tasks::Many(Box::new(self.restore_array(id, *array))),
             },
         };
         self.submits.enter(tenant, record.submit, id);
@@ -261,12 +260,7 @@ impl State {
         Ok(())
     }
 
-    fn restore_array(
-        &self,
-        job: JobId,
-        record: ArrayRecord,
-        placed: &mut Vec<(NodeIx, Assignment)>,
-    ) -> Array {
+    fn restore_array(&self, job: JobId, record: ArrayRecord) -> Array {
         let counts = record.counts;
         let mut array = Array {
             count: counts.pending + counts.running + counts.succeeded + counts.failed,
@@ -287,9 +281,7 @@ impl State {
             }
         }
         for (tasks, attempt, node, running) in record.placed {
-            let tasks = Assignment { job, attempt, tasks };
-            array.placed.insert(tasks, Spot { node, running });
-            placed.push((node, tasks));
+            array.placed.insert(Assignment { job, attempt, tasks }, Spot { node, running });
         }
         array
     }
@@ -314,20 +306,17 @@ impl State {
             node.loads.order.push_back((group(ordinal)?, count));
         }
         node.loads.recount(&self.groups);
-        self.nodes.insert(record.ix, node);
-        Ok(())
-    }
-
-    fn restore_placed(&mut self, ix: NodeIx, tasks: Assignment) {
-        let Some(group) = self.jobs.get(tasks.job).map(|job| job.group) else { return };
-        if let Some(node) = self.nodes.get_mut(ix) {
-            node.tasks.insert(tasks, ());
+        for (tasks, at) in record.tasks {
+            node.tasks.insert(tasks, at);
             node.task_count += tasks.tasks.count;
             self.placed += u64::from(tasks.tasks.count);
+            let group = self.jobs.get(tasks.job).map(|job| job.group);
+            if let Some(group) = group.and_then(|group| self.groups.get_mut(group)) {
+                group.on.insert(record.ix);
+            }
         }
-        if let Some(group) = self.groups.get_mut(group) {
-            group.on.insert(ix);
-        }
+        self.nodes.insert(record.ix, node);
+        Ok(())
     }
 }
 
