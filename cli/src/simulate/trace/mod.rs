@@ -46,7 +46,7 @@ pub(crate) struct Job {
 }
 
 /// What a task takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Request {
     /// Thousandths of a processor.
     pub(crate) cpu_milli: u32,
