@@ -105,6 +105,18 @@ impl Core {
                 let answer = self.on_cancel(job);
                 self.reply(request, answer);
             }
+            Input::CancelTasks { request, job, tasks } => {
+                let answer = self.on_cancel_tasks(job, &tasks);
+                self.reply(request, answer);
+            }
+            Input::Retry { request, job, tasks } => {
+                let answer = self.on_retry(job, &tasks);
+                self.reply(request, answer);
+            }
+            Input::Requeue { request, job, tasks } => {
+                let answer = self.on_requeue(job, &tasks);
+                self.reply(request, answer);
+            }
             Input::NodeConnected { node, info, incarnation, attempts } => {
                 self.on_node_connected(node_ix(node), info, incarnation, &attempts);
             }

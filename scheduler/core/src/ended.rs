@@ -31,6 +31,8 @@ pub struct EndedJob {
     pub succeeded: u32,
     /// Tasks that had ended otherwise.
     pub failed: u32,
+    /// Tasks that had been cancelled one by one.
+    pub cancelled: u32,
     /// Of every attempt that had ended.
     pub usage: Usage,
     /// The first failure of a task.
@@ -63,6 +65,7 @@ impl State {
             started: Some(job.started).filter(|at| at.0 > 0),
             succeeded: counts.succeeded,
             failed: counts.failed,
+            cancelled: counts.cancelled,
             usage,
             failure,
         })

@@ -3,6 +3,7 @@
 
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
 use wrun_protocol::{AttemptId, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp};
 
@@ -32,6 +33,35 @@ pub enum Input {
         request: RequestId,
         /// Which job; that the caller may see it has been checked.
         job: JobId,
+    },
+    /// A user cancels some tasks of a job → `Reply` with [`crate::Answer::Done`].
+    CancelTasks {
+        /// Echoed.
+        request: RequestId,
+        /// Which job; that the caller may see it has been checked.
+        job: JobId,
+        /// Which of its tasks; those that have ended stay as they are.
+        tasks: TaskSet,
+    },
+    /// A user lets tasks run again that failed or were cancelled, while their job has
+    /// others that have not ended → `Reply` with [`crate::Answer::Done`].
+    Retry {
+        /// Echoed.
+        request: RequestId,
+        /// Which job; that the caller may see it has been checked.
+        job: JobId,
+        /// Which of its tasks; the others stay as they are.
+        tasks: TaskSet,
+    },
+    /// A user stops placed tasks and puts them back into the queue → `Reply` with
+    /// [`crate::Answer::Done`].
+    Requeue {
+        /// Echoed.
+        request: RequestId,
+        /// Which job; that the caller may see it has been checked.
+        job: JobId,
+        /// Which of its tasks; the others stay as they are.
+        tasks: TaskSet,
     },
     /// A worker said hello → `Welcome` to it.
     NodeConnected {

@@ -13,6 +13,7 @@ pub mod effect;
 mod ended;
 pub mod fact;
 pub mod input;
+mod kept_back;
 mod profile;
 pub mod reason;
 mod state;

@@ -32,6 +32,11 @@ pub enum PendingReason {
         /// The earliest instant of the next attempt.
         until: Timestamp,
     },
+    /// As many tasks of the job are placed as it allows at once.
+    MaxRunning {
+        /// The job's bound.
+        most: u32,
+    },
     /// It can be placed and will be now.
     Placing,
 }
@@ -62,6 +67,12 @@ impl fmt::Display for PendingReason {
                 let seconds = until.0 / 1000 % (24 * 3600);
                 let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
                 write!(f, "it failed and runs again at {hour:02}:{minute:02}:{second:02} UTC")
+            }
+            Self::MaxRunning { most: 1 } => {
+                f.write_str("a task of the job is placed, and it allows one at a time")
+            }
+            Self::MaxRunning { most } => {
+                write!(f, "{most} tasks of the job are placed, as many as it allows at once")
             }
             Self::Placing => f.write_str("it is being placed"),
         }

@@ -129,8 +129,10 @@ impl Core {
                 let placed = array.placed.from(id, from).map(|(run, spot)| (run, Some(spot)));
                 found.extend(placed.filter(|(_, s)| wanted(*s)).flat_map(expand).take(limit));
                 if wanted(None) {
-                    let ready = array.ready.from(id, from).map(|(run, ())| (run, None));
-                    found.extend(ready.flat_map(expand).take(limit));
+                    for pending in [&array.ready, &array.waiting] {
+                        let runs = pending.from(id, from).map(|(run, ())| (run, None));
+                        found.extend(runs.flat_map(expand).take(limit));
+                    }
                     let delayed = array.delayed.range(from..).take(limit);
                     found.extend(delayed.map(|(index, attempt)| (*index, *attempt, None)));
                 }
@@ -192,10 +194,8 @@ impl Core {
         if job.counts().pending == 0 {
             return None;
         }
-        if job.ready_tasks() == 0 {
-            let extras = self.state.extras.range(id.task(0)..=id.task(u32::MAX));
-            let delays = extras.map(|(_, extra)| extra.not_before).filter(|at| at.0 > 0);
-            return Some(PendingReason::BackOff { until: delays.min().unwrap_or_default() });
+        if let Some(reason) = self.state.kept_back(id, job) {
+            return Some(reason);
         }
         let group = self.state.groups.get(job.group)?;
         let mut known = false;

@@ -84,12 +84,11 @@ impl Core {
         if job.live_tasks() != count {
             return None;
         }
-        let any_failed = failed
-            || match &job.tasks {
-                Tasks::One(_) => false,
-                Tasks::Many(array) => array.counts.failed > 0,
-            };
-        Some(if any_failed { JobState::Failed } else { JobState::Succeeded })
+        Some(match &job.tasks {
+            Tasks::One(_) if failed => JobState::Failed,
+            Tasks::One(_) => JobState::Succeeded,
+            Tasks::Many(array) => array.final_state(failed),
+        })
     }
 
     pub(crate) fn retry_policy(&self, job: JobId) -> Option<RetryPolicy> {

@@ -2,6 +2,7 @@
 //! changes only as those facts are applied.
 
 mod admin;
+mod array;
 mod backlog;
 mod dispatch;
 mod give_up;

@@ -98,12 +98,7 @@ impl Core {
 
     pub(crate) fn on_cancel(&mut self, job: JobId) -> Result<Answer, RequestError> {
         if self.state.jobs.get(job).is_none() {
-            let (code, message) = if job.0 < self.state.next_job && job.0 > 0 {
-                (ErrorCode::Conflict, format!("job {job} has ended already"))
-            } else {
-                (ErrorCode::NotFound, format!("there is no job {job}"))
-            };
-            return Err(RequestError::new(code, message));
+            return Err(self.not_live(job));
         }
         let mut stops: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
         for (node, tasks) in self.state.spots(job) {

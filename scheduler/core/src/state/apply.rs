@@ -7,7 +7,7 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, SubmitId, TaskId, TenantName, 
 
 use super::State;
 use super::groups::GroupKey;
-use super::jobs::{Job, NodeIx, One, Place, Spec, Spot, Tasks, add_usage};
+use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks, add_usage};
 use super::nodes::{Node, node_ix};
 use crate::fact::{Fact, Next, RequeueCause, Success};
 
@@ -77,11 +77,15 @@ impl State {
                     node.next_report = report.saturating_add(1);
                 }
             }
+            Fact::TasksCancelled { job, tasks, ends_job, .. } => {
+                self.cancel_tasks(*job, tasks, ends_job.is_some());
+            }
+            Fact::TasksRetried { tasks, .. } => {
+                tasks.iter().for_each(|tasks| self.retry_tasks(*tasks));
+            }
             Fact::PolicySet { .. }
             | Fact::NodeOffered { .. }
             | Fact::JobChanged { .. }
-            | Fact::TasksCancelled { .. }
-            | Fact::TasksRetried { .. }
             | Fact::PlacedWith { .. }
             | Fact::Frozen { .. }
             | Fact::Noticed { .. }
@@ -121,6 +125,7 @@ impl State {
     pub(crate) fn submit(&mut self, submitted: Submitted<'_>, decoded: JobSpec) {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
         let count = decoded.count;
+        let tasks = Job::tasks_of(id, &decoded);
         let tenant = self.tenants.enter(tenant);
         let group = self.groups.enter(GroupKey::of(tenant, id, decoded));
         self.at = self.at.max(at);
@@ -136,10 +141,12 @@ impl State {
             started: Timestamp(0),
             group,
             kind,
-            tasks: Job::tasks_of(id, count),
+            gates: Gates::default(),
+            tasks,
         };
+        let ready = job.ready_tasks();
         self.jobs.insert(id, job);
-        self.groups.add_ready(group, id, count);
+        self.groups.set_ready(group, id, 0, ready);
     }
 
     /// Attempts are given to a node.
@@ -148,17 +155,16 @@ impl State {
         let Some(node) = self.nodes.get_mut(ix) else { return };
         let before = Assignment { attempt: tasks.attempt.saturating_sub(1), ..tasks };
         let spot = Spot { node: ix, running: false };
-        let (mut placed, mut was_ready) = (0, 0);
+        let was_ready = job.ready_tasks();
+        let mut placed = 0;
         match &mut job.tasks {
             Tasks::One(One { place: Place::On(_), .. }) => return,
             Tasks::One(one) => {
                 placed = 1;
-                was_ready = u32::from(one.place == Place::Ready);
                 *one = One { attempt: tasks.attempt, place: Place::On(spot) };
             }
             Tasks::Many(array) => {
-                array.ready.take(before, |run, ()| was_ready += run.tasks.count);
-                placed += was_ready;
+                array.ready.take(before, |run, ()| placed += run.tasks.count);
                 if placed < tasks.tasks.count && !array.delayed.is_empty() {
                     for index in tasks.tasks.indices() {
                         placed += u32::from(array.delayed.remove(&index).is_some());
@@ -172,7 +178,7 @@ impl State {
         if job.started.0 == 0 {
             job.started = at;
         }
-        let (group, left) = (job.group, job.ready_tasks() > 0);
+        let (group, ready) = (job.group, job.ready_tasks());
         if tasks.attempt > 1 {
             for (task, extra) in self
                 .extras
@@ -187,7 +193,7 @@ impl State {
         let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
         node.loads.add(group, placed, &capacity, &self.groups);
         self.placed += u64::from(placed);
-        self.groups.remove_ready(group, tasks.job, was_ready, left);
+        self.groups.set_ready(group, tasks.job, was_ready, ready);
         if let Some(group) = self.groups.get_mut(group) {
             group.on.insert(ix);
         }
@@ -217,8 +223,9 @@ impl State {
 
     /// Takes attempts off their node, in the job's books and the node's. What becomes of
     /// the tasks is the caller's. Returns how many there were.
-    fn take_placed(&mut self, ix: NodeIx, tasks: Assignment) -> u32 {
+    pub(super) fn take_placed(&mut self, ix: NodeIx, tasks: Assignment) -> u32 {
         let Some(job) = self.jobs.get_mut(tasks.job) else { return 0 };
+        let was_ready = job.ready_tasks();
         let (mut count, mut running) = (0, 0);
         match &mut job.tasks {
             Tasks::One(one) => {
@@ -238,6 +245,8 @@ impl State {
                 array.counts.running -= count;
             }
         }
+        let (group, ready) = (job.group, job.ready_tasks());
+        self.groups.set_ready(group, tasks.job, was_ready, ready);
         if count > 0 {
             self.vacate(ix, tasks, running);
             if !self.progress.is_empty() {
@@ -327,11 +336,13 @@ impl State {
     fn delay(&mut self, attempt: AttemptId, result: &TaskResult, not_before: Timestamp) {
         let task = attempt.task;
         let Some(job) = self.jobs.get_mut(task.job) else { return };
+        let was_ready = job.ready_tasks();
         if let Tasks::Many(array) = &mut job.tasks {
             array.delayed.insert(task.index, attempt.attempt);
             array.counts.pending += 1;
             add_usage(&mut array.usage, &result.usage);
         }
+        self.groups.set_ready(job.group, task.job, was_ready, job.ready_tasks());
         let extra = self.extras.entry(task).or_default();
         extra.retries += 1;
         extra.not_before = not_before;
@@ -345,10 +356,16 @@ impl State {
         let Some(job) = self.jobs.get_mut(tasks.job) else { return };
         if let Tasks::Many(array) = &mut job.tasks {
             match outcome {
-                Outcome::Succeeded => array.counts.succeeded += count,
+                Outcome::Succeeded => {
+                    array.counts.succeeded += count;
+                    if array.gang {
+                        array.over.insert(tasks, Over::Succeeded);
+                    }
+                }
                 Outcome::Failed(_) => {
                     array.counts.failed += count;
                     array.failure.get_or_insert_with(|| outcome.clone());
+                    array.over.insert(tasks, Over::Failed);
                 }
             }
             add_usage(&mut array.usage, usage);
@@ -360,7 +377,7 @@ impl State {
         self.forget_extras(tasks.job, tasks.tasks);
     }
 
-    fn forget_extras(&mut self, job: JobId, tasks: IndexRange) {
+    pub(super) fn forget_extras(&mut self, job: JobId, tasks: IndexRange) {
         let range = job.task(tasks.first)..job.task(tasks.end());
         while let Some((task, _)) = self.extras.range(range.clone()).next() {
             let task = *task;
@@ -377,6 +394,7 @@ impl State {
         if count == 0 {
             return;
         }
+        let was_ready = job.ready_tasks();
         match &mut job.tasks {
             Tasks::One(one) => one.place = Place::Ready,
             Tasks::Many(array) => {
@@ -384,7 +402,7 @@ impl State {
                 array.ready.insert(tasks, ());
             }
         }
-        self.groups.add_ready(job.group, tasks.job, count);
+        self.groups.set_ready(job.group, tasks.job, was_ready, job.ready_tasks());
         if cause == RequeueCause::NodeLost {
             for index in tasks.tasks.indices() {
                 self.extras.entry(tasks.job.task(index)).or_default().requeues += 1;
@@ -401,7 +419,7 @@ impl State {
     }
 
     /// The job has ended: nothing of it stays but the id of its submission.
-    fn drop_job(&mut self, id: JobId) {
+    pub(super) fn drop_job(&mut self, id: JobId) {
         let spots = self.spots(id);
         for (node, tasks) in spots {
             self.take_placed(node, tasks);
@@ -416,7 +434,8 @@ impl State {
             tenant.live_tasks -= match &job.tasks {
                 Tasks::One(_) => 1,
                 Tasks::Many(array) => {
-                    u64::from(array.count - array.counts.succeeded - array.counts.failed)
+                    let counts = &array.counts;
+                    u64::from(array.count - counts.succeeded - counts.failed - counts.cancelled)
                 }
             };
         }

@@ -232,6 +232,15 @@ impl Groups {
         }
     }
 
+    /// `job` has `now` tasks that can be placed, and had `before`.
+    pub(crate) fn set_ready(&mut self, group: GroupIx, job: JobId, before: u32, now: u32) {
+        match now.cmp(&before) {
+            std::cmp::Ordering::Greater => self.add_ready(group, job, now - before),
+            std::cmp::Ordering::Less => self.remove_ready(group, job, before - now, now > 0),
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
     fn mark(&mut self, group: GroupIx) {
         let Some(entry) = self.get_mut(group) else { return };
         if !std::mem::replace(&mut entry.stale, true) {

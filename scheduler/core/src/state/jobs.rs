@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::job::{EncodedSpec, JobSpec};
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{TaskCounts, TaskState};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
@@ -29,7 +29,32 @@ pub(crate) struct Job {
     pub(crate) started: Timestamp,
     pub(crate) group: GroupIx,
     pub(crate) kind: ComponentKind,
+    pub(crate) gates: Gates,
     pub(crate) tasks: Tasks,
+}
+
+/// What keeps all tasks of a job from being placed. While any gate is shut the queue
+/// counts none of them as ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Gates(u8);
+
+#[expect(dead_code, reason = "dependencies shut and open them next")]
+impl Gates {
+    /// A job that it depends on has not come that far.
+    pub(crate) const DEPENDENCY: Self = Self(1);
+
+    /// Whether nothing keeps the job back.
+    pub(crate) fn are_open(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn is_shut(self, gate: Self) -> bool {
+        self.0 & gate.0 != 0
+    }
+
+    pub(crate) fn set(&mut self, gate: Self, shut: bool) {
+        self.0 = if shut { self.0 | gate.0 } else { self.0 & !gate.0 };
+    }
 }
 
 /// A job's specification as accepted: the bytes of an [`EncodedSpec`] without what sharing
@@ -103,20 +128,37 @@ pub(crate) struct Spot {
     pub(crate) running: bool,
 }
 
-/// The tasks of an array. A task that is in none of the sets has ended.
+/// The tasks of an array. A task that is in none of the sets has ended well.
 #[derive(Debug, Default)]
 pub(crate) struct Array {
     pub(crate) count: u32,
+    /// At most so many are placed at once; 0 is without bound.
+    pub(crate) max_running: u32,
+    /// All that have not ended are placed together or not at all.
+    pub(crate) gang: bool,
     /// Tasks that can be placed, with their last attempt.
     pub(crate) ready: Spans<()>,
     /// Tasks that wait for their back-off, with their last attempt.
     pub(crate) delayed: BTreeMap<u32, u32>,
+    /// Tasks that wait for the task of the same index of another job, with their last attempt.
+    pub(crate) waiting: Spans<()>,
     pub(crate) placed: Spans<Spot>,
+    /// Tasks that ended otherwise than well, with their last attempt. Of a gang, those that
+    /// ended well too: it begins anew as a whole.
+    pub(crate) over: Spans<Over>,
     pub(crate) counts: TaskCounts,
     pub(crate) usage: Usage,
     pub(crate) failure: Option<Outcome>,
     /// Nodes that were sent the job; some may have forgotten it since. Not recorded.
     pub(crate) known_on: std::collections::BTreeSet<NodeIx>,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Over {
+    Succeeded,
+    Failed,
+    Cancelled,
 }
 
 /// What only some tasks have.
@@ -134,12 +176,15 @@ pub(crate) struct Extra {
 }
 
 impl Job {
-    /// A job none of whose tasks has been placed.
-    pub(crate) fn tasks_of(job: JobId, count: u32) -> Tasks {
+    /// The tasks of a job none of whose tasks has been placed.
+    pub(crate) fn tasks_of(job: JobId, spec: &JobSpec) -> Tasks {
+        let count = spec.count;
         if count == 1 {
             return Tasks::One(One { attempt: 0, place: Place::Ready });
         }
-        let mut array = Array { count, ..Array::default() };
+        let max_running = spec.scheduling.max_running.unwrap_or(0);
+        let mut array =
+            Array { count, max_running, gang: spec.scheduling.gang, ..Array::default() };
         array.counts.pending = count;
         let tasks = IndexRange { first: 0, count };
         array.ready.insert(Assignment { job, attempt: 0, tasks }, ());
@@ -153,17 +198,21 @@ impl Job {
                 Assignment { job, attempt: *attempt, tasks: IndexRange::one(0) }
             }
             Tasks::One(_) => return None,
-            Tasks::Many(array) => array.ready.first(limit)?,
+            Tasks::Many(array) => array.ready.first(limit.min(array.ready_tasks()))?,
         };
+        if next.tasks.count == 0 {
+            return None;
+        }
         next.attempt += 1;
         Some(next)
     }
 
-    /// Tasks that can be placed.
+    /// Tasks that can be placed now.
     pub(crate) fn ready_tasks(&self) -> u32 {
         match &self.tasks {
+            _ if !self.gates.are_open() => 0,
             Tasks::One(one) => u32::from(one.place == Place::Ready),
-            Tasks::Many(array) => array.counts.pending.saturating_sub(array.delayed.len() as u32),
+            Tasks::Many(array) => array.ready_tasks(),
         }
     }
 
@@ -198,7 +247,23 @@ impl Job {
                 .get(task)
                 .map(|(attempt, spot)| (attempt, Some(spot)))
                 .or_else(|| array.ready.get(task).map(|(attempt, ())| (attempt, None)))
+                .or_else(|| array.waiting.get(task).map(|(attempt, ())| (attempt, None)))
                 .or_else(|| array.delayed.get(&task.index).map(|attempt| (*attempt, None))),
+        }
+    }
+}
+
+impl Array {
+    /// Tasks that can be placed now, by all that bounds them within the job.
+    fn ready_tasks(&self) -> u32 {
+        let kept_back = self.delayed.len() as u32 + self.waiting.count();
+        if self.gang && kept_back > 0 {
+            return 0;
+        }
+        let ready = self.counts.pending.saturating_sub(kept_back);
+        match self.max_running {
+            0 => ready,
+            most => ready.min(most.saturating_sub(self.counts.running)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! that does not fit changes nothing.
 
 pub(crate) mod apply;
+pub(crate) mod arrays;
 pub(crate) mod groups;
 pub(crate) mod jobs;
 pub(crate) mod length;
@@ -116,6 +117,7 @@ impl State {
         {
             self.delays.pop_first();
             let Some(job) = self.jobs.get_mut(task.job) else { continue };
+            let was_ready = job.ready_tasks();
             match &mut job.tasks {
                 Tasks::One(one) => one.place = Place::Ready,
                 Tasks::Many(array) => {
@@ -124,7 +126,7 @@ impl State {
                     array.ready.insert(Assignment { job: task.job, attempt, tasks }, ());
                 }
             }
-            self.groups.add_ready(job.group, task.job, 1);
+            self.groups.set_ready(job.group, task.job, was_ready, job.ready_tasks());
         }
     }
 

@@ -16,7 +16,7 @@ use wrun_protocol::{IndexRange, JobId, SubmitId, TenantName, Timestamp};
 
 use super::State;
 use super::groups::{GroupIx, GroupKey};
-use super::jobs::{Array, Extra, Job, NodeIx, One, Place, Spec, Spot, Tasks};
+use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks};
 use super::length::LengthRecord;
 use super::load::Load;
 use super::nodes::Node;
@@ -52,6 +52,7 @@ struct JobRecord<S> {
     submit: SubmitId,
     submitted: Timestamp,
     started: Timestamp,
+    gates: Gates,
     spec: S,
     tasks: TasksRecord,
     extras: Vec<(u32, ExtraRecord)>,
@@ -65,6 +66,11 @@ enum TasksRecord {
 
 #[derive(Serialize, Deserialize)]
 struct ArrayRecord {
+    max_running: u32,
+    gang: bool,
+    /// Of the pending ones, those that wait for single tasks of another job.
+    waiting: Vec<IndexRange>,
+    over: Vec<(IndexRange, u32, Over)>,
     /// Ready or in back-off: which of the two follows from the extras.
     pending: Vec<(IndexRange, u32)>,
     placed: Vec<(IndexRange, u32, NodeIx, bool)>,
@@ -161,6 +167,7 @@ impl State {
             submit: job.id,
             submitted: job.submitted,
             started: job.started,
+            gates: job.gates,
             spec: &job.spec,
             tasks: match &job.tasks {
                 Tasks::One(One { attempt, place }) => TasksRecord::One {
@@ -235,6 +242,7 @@ impl State {
             started: record.started,
             group,
             kind: record.kind,
+            gates: record.gates,
             tasks: match record.tasks {
                 TasksRecord::One { attempt, spot } => {
                     let delayed =
@@ -262,8 +270,11 @@ impl State {
 
     fn restore_array(&self, job: JobId, record: ArrayRecord) -> Array {
         let counts = record.counts;
+        let ended = counts.succeeded + counts.failed + counts.cancelled;
         let mut array = Array {
-            count: counts.pending + counts.running + counts.succeeded + counts.failed,
+            count: counts.pending + counts.running + ended,
+            max_running: record.max_running,
+            gang: record.gang,
             counts,
             usage: record.usage,
             failure: record.failure,
@@ -271,6 +282,14 @@ impl State {
         };
         for (tasks, attempt) in record.pending {
             array.ready.insert(Assignment { job, attempt, tasks }, ());
+        }
+        for tasks in record.waiting {
+            let mut waiting = Vec::new();
+            array.ready.take_all(job, tasks, |run, ()| waiting.push(run));
+            waiting.into_iter().for_each(|run| array.waiting.insert(run, ()));
+        }
+        for (tasks, attempt, over) in record.over {
+            array.over.insert(Assignment { job, attempt, tasks }, over);
         }
         let range = job.task(0)..=job.task(u32::MAX);
         for (task, _) in self.extras.range(range).filter(|(_, extra)| extra.not_before.0 > 0) {
@@ -326,7 +345,12 @@ fn array_record(job: JobId, array: &Array) -> ArrayRecord {
         let tasks = IndexRange::one(*index);
         pending.insert(Assignment { job, attempt: *attempt, tasks }, ());
     }
+    array.waiting.iter().for_each(|(run, ())| pending.insert(run, ()));
     ArrayRecord {
+        max_running: array.max_running,
+        gang: array.gang,
+        waiting: array.waiting.iter().map(|(run, ())| run.tasks).collect(),
+        over: array.over.iter().map(|(run, over)| (run.tasks, run.attempt, over)).collect(),
         pending: pending.iter().map(|(run, ())| (run.tasks, run.attempt)).collect(),
         placed: array
             .placed

@@ -20,11 +20,13 @@ struct Span<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct Spans<T> {
     map: BTreeMap<TaskId, Span<T>>,
+    /// Tasks in all runs together.
+    count: u32,
 }
 
 impl<T> Default for Spans<T> {
     fn default() -> Self {
-        Self { map: BTreeMap::new() }
+        Self { map: BTreeMap::new(), count: 0 }
     }
 }
 
@@ -32,6 +34,7 @@ impl<T: Copy + Eq> Spans<T> {
     /// Adds tasks, none of which is in the set.
     pub(crate) fn insert(&mut self, tasks: Assignment, tag: T) {
         let IndexRange { mut first, mut count } = tasks.tasks;
+        self.count = self.count.saturating_add(count);
         let attempt = tasks.attempt;
         let joins = |span: &Span<T>| span.attempt == attempt && span.tag == tag;
         if first > 0
@@ -93,8 +96,40 @@ impl<T: Copy + Eq> Spans<T> {
             if at < span_end {
                 self.map.insert(tasks.job.task(at), Span { count: span_end - at, ..span });
             }
+            self.count = self.count.saturating_sub(at - from);
             taken(part(tasks, from, at), span.tag);
         }
+    }
+
+    /// Removes what of `tasks` is in the set, whatever the attempt; calls `taken` for each run.
+    pub(crate) fn take_all(
+        &mut self,
+        job: JobId,
+        tasks: IndexRange,
+        mut taken: impl FnMut(Assignment, T),
+    ) {
+        for (run, _) in self.within(job, tasks) {
+            self.take(run, &mut taken);
+        }
+    }
+
+    /// What of `tasks` is in the set, whatever the attempt.
+    pub(crate) fn within(&self, job: JobId, tasks: IndexRange) -> Vec<(Assignment, T)> {
+        let mut found = Vec::new();
+        let (mut at, end) = (tasks.first, tasks.end());
+        while at < end {
+            let Some((start, span)) = self.next(job, at, end) else { break };
+            let from = at.max(start.index);
+            at = end.min(start.index + span.count);
+            let tasks = IndexRange { first: from, count: at - from };
+            found.push((Assignment { job, attempt: span.attempt, tasks }, span.tag));
+        }
+        found
+    }
+
+    /// How many tasks are in it.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 
     /// Attempt and tag of one task.

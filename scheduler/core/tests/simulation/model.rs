@@ -14,6 +14,7 @@ pub(crate) enum Task {
     Placed(NodeId),
     Succeeded,
     Failed,
+    Cancelled,
 }
 
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Job {
     pub(crate) submit: SubmitId,
     pub(crate) tasks: Vec<(u32, Task)>,
     pub(crate) ended: Option<JobState>,
+    pub(crate) max_running: Option<u32>,
 }
 
 #[derive(Debug, Default)]
@@ -39,9 +41,10 @@ impl Model {
     pub(crate) fn apply(&mut self, fact: &Fact) {
         match fact {
             Fact::JobSubmitted { job, id, spec, .. } => {
-                let count = spec.decode().unwrap().count as usize;
-                let tasks = vec![(0, Task::Pending); count];
-                let fresh = Job { submit: *id, tasks, ended: None };
+                let spec = spec.decode().unwrap();
+                let tasks = vec![(0, Task::Pending); spec.count as usize];
+                let max_running = spec.scheduling.max_running;
+                let fresh = Job { submit: *id, tasks, ended: None, max_running };
                 assert!(self.jobs.insert(*job, fresh).is_none(), "job number used twice: {fact:?}");
                 self.live.insert(*job);
             }
@@ -79,6 +82,20 @@ impl Model {
                 assert_eq!((*last, *task), (attempt, Task::Placed(*node)));
                 *task = Task::Pending;
             }),
+            Fact::TasksCancelled { job, tasks, ends_job, .. } => {
+                let open = &mut self.jobs.get_mut(job).unwrap().tasks;
+                for index in tasks.iter().flat_map(|tasks| tasks.indices()) {
+                    let (_, task) = &mut open[index as usize];
+                    assert!(matches!(task, Task::Pending | Task::Placed(_)), "{fact:?}");
+                    *task = Task::Cancelled;
+                }
+                self.settle(*job, *ends_job);
+            }
+            Fact::TasksRetried { tasks, .. } => self.each(tasks, fact, |last, task, attempt| {
+                assert!(matches!(task, Task::Failed | Task::Cancelled), "{fact:?}");
+                assert_eq!(*last, attempt);
+                *task = Task::Pending;
+            }),
             Fact::JobCancelled { job, .. } => {
                 let cancelled = self.jobs.get_mut(job).unwrap();
                 assert_eq!(cancelled.ended.replace(JobState::Cancelled), None);
@@ -110,7 +127,12 @@ impl Model {
         let open =
             job.tasks.iter().any(|(_, task)| matches!(task, Task::Pending | Task::Placed(_)));
         let failed = job.tasks.iter().any(|(_, task)| *task == Task::Failed);
-        let state = if failed { JobState::Failed } else { JobState::Succeeded };
+        let cancelled = job.tasks.iter().any(|(_, task)| *task == Task::Cancelled);
+        let state = match (failed, cancelled) {
+            (true, _) => JobState::Failed,
+            (false, true) => JobState::Cancelled,
+            (false, false) => JobState::Succeeded,
+        };
         let expected = (!open).then_some(state);
         assert_eq!(said, expected, "what the fact says of the end of job {id}");
         job.ended = expected;
@@ -127,6 +149,7 @@ impl Model {
                 Task::Placed(_) => counts.running += 1,
                 Task::Succeeded => counts.succeeded += 1,
                 Task::Failed => counts.failed += 1,
+                Task::Cancelled => counts.cancelled += 1,
             }
         }
         counts

@@ -7,8 +7,11 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, RequestId};
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
-use wrun_protocol::{AttemptId, Digest, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp};
+use wrun_protocol::{
+    AttemptId, Digest, IndexRange, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp,
+};
 
 use crate::model::Model;
 use crate::random::Random;
@@ -153,7 +156,7 @@ impl World {
 
     pub(crate) fn step(&mut self, faulty: bool) {
         let worker = self.random.below(self.workers.len());
-        match self.random.below(if faulty { 26 } else { 18 }) {
+        match self.random.below(if faulty { 29 } else { 18 }) {
             0..=2 => self.deliver_to_worker(worker),
             3..=5 => self.deliver_to_server(worker),
             6..=7 => {
@@ -172,6 +175,7 @@ impl World {
             17 => self.workers[worker].repeat_reports(),
             18..=20 => self.submit(),
             21 => self.cancel(),
+            26..=28 => self.change_part(),
             22 => self.disconnect(worker),
             23 => self.drain(worker),
             24 if self.random.one_in(2) => self.kill_worker(worker),
@@ -308,6 +312,9 @@ impl World {
         spec.retry.requeues = random.pick(&[0, 1, 100, 100]);
         spec.on_disconnect = random.pick(&[OnDisconnect::Continue, OnDisconnect::Stop]);
         if random.one_in(4) {
+            spec.scheduling.max_running = Some(random.pick(&[1, 3]));
+        }
+        if random.one_in(4) {
             spec.labels.insert("zone".to_owned(), "1".to_owned());
         }
         let mut id = [0; 16];
@@ -323,6 +330,26 @@ impl World {
             let (request, job) = (self.request(), self.random.pick(&jobs));
             self.handle(Input::Cancel { request, job });
         }
+    }
+
+    /// Some tasks of a job are cancelled, retried or put back.
+    fn change_part(&mut self) {
+        let jobs: Vec<JobId> = self.model.live.iter().copied().collect();
+        if jobs.is_empty() {
+            return;
+        }
+        let (request, job) = (self.request(), self.random.pick(&jobs));
+        let count = self.model.jobs[&job].tasks.len();
+        let first = self.random.below(count);
+        let tasks =
+            IndexRange { first: first as u32, count: 1 + self.random.below(count - first) as u32 };
+        let tasks = TaskSet::Ranges(vec![tasks]);
+        let input = match self.random.below(3) {
+            0 => Input::CancelTasks { request, job, tasks },
+            1 => Input::Retry { request, job, tasks },
+            _ => Input::Requeue { request, job, tasks },
+        };
+        self.handle(input);
     }
 
     /// No faults any more: everything must come to its end.
@@ -371,6 +398,9 @@ impl World {
             let detail = self.core.job(*job).unwrap_or_else(|| panic!("job {job} is lost"));
             let counts = self.model.counts(*job);
             assert_eq!(detail.summary.tasks, counts, "tasks of job {job}");
+            if let Some(most) = self.model.jobs[job].max_running {
+                assert!(counts.running <= most, "more than {most} tasks of job {job} at once");
+            }
             let reason = self.core.pending_reason(*job);
             assert_eq!(reason.is_some(), counts.pending > 0, "reason of job {job}: {reason:?}");
             let rows = self.core.tasks(*job, 0, 1000, None).len() as u32;

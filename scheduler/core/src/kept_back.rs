@@ -1,0 +1,25 @@
+//! Why no task of a job can be placed for reasons that lie within the job itself.
+
+use wrun_protocol::JobId;
+
+use crate::reason::PendingReason;
+use crate::state::State;
+use crate::state::jobs::{Job, Tasks};
+
+impl State {
+    /// What keeps back all tasks of a job that wait; `None` where some can be placed.
+    pub(crate) fn kept_back(&self, id: JobId, job: &Job) -> Option<PendingReason> {
+        if job.ready_tasks() > 0 {
+            return None;
+        }
+        if let Tasks::Many(array) = &job.tasks
+            && array.max_running > 0
+            && array.counts.running >= array.max_running
+        {
+            return Some(PendingReason::MaxRunning { most: array.max_running });
+        }
+        let extras = self.extras.range(id.task(0)..=id.task(u32::MAX));
+        let delays = extras.map(|(_, extra)| extra.not_before).filter(|at| at.0 > 0);
+        Some(PendingReason::BackOff { until: delays.min().unwrap_or_default() })
+    }
+}

@@ -1,0 +1,149 @@
+use wrun_core::{Answer, Fact, PendingReason};
+use wrun_protocol::JobSpec;
+use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::user::{ErrorCode, JobState};
+
+use crate::env::{answer, assigned, env, facts, job, range, ranges, run, stopped};
+
+fn bounded(count: u32, most: u32) -> JobSpec {
+    let mut spec = job(count);
+    spec.scheduling.max_running = Some(most);
+    spec
+}
+
+#[test]
+fn no_more_tasks_of_a_job_run_at_once_than_it_says() {
+    let mut env = env();
+    env.node(1, 8);
+    assert_eq!(assigned(&env.submit(&bounded(10, 3))), [(1, run(1, 1, 0, 3))]);
+    let reason = env.core.pending_reason(wrun_protocol::JobId(1));
+    assert_eq!(reason, Some(PendingReason::MaxRunning { most: 3 }));
+    assert_eq!(assigned(&env.succeed(1, run(1, 1, 1, 1))), [(1, run(1, 1, 3, 1))]);
+    assert_eq!(assigned(&env.succeed(1, run(1, 1, 0, 1))), [(1, run(1, 1, 4, 1))]);
+    assert_eq!(assigned(&env.submit(&job(6))), [(1, run(2, 1, 0, 5))], "others use the rest");
+}
+
+#[test]
+fn a_bounded_job_does_not_fill_a_second_node_either() {
+    let mut env = env();
+    env.submit(&bounded(10, 3));
+    assert_eq!(assigned(&env.node(1, 2)), [(1, run(1, 1, 0, 2))]);
+    assert_eq!(assigned(&env.node(2, 2)), [(2, run(1, 1, 2, 1))]);
+    assert_eq!(env.counts(1), [7, 3, 0, 0, 0]);
+}
+
+#[test]
+fn a_task_in_back_off_leaves_its_place_to_the_next() {
+    let mut env = env();
+    env.node(1, 8);
+    let mut spec = bounded(4, 2);
+    spec.retry.retries = 1;
+    env.submit(&spec);
+    assert_eq!(assigned(&env.fail(1, 1, 0, 1)), [(1, run(1, 1, 2, 1))]);
+    env.succeed(1, run(1, 1, 1, 2));
+    env.now.0 += 1000;
+    assert_eq!(assigned(&env.handle(wrun_core::Input::Timeout)), [(1, run(1, 2, 0, 1))]);
+}
+
+#[test]
+fn part_of_an_array_is_cancelled_wherever_its_tasks_are() {
+    let mut env = env();
+    env.node(1, 4);
+    env.submit(&job(10));
+    env.succeed(1, run(1, 1, 0, 1));
+    // Of these, 0 has ended, 1 to 4 run, 5 and 6 wait.
+    let effects = env.cancel(1, ranges(&[(0, 3), (4, 3)]));
+    assert_eq!(answer(&effects), Ok(Answer::Done));
+    assert_eq!(stopped(&effects), [(1, run(1, 1, 1, 2)), (1, run(1, 1, 4, 1))]);
+    assert!(facts(&effects).iter().any(|fact| matches!(fact,
+        Fact::TasksCancelled { tasks, ends_job: None, .. } if *tasks == [range(1, 2), range(4, 3)])));
+    assert_eq!(assigned(&effects), [(1, run(1, 1, 7, 3))], "the others go on");
+    assert_eq!(env.counts(1), [0, 4, 1, 0, 5]);
+    let again = env.cancel(1, ranges(&[(1, 2)]));
+    assert_eq!(answer(&again).unwrap_err().code, ErrorCode::Conflict);
+}
+
+#[test]
+fn cancelling_the_last_tasks_ends_the_job_as_cancelled_unless_one_failed() {
+    let mut env = env();
+    env.node(1, 2);
+    for (job_id, ended) in [(1, JobState::Cancelled), (2, JobState::Failed)] {
+        env.submit(&job(2));
+        match ended {
+            JobState::Failed => env.fail(1, job_id, 0, 1),
+            _ => env.succeed(1, run(job_id, 1, 0, 1)),
+        };
+        let effects = env.cancel(job_id, ranges(&[(1, 1)]));
+        assert!(facts(&effects).iter().any(|fact| matches!(fact,
+            Fact::TasksCancelled { ends_job, .. } if *ends_job == Some(ended))));
+        assert!(!env.is_live(job_id));
+    }
+}
+
+#[test]
+fn a_job_whose_other_tasks_were_cancelled_ends_as_cancelled() {
+    let mut env = env();
+    env.node(1, 2);
+    env.submit(&job(3));
+    env.cancel(1, ranges(&[(2, 1)]));
+    let effects = env.succeed(1, run(1, 1, 0, 2));
+    assert!(facts(&effects).iter().any(|fact| matches!(fact,
+        Fact::Succeeded { tasks, .. } if tasks[0].ends_job == Some(JobState::Cancelled))));
+}
+
+#[test]
+fn cancelling_all_tasks_cancels_the_job() {
+    let mut env = env();
+    env.submit(&job(3));
+    env.submit(&job(1));
+    env.cancel(1, TaskSet::All);
+    env.cancel(2, ranges(&[(0, 1)]));
+    assert!(!env.is_live(1) && !env.is_live(2));
+}
+
+#[test]
+fn tasks_that_a_job_does_not_have_are_refused() {
+    let mut env = env();
+    env.submit(&job(3));
+    for wrong in [&[(2, 2)][..], &[(1, 1), (0, 1)], &[(0, 2), (1, 1)], &[(0, 0)]] {
+        let error = answer(&env.cancel(1, ranges(wrong))).unwrap_err();
+        assert_eq!(error.code, ErrorCode::InvalidInput, "{wrong:?}");
+        assert!(error.message.contains("from 0 to 2"), "{error}");
+    }
+    assert_eq!(answer(&env.cancel(9, TaskSet::All)).unwrap_err().code, ErrorCode::NotFound);
+}
+
+#[test]
+fn what_failed_or_was_cancelled_runs_again_with_a_new_attempt() {
+    let mut env = env();
+    env.node(1, 4);
+    env.submit(&job(4));
+    env.fail(1, 1, 0, 1);
+    env.cancel(1, ranges(&[(1, 1)]));
+    env.succeed(1, run(1, 1, 2, 1));
+    assert_eq!(env.counts(1), [0, 1, 1, 1, 1]);
+    let effects = env.retry(1, ranges(&[(0, 3)]));
+    assert_eq!(assigned(&effects), [(1, run(1, 2, 0, 2))], "what succeeded stays");
+    assert_eq!(env.counts(1), [0, 3, 1, 0, 0]);
+    assert_eq!(env.core.job(wrun_protocol::JobId(1)).unwrap().failure, None);
+    let again = env.retry(1, TaskSet::All);
+    assert_eq!(answer(&again).unwrap_err().code, ErrorCode::Conflict);
+    env.succeed(1, run(1, 2, 0, 2));
+    env.succeed(1, run(1, 1, 3, 1));
+    let ended = answer(&env.retry(1, TaskSet::All)).unwrap_err();
+    assert!(ended.message.contains("submit it anew"), "{ended}");
+}
+
+#[test]
+fn a_requeued_task_is_stopped_and_placed_again_and_its_old_attempt_is_refused() {
+    let mut env = env();
+    env.node(1, 2);
+    env.submit(&job(3));
+    let effects = env.requeue(1, ranges(&[(1, 2)]));
+    assert_eq!(stopped(&effects), [(1, run(1, 1, 1, 1))]);
+    assert_eq!(assigned(&effects), [(1, run(1, 2, 1, 1))], "in order of index");
+    env.succeed(1, run(1, 1, 1, 1));
+    assert_eq!(env.counts(1), [1, 2, 0, 0, 0], "the stale attempt counts for nothing");
+    let none = env.requeue(1, ranges(&[(2, 1)]));
+    assert_eq!(answer(&none).unwrap_err().code, ErrorCode::Conflict);
+}
