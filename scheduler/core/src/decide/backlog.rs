@@ -35,8 +35,12 @@ impl Core {
             return;
         }
         let mut nodes = round.dirty.clone();
-        for group in refilled.iter().filter_map(|group| self.state.groups.get(*group)) {
-            nodes.extend(group.on.iter().take(MAX_REFILLED_NODES));
+        if self.state.groups.shortest_us().is_some() {
+            for group in refilled.iter().filter_map(|group| self.state.groups.get(*group)) {
+                nodes.extend(group.on.iter().take(MAX_REFILLED_NODES));
+            }
+            nodes.sort_unstable();
+            nodes.dedup();
         }
         for ix in nodes {
             if self.state.groups.levels.is_empty() {
@@ -48,10 +52,11 @@ impl Core {
 
     fn fill_backlog(&mut self, ix: NodeIx, round: &mut Round) {
         let Some(node) = self.state.nodes.get(ix) else { return };
-        if !node.takes_tasks() || node.loads.by_group.is_empty() {
+        let budget = u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX);
+        let idle = node.loads.by_group.is_empty();
+        if !node.takes_tasks() || idle || !self.may_have_backlog(node, budget) {
             return;
         }
-        let budget = u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX);
         let ahead = self.backlog_ns(node);
         let room = self.config.max_backlog.saturating_sub(node.loads.waiting);
         let mut filling = Filling { ix, ahead, budget, room };
@@ -67,6 +72,20 @@ impl Core {
                 return;
             }
         }
+    }
+
+    /// Whether anything may wait on the node, told without a look at the queue: something
+    /// does, or there are tasks so short that, as many as it holds, they keep it busy for
+    /// less than the budget.
+    fn may_have_backlog(&self, node: &Node, budget: u64) -> bool {
+        let groups = &self.state.groups;
+        let (Some(least), Some(shortest)) = (groups.least_cpu(), groups.shortest_us()) else {
+            return node.loads.waiting > 0;
+        };
+        let capacity = node.capacity();
+        let at_once = (capacity.cpu_milli / least.max(1)).min(capacity.slots).max(1);
+        let each = shortest.saturating_mul(1000) / u64::from(at_once);
+        node.loads.waiting > 0 || each <= budget
     }
 
     fn fill_from(&mut self, priority: i32, filling: &mut Filling, round: &mut Round) {

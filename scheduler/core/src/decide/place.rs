@@ -5,7 +5,7 @@
 //! it is looked at again only on nodes where room came free. Tasks are spread over the
 //! nodes with the most free CPU; equal nodes are taken by number.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId};
@@ -13,22 +13,25 @@ use wrun_protocol::{IndexRange, JobId};
 use crate::core::Core;
 use crate::state::groups::{GroupIx, TenantIx};
 use crate::state::jobs::NodeIx;
+use crate::state::nodes::ANY_CLASS;
+use crate::state::room::{Room, Rooms};
 
 /// Most nodes that one decision spreads over, and most jobs it looks ahead to.
 const MAX_SPREAD: usize = 1024;
 
-/// With more changed nodes than this, the index of all nodes is quicker to search.
-const MAX_ROOMY: usize = 64;
+/// With more than one in so many nodes changed, these get no index of their own.
+const FEW: usize = 4;
 
 /// One round of placement.
 #[derive(Default)]
 pub(crate) struct Round {
     /// What each node is given, applied already.
     pub(crate) plan: BTreeMap<NodeIx, Vec<Assignment>>,
-    /// Nodes that changed before the round.
-    pub(crate) dirty: BTreeSet<NodeIx>,
-    /// Those of them where the least task of the queue may still find room.
-    roomy: BTreeSet<NodeIx>,
+    /// Nodes that changed before the round, lowest first.
+    pub(crate) dirty: Vec<NodeIx>,
+    /// What these have free, by place in `dirty`: all that blocked groups look at. `None`
+    /// where they are many; then it is what all nodes have.
+    fresh: Option<Rooms>,
     /// Groups that found no room in this round, with their priority.
     pub(crate) blocked: Vec<GroupIx>,
 }
@@ -46,12 +49,13 @@ impl Core {
 
     /// Decides over everything that changed since the last round.
     pub(crate) fn place_tasks(&mut self) {
-        let mut round =
-            Round { dirty: std::mem::take(&mut self.state.nodes.dirty), ..Round::default() };
+        let dirty = self.state.nodes.dirty.take();
         let refilled = std::mem::take(&mut self.state.groups.refilled);
         self.state.groups.refresh();
-        round.dirty.iter().for_each(|ix| self.state.nodes.reindex(*ix));
-        round.roomy.clone_from(&round.dirty);
+        let rooms: Vec<Room> = dirty.iter().map(|ix| self.state.nodes.reindex(*ix)).collect();
+        let few = dirty.len() <= self.state.nodes.len() / FEW;
+        let fresh = few.then(|| Rooms::of(rooms));
+        let mut round = Round { dirty, fresh, ..Round::default() };
         self.fill_capacity(&mut round);
         self.fill_backlogs(&mut round, &refilled);
         self.recall_for(&round);
@@ -81,21 +85,10 @@ impl Core {
 
     /// Whether any group may still find room: an open one anywhere, or a blocked one on a
     /// node that changed.
-    fn any_room(&self, round: &mut Round) -> bool {
+    fn any_room(&self, round: &Round) -> bool {
         let Some(least) = self.state.groups.least_cpu() else { return false };
-        if self.state.groups.any_open() {
-            return true;
-        }
-        // Room only shrinks while placing: what has none is not looked at again.
-        while let Some(ix) = round.roomy.first().copied() {
-            let node = self.state.nodes.get(ix).filter(|node| node.takes_tasks());
-            let free = node.filter(|node| node.loads.waiting == 0).map(|node| node.free());
-            if free.is_some_and(|free| free.slots > 0 && free.cpu_milli >= least) {
-                return true;
-            }
-            round.roomy.pop_first();
-        }
-        false
+        let fresh = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
+        self.state.groups.any_open() || fresh.most().cpu_milli >= least
     }
 
     /// Places up to `quantum` tasks of the tenant's next group. `false` when none is left.
@@ -143,7 +136,12 @@ impl Core {
                 }
             }
         }
-        nodes.iter().for_each(|(ix, _)| self.state.nodes.reindex(*ix));
+        for (ix, _) in nodes {
+            let room = self.state.nodes.reindex(ix);
+            if let (Some(fresh), Ok(place)) = (&mut round.fresh, round.dirty.binary_search(&ix)) {
+                fresh.set(place, room);
+            }
+        }
         wanted - left
     }
 
@@ -165,21 +163,25 @@ impl Core {
     /// Nodes with room for the group, the emptiest first, and for how many tasks each.
     fn nodes_with_room(&self, group: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
         let Some(group) = self.state.groups.get(group) else { return Vec::new() };
+        let wanted = Room::new(&group.key.wanted, ANY_CLASS);
+        let room =
+            |ix: NodeIx| self.state.nodes.get(ix).map_or(0, |node| node.room_for(&group.key));
+        // Room only shrinks while placing: what found none looks at what changed alone.
+        let (rooms, numbers) = match &round.fresh {
+            Some(fresh) if group.blocked => (fresh, Some(&round.dirty)),
+            _ => (&self.state.nodes.rooms, None),
+        };
+        let number = |place: usize| match numbers {
+            Some(numbers) => numbers.get(place).copied().unwrap_or_default(),
+            None => place as NodeIx,
+        };
         let most = (tasks as usize).min(MAX_SPREAD);
-        if group.blocked && round.roomy.len() <= MAX_ROOMY {
-            let rooms = round.roomy.iter().filter_map(|ix| {
-                let node = self.state.nodes.get(*ix)?;
-                let room = node.room_for(&group.key);
-                (room > 0).then(|| (node.free().cpu_milli, *ix, room))
-            });
-            let mut rooms: Vec<_> = rooms.collect();
-            rooms.sort_unstable_by_key(|(free, ix, _)| (std::cmp::Reverse(*free), *ix));
-            rooms.truncate(most);
-            return rooms.into_iter().map(|(_, ix, room)| (ix, room)).collect();
+        if most == 1 {
+            let found = rooms.emptiest(&wanted, |place| room(number(place)) > 0).map(number);
+            return found.map(|ix| (ix, room(ix))).into_iter().collect();
         }
-        let nodes = self.state.nodes.with_free_cpu(group.key.wanted.cpu_milli);
-        let rooms = nodes.map(|(ix, node)| (ix, node.room_for(&group.key)));
-        rooms.filter(|(_, room)| *room > 0).take(most).collect()
+        let found = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
+        found.filter(|(_, room)| *room > 0).take(most).collect()
     }
 
     /// Gives a node up to `count` tasks of jobs of the group that are older than `until`.

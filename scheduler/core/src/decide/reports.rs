@@ -170,12 +170,7 @@ impl Core {
     /// Learns how long tasks of the job's group take.
     fn observe(&mut self, job: JobId, wall_us: u64, count: u32) {
         let Some(group) = self.state.jobs.get(job).map(|job| job.group) else { return };
-        let Some(group) = self.state.groups.get_mut(group) else { return };
-        let each = wall_us / u64::from(count.max(1));
-        group.wall_us = Some(match group.wall_us {
-            Some(before) if count < 8 => (before * 7 + each) / 8,
-            Some(_) | None => each,
-        });
+        self.state.groups.observe(group, wall_us / u64::from(count.max(1)), count);
     }
 
     pub(crate) fn on_progress(

@@ -109,6 +109,7 @@ pub(crate) struct Group {
     /// No node has room, other than those where room came free since. Not recorded.
     pub(crate) blocked: bool,
     /// Mean wall time of its tasks in microseconds, once one has ended. Not recorded.
+    /// Set by [`Groups::observe`].
     pub(crate) wall_us: Option<u64>,
     /// Where what earlier tasks took is kept, where no limit says it.
     pub(crate) length: Option<LengthIx>,
@@ -138,6 +139,8 @@ pub(crate) struct Groups {
     /// Queued groups that are not blocked.
     open: usize,
     stale: Vec<GroupIx>,
+    /// How many groups have a mean wall time of so many bits, as far as there are any.
+    walls: Vec<u32>,
     /// Groups that got ready tasks since the last placement.
     pub(crate) refilled: BTreeSet<GroupIx>,
 }
@@ -207,10 +210,45 @@ impl Groups {
         self.requeue(group);
         self.refilled.remove(&group);
         if let Some(entry) = self.table.get_mut(group as usize).and_then(Option::take) {
+            self.count_wall(entry.wall_us, None);
             self.by_key.remove(&entry.key);
             self.lengths.leave(entry.length);
             self.vacant.push(group);
         }
+    }
+
+    /// Tasks of the group took `each_us` on average; there were `count` of them.
+    pub(crate) fn observe(&mut self, group: GroupIx, each_us: u64, count: u32) {
+        let Some(entry) = self.get_mut(group) else { return };
+        let now = match entry.wall_us {
+            Some(before) if count < 8 => (before * 7 + each_us) / 8,
+            Some(_) | None => each_us,
+        };
+        let before = entry.wall_us.replace(now);
+        self.count_wall(before, Some(now));
+    }
+
+    fn count_wall(&mut self, before: Option<u64>, now: Option<u64>) {
+        let bits = |wall: u64| (u64::BITS - wall.leading_zeros()) as usize;
+        let (before, now) = (before.map(bits), now.map(bits));
+        if before == now {
+            return;
+        }
+        if let Some(count) = before.and_then(|bits| self.walls.get_mut(bits)) {
+            *count -= 1;
+        }
+        if let Some(bits) = now {
+            self.walls.resize(self.walls.len().max(bits + 1), 0);
+            if let Some(count) = self.walls.get_mut(bits) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// No group is known whose tasks take less on average, in microseconds.
+    pub(crate) fn shortest_us(&self) -> Option<u64> {
+        let bits = self.walls.iter().position(|groups| *groups > 0)?;
+        Some(bits.checked_sub(1).map_or(0, |bits| 1 << bits))
     }
 
     /// `job` has `tasks` more tasks that can be placed.

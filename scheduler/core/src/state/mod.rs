@@ -11,6 +11,7 @@ pub(crate) mod jobs;
 pub(crate) mod length;
 pub(crate) mod load;
 pub(crate) mod nodes;
+pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod span;
 pub(crate) mod submits;

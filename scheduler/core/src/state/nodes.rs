@@ -1,7 +1,6 @@
 //! The nodes: what is recorded of each, what it was last told, and an index of those
 //! that take tasks by free CPU. Nothing here decides.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_protocol::node::{NodeInfo, NodeState};
@@ -11,7 +10,11 @@ use wrun_protocol::{JobId, NodeId, Resources, TaskId, Timestamp};
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::NodeIx;
 use super::load::Loads;
+use super::room::{Room, Rooms};
 use super::span::Spans;
+
+/// Every class of nodes.
+pub(crate) const ANY_CLASS: u64 = u64::MAX;
 
 /// A node of the cluster.
 #[derive(Debug)]
@@ -51,8 +54,6 @@ pub(crate) struct Session {
     pub(crate) armed: bool,
     /// Groups with a backlog here and their priority, as the recall knows them.
     pub(crate) backlogged: BTreeSet<(i32, GroupIx)>,
-    /// Under which amount of free CPU it is indexed.
-    indexed: Option<u32>,
 }
 
 impl Node {
@@ -93,6 +94,16 @@ impl Node {
         }
     }
 
+    /// What it has free, as the index knows it. None while others wait there first.
+    fn room(&self) -> Room {
+        let free = self.free();
+        if self.loads.waiting == 0 && free.slots > 0 && self.takes_tasks() {
+            Room::new(&free, ANY_CLASS)
+        } else {
+            Room::default()
+        }
+    }
+
     /// Whether it is there and takes tasks.
     pub(crate) fn takes_tasks(&self) -> bool {
         self.session.connected && !self.session.draining && !self.drain && !self.lost
@@ -112,12 +123,50 @@ impl Node {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     table: Vec<Option<Box<Node>>>,
-    /// Nodes that take tasks, by free CPU, then lowest number last.
-    by_free: BTreeSet<(u32, Reverse<NodeIx>)>,
+    /// What those have free that take tasks, by number. Up to date but for dirty ones.
+    pub(crate) rooms: Rooms,
     by_name: BTreeMap<String, BTreeSet<NodeIx>>,
     count: usize,
     /// Nodes whose load or state has changed since the last placement.
-    pub(crate) dirty: BTreeSet<NodeIx>,
+    pub(crate) dirty: Dirty,
+}
+
+/// Numbers of nodes, each once.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    list: Vec<NodeIx>,
+    /// By number: whether it is in the list.
+    listed: Vec<bool>,
+}
+
+impl Dirty {
+    pub(crate) fn insert(&mut self, ix: NodeIx) {
+        let slot = ix as usize;
+        if self.listed.len() <= slot {
+            self.listed.resize(slot + 1, false);
+        }
+        if let Some(listed) = self.listed.get_mut(slot)
+            && !std::mem::replace(listed, true)
+        {
+            self.list.push(ix);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// All of them, lowest first; none is left.
+    pub(crate) fn take(&mut self) -> Vec<NodeIx> {
+        let mut list = std::mem::take(&mut self.list);
+        for ix in &list {
+            if let Some(listed) = self.listed.get_mut(*ix as usize) {
+                *listed = false;
+            }
+        }
+        list.sort_unstable();
+        list
+    }
 }
 
 /// The number as the table counts, where it can be one of a node.
@@ -164,11 +213,8 @@ impl Nodes {
     pub(crate) fn remove(&mut self, ix: NodeIx) {
         let Some(node) = self.table.get_mut(ix as usize).and_then(Option::take) else { return };
         self.count -= 1;
-        self.dirty.remove(&ix);
         self.unname(&node.name, ix);
-        if let Some(free) = node.session.indexed {
-            self.by_free.remove(&(free, Reverse(ix)));
-        }
+        self.rooms.set(ix as usize, Room::default());
     }
 
     fn unname(&mut self, name: &str, ix: NodeIx) {
@@ -196,28 +242,10 @@ impl Nodes {
         self.by_name.get(name)?.first().copied()
     }
 
-    /// Puts the node where it belongs in the index.
-    pub(crate) fn reindex(&mut self, ix: NodeIx) {
-        let Some(node) = self.table.get_mut(ix as usize).and_then(Option::as_deref_mut) else {
-            return;
-        };
-        let room = if node.loads.waiting == 0 { node.free().cpu_milli } else { 0 };
-        let now = node.takes_tasks().then_some(room);
-        let before = std::mem::replace(&mut node.session.indexed, now);
-        if before == now {
-            return;
-        }
-        if let Some(free) = before {
-            self.by_free.remove(&(free, Reverse(ix)));
-        }
-        if let Some(free) = now {
-            self.by_free.insert((free, Reverse(ix)));
-        }
-    }
-
-    /// Nodes that take tasks and have at least `cpu` free, the emptiest first, then by number.
-    pub(crate) fn with_free_cpu(&self, cpu: u32) -> impl Iterator<Item = (NodeIx, &Node)> {
-        let emptiest_first = self.by_free.range((cpu, Reverse(NodeIx::MAX))..).rev();
-        emptiest_first.filter_map(|(_, Reverse(ix))| Some((*ix, self.get(*ix)?)))
+    /// Brings the index of room up to date with the node.
+    pub(crate) fn reindex(&mut self, ix: NodeIx) -> Room {
+        let room = self.get(ix).map(Node::room).unwrap_or_default();
+        self.rooms.set(ix as usize, room);
+        room
     }
 }
