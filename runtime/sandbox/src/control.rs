@@ -50,6 +50,8 @@ struct Cpu {
     before: AtomicU64,
     since: AtomicU64,
     used: AtomicU64,
+    /// The thread's clock when nobody else wanted the CPU, or when this poll began.
+    unwanted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -167,6 +169,12 @@ impl Control {
     /// A guest thread begins to run it; `clock` is the thread's CPU time in nanoseconds.
     pub(crate) fn on_run(&self, clock: u64) {
         self.cpu.since.store(clock, Ordering::Relaxed);
+        self.cpu.unwanted.store(clock, Ordering::Relaxed);
+    }
+
+    /// Nobody else wants the CPU that it has used until now: it owes nobody for that.
+    pub(crate) fn on_unwanted(&self, clock: u64) {
+        self.cpu.unwanted.store(clock, Ordering::Relaxed);
     }
 
     /// The thread's CPU clock is at `clock` now. Notes the time used and checks its limits.
@@ -192,11 +200,12 @@ impl Control {
         }
     }
 
-    /// The guest thread stops running it. Returns the nanoseconds of CPU this turn took.
+    /// The guest thread stops running it. Returns the nanoseconds of CPU that this turn
+    /// took from others who waited.
     pub(crate) fn on_pause(&self, clock: u64) -> u64 {
         self.on_clock(clock);
-        let used = self.cpu.used.load(Ordering::Relaxed);
-        used - self.cpu.before.swap(used, Ordering::Relaxed).min(used)
+        self.cpu.before.store(self.cpu.used.load(Ordering::Relaxed), Ordering::Relaxed);
+        clock.saturating_sub(self.cpu.unwanted.load(Ordering::Relaxed))
     }
 
     /// Thread CPU time until now, as of the last tick.

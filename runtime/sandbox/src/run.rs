@@ -212,8 +212,12 @@ fn fiber_entries(fibers: u32) -> usize {
 /// Called in the guest when the epoch is over. It goes on only if nothing asks it not to.
 fn on_tick(store: StoreContextMut<'_, TaskState>) -> wasmtime::Result<UpdateDeadline> {
     let control = &store.data().control;
-    control.on_clock(crate::clock::thread_time());
-    let goes_on =
-        !control.must_end() && !control.is_frozen() && !control.batch.guests.others_wait();
+    let clock = crate::clock::thread_time();
+    control.on_clock(clock);
+    let others_wait = control.batch.guests.others_wait();
+    if !others_wait {
+        control.on_unwanted(clock);
+    }
+    let goes_on = !control.must_end() && !control.is_frozen() && !others_wait;
     Ok(if goes_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Yield(1) })
 }

@@ -3,7 +3,9 @@
 //!
 //! When a task has ended, the next of its job may take the seat and run on at once: the
 //! place in the pool, the memory of the future and the handle stay, and no lock that other
-//! threads want is touched. A task that others wait behind queues like a newcomer.
+//! threads want is touched. If others wait, it queues at the place where its predecessor
+//! would: what a seat owes, it owes for all its tasks, so that many small ones together get
+//! no more than a large one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -208,15 +210,16 @@ impl Seat {
         }
         clock.look();
         let used = control.on_pause(clock.cpu());
+        let owed = if self.batch.guests.others_wait() { used } else { 0 };
         // The turn itself may have used time up.
         match finished {
-            Some(finished) => self.end(control, finished, clock.wall()),
+            Some(finished) => self.end(control, finished, owed, clock.wall()),
             None if control.must_end() => {
                 self.drop_work();
-                self.end(control, cut_off(control), clock.wall())
+                self.end(control, cut_off(control), owed, clock.wall())
             }
             None => {
-                self.end_turn(control, used);
+                self.end_turn(control, owed);
                 None
             }
         }
@@ -249,9 +252,9 @@ impl Seat {
         })
     }
 
-    fn end_turn(self: &Arc<Self>, control: &Control, used: u64) {
+    fn end_turn(self: &Arc<Self>, control: &Control, owed: u64) {
         let mut place = self.place();
-        place.at = place.at.after(used, control.job().resources.cpu_milli);
+        place.at = place.at.after(owed, control.job().resources.cpu_milli);
         if place.woken && !control.is_frozen() {
             place.phase = Phase::Queued;
             self.batch.guests.requeue(place.at, Arc::clone(self));
@@ -269,10 +272,12 @@ impl Seat {
         self: &Arc<Self>,
         control: &Arc<Control>,
         finished: Finished,
+        owed: u64,
         now: Instant,
     ) -> Option<Arc<Control>> {
         let mut place = self.place();
         place.phase = Phase::Ended;
+        place.at = place.at.after(owed, control.job().resources.cpu_milli);
         let admitted = place.admitted;
         let timer = place.timer.take();
         drop(place);
@@ -290,7 +295,7 @@ impl Seat {
             self.batch.guests.io().spawn_blocking(removal);
             return None;
         }
-        if !admitted {
+        if !admitted || self.batch.guests.is_closed() {
             self.end_for_good(control, end);
             return None;
         }
@@ -337,7 +342,6 @@ impl Seat {
         }
         place.control = Arc::clone(&control);
         place.woken = false;
-        place.at = Virtual::default();
         // Whoever closes the sandbox says so first and then stops what is on each seat.
         if self.batch.guests.is_closed() {
             control.stop();

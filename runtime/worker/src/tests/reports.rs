@@ -30,6 +30,14 @@ async fn plain_successes_of_an_array_are_reported_as_ranges() {
 }
 
 #[tokio::test]
+async fn a_handler_that_returned_no_bytes_has_nothing_to_tell() {
+    let world = World::new().await;
+    let mut server = world.assigned(0..1).await;
+    world.script.end_with(0, Outcome::Succeeded, Some(b""));
+    assert!(matches!(server.report().await, Report::Succeeded { .. }));
+}
+
+#[tokio::test]
 async fn what_was_not_acknowledged_is_sent_again_after_a_reconnection() {
     let world = World::new().await;
     let mut server = world.assigned(0..3).await;

@@ -86,6 +86,58 @@ fn a_token_names_one_attempt_and_never_the_next_in_its_place() {
     assert_eq!(slots.running_mut(second).unwrap().index, 1);
 }
 
+/// Takes the next task and gives it a handle.
+fn start(slots: &mut Slots<Script>) -> u64 {
+    let token = slots.take_next().unwrap().token;
+    slots.on_started(token, (Script::default(), token));
+    token
+}
+
+#[test]
+fn the_next_task_of_a_job_takes_place_resources_and_handle_of_the_one_that_ended() {
+    let mut slots = Slots::new(NODE);
+    slots.enqueue(&ready(3, 1000), 1, range(0..1), None).unwrap();
+    slots.enqueue(&ready(1, 1000), 1, range(0..3), None).unwrap();
+    slots.enqueue(&ready(2, 500), 1, range(0..1), None).unwrap();
+    start(&mut slots);
+    let first = start(&mut slots);
+    assert!(slots.take_next().is_none(), "2 of 2.5 cores are taken");
+    let (past, second) = slots.on_followed(first).unwrap();
+    assert_eq!((past.index, second.index, second.was_last), (0, 1, false));
+    assert!(slots.on_followed(first).is_none() && slots.on_ended(first).is_none(), "ended once");
+    let stopped = slots.stop(Stopping::Silently, |running| running.job.id == JobId(1));
+    let tokens: Vec<_> = stopped.iter().map(|(_, token)| *token).collect();
+    assert_eq!(tokens, [second.token], "the handle is of the one that runs now");
+    let (past, third) = slots.on_followed(second.token).unwrap();
+    assert_eq!(past.stopping, Some(Stopping::Silently));
+    assert!(third.was_last);
+    assert_eq!(names(&start_all(&mut slots)), [(2, 0)], "the next fits besides");
+    assert!(slots.on_followed(third.token).is_none(), "nothing waits");
+    assert_eq!(slots.running_count(), 3);
+}
+
+#[test]
+fn what_must_be_looked_at_before_it_starts_follows_nobody() {
+    let mut slots = Slots::new(NODE);
+    let (one, other) = (ready(1, 1000), ready(2, 1000));
+    slots.enqueue(&one, 1, range(0..1), None).unwrap();
+    slots.enqueue(&other, 1, range(0..1), None).unwrap();
+    slots.enqueue(&other, 2, range(1..2), Some(bytes::Bytes::from_static(b"state"))).unwrap();
+    slots.enqueue(&other, 1, range(2..4), None).unwrap();
+    let first = start(&mut slots);
+    assert!(slots.on_followed(first).is_none(), "the next is of another job");
+    let second = start(&mut slots);
+    assert!(slots.on_followed(second).is_none(), "it goes on from a checkpoint");
+    slots.on_ended(first).unwrap();
+    let third = slots.take_next().unwrap().token;
+    assert!(slots.on_followed(third).is_none(), "it has no handle yet");
+    slots.on_started(third, (Script::default(), third));
+    slots.pause(true);
+    assert!(slots.on_followed(third).is_none(), "nothing may start");
+    slots.pause(false);
+    assert!(slots.on_followed(third).is_some());
+}
+
 #[test]
 fn what_is_taken_back_leaves_the_rest_in_order() {
     let mut slots = Slots::new(NODE);
