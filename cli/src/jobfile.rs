@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::plan::{HostSource, MountSource, RetryOnSource};
+use crate::plan::{DependencySource, HostSource, MountSource, RetryOnSource};
 use crate::syntax::work::{Count, Retries};
-use crate::value::{Cpu, Priority, Size, Span, Whole};
+use crate::value::{Cpu, Priority, Size, Span, When, Whole};
 
 /// A job file of wrun (`wrun submit JOB.toml`). Paths are relative to the file's folder.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -69,6 +69,110 @@ pub(crate) struct JobFile {
     /// What a node does with the tasks when it has lost the server: "continue" (at least
     /// once) or "stop" (never two at a time). "continue" unless set.
     pub(crate) on_disconnect: Option<OnDisconnect>,
+    /// The partition to run in. The default one unless set.
+    pub(crate) partition: Option<String>,
+    /// The class of service. The tenant's default unless set.
+    pub(crate) qos: Option<String>,
+    /// Points by which the job's priority is lowered; only an admin may give a negative
+    /// number. 0 unless set.
+    pub(crate) nice: Option<Priority>,
+    /// Wait until the job is released. false unless set.
+    #[serde(default)]
+    pub(crate) hold: bool,
+    /// Not before this time.
+    pub(crate) begin: Option<When>,
+    /// Of no use after this time: what has not ended by then is cancelled.
+    pub(crate) deadline: Option<When>,
+    /// GPUs for each task. None unless set.
+    pub(crate) gpu: Option<GpuTable>,
+    /// Resources that nodes declare by name, for each task.
+    #[serde(default)]
+    pub(crate) resources: BTreeMap<String, u64>,
+    /// Slots of the cluster's pools, for each task.
+    #[serde(default)]
+    pub(crate) pools: BTreeMap<String, u32>,
+    /// Other requests that serve a task as well; whichever can start first is taken.
+    #[serde(default)]
+    pub(crate) alternatives: Vec<Alternative>,
+    /// Labels that the node must not carry.
+    #[serde(default)]
+    pub(crate) refused_labels: BTreeMap<String, String>,
+    /// How tasks lie on nodes: "spread", "pack", "same-node" or "different-nodes". "spread"
+    /// unless set.
+    pub(crate) arrangement: Option<ArrangementName>,
+    /// Start all tasks together or none. false unless set.
+    #[serde(default)]
+    pub(crate) gang: bool,
+    /// At most so many tasks at once. No limit unless set.
+    pub(crate) max_running: Option<Count>,
+    /// Jobs to wait for: "ID" or "success:ID", "start:ID", "failure:ID", "end:ID", or
+    /// "each-success:ID" between arrays, task by task.
+    #[serde(default)]
+    pub(crate) depends_on: Vec<DependencySource>,
+    /// What may be done to running tasks for a more urgent job: any of "freeze",
+    /// "checkpoint", "requeue"; an empty list forbids all. All unless set.
+    pub(crate) preemptible: Option<Vec<PreemptionName>>,
+    /// The reservation to run in.
+    pub(crate) reservation: Option<String>,
+}
+
+/// GPUs.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GpuTable {
+    /// A share of one card below 1, or a whole number of cards.
+    pub(crate) cards: Cpu,
+    /// Memory that each card must have free. Any unless set.
+    pub(crate) memory: Option<Size>,
+    /// Models that serve. Any unless set.
+    #[serde(default)]
+    pub(crate) models: Vec<String>,
+}
+
+/// A request that serves as well as the job's own. What it leaves out is as in the job.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Alternative {
+    /// Cores for each task.
+    pub(crate) cpu: Option<Cpu>,
+    /// Memory for each task.
+    pub(crate) memory: Option<Size>,
+    /// Scratch disk for each task.
+    pub(crate) scratch: Option<Size>,
+    /// GPUs for each task; none where it is left out.
+    pub(crate) gpu: Option<GpuTable>,
+    /// Resources that nodes declare by name, for each task; none where it is left out.
+    #[serde(default)]
+    pub(crate) resources: BTreeMap<String, u64>,
+    /// Slots of pools, for each task; none where it is left out.
+    #[serde(default)]
+    pub(crate) pools: BTreeMap<String, u32>,
+}
+
+/// See `arrangement`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ArrangementName {
+    /// On the emptiest nodes first.
+    Spread,
+    /// On the fullest nodes first.
+    Pack,
+    /// All on one node.
+    SameNode,
+    /// No two on one node.
+    DifferentNodes,
+}
+
+/// See `preemptible`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PreemptionName {
+    /// Freeze in place and go on later.
+    Freeze,
+    /// Notice, checkpoint, requeue.
+    Checkpoint,
+    /// Requeue at once.
+    Requeue,
 }
 
 /// Which failures run again, and when.
@@ -132,6 +236,23 @@ mod tests {
             priority = -5
             network = ["example.org:443"]
             on_disconnect = "stop"
+            partition = "long"
+            qos = "low"
+            nice = 5
+            hold = true
+            begin = "2026-12-24T18:00:00Z"
+            deadline = "+7d"
+            resources = { fpga = 1 }
+            pools = { licence = 2 }
+            refused_labels = { zone = "b" }
+            arrangement = "pack"
+            gang = true
+            max_running = 8
+            depends_on = ["3", "each-success:4"]
+            preemptible = ["freeze"]
+            reservation = "night"
+            gpu = { cards = 0.5, memory = "8GiB", models = ["a100"] }
+            alternatives = [{ cpu = 1, memory = "1GiB" }]
             [env]
             RUST_LOG = "info"
             [retry]
@@ -173,6 +294,9 @@ mod tests {
             ("network = [\"\"]", "job.toml:2:11: `network`: ``: "),
             ("on_disconnect = \"halt\"", "job.toml:2:17: `on_disconnect`: unknown variant `halt`"),
             ("retry = { on = [\"x\"] }", "job.toml:2:16: `retry.on`: `x`: "),
+            ("depends_on = [\"x\"]", "job.toml:2:14: `depends_on`: `x`: "),
+            ("begin = \"soon\"", "job.toml:2:9: `begin`: `soon` is not a time"),
+            ("gpu = { cards = -1 }", "job.toml:2:17: `gpu.cards`: `-1`"),
             ("count = 1\ncount = 2", "job.toml:3:1: `count`: duplicate key"),
             ("count = ", "job.toml:2:9: "),
         ] {

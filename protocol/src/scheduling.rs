@@ -191,7 +191,7 @@ impl Devices {
             })?;
             require(gpu.models.len() <= MAX_LIST, "gpu.models", || "too many models".to_owned())?;
         }
-        check_amounts("named", self.named.iter().map(|(name, amount)| (name, *amount)))?;
+        check_amounts("resources", self.named.iter().map(|(name, amount)| (name, *amount)))?;
         check_amounts("pools", self.pools.iter().map(|(name, slots)| (name, (*slots).into())))
     }
 }

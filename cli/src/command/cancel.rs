@@ -2,7 +2,7 @@
 
 use wrun_protocol::wire::user::Request;
 
-use super::{Context, Ended};
+use super::{Context, Ended, change};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::report::json;
@@ -14,13 +14,19 @@ pub(crate) async fn cancel(context: &Context, args: &Cancel) -> Ended {
     let client = Client::connect(context.global.credential.as_ref()).await?;
     let mut exit = Exit::Success;
     for job in &args.jobs {
-        let done = client.done(&Request::Cancel(*job)).await;
+        let request = match &args.task {
+            None => Request::Cancel(*job),
+            tasks => Request::CancelTasks { job: *job, tasks: change::task_set(tasks.as_ref()) },
+        };
+        let done = client.done(&request).await;
         let cancelled = done.is_ok();
         if let Err(error) = done {
             exit = error.exit();
             console.error(&error);
         } else if !console.wants_json() {
-            console.line(format_args!("job {job} is cancelled"))?;
+            let what = if args.task.is_some() { "these tasks of job" } else { "job" };
+            let are = if args.task.is_some() { "are" } else { "is" };
+            console.line(format_args!("{what} {job} {are} cancelled"))?;
         }
         if console.wants_json() {
             console.json(&json::Cancelled { job: job.0, cancelled })?;

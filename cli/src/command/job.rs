@@ -5,7 +5,7 @@ use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::resources::Bytes;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{JobDetail, Request, Response, TaskDetail};
-use wrun_protocol::{JobSpec, Timestamp};
+use wrun_protocol::{JobId, JobSpec, Timestamp};
 
 use super::{Context, Ended, jobs, logs};
 use crate::client::{Client, unexpected};
@@ -20,6 +20,9 @@ use crate::syntax::query::Job;
 pub(crate) async fn job(context: &Context, args: &Job) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
+    if args.priority {
+        return priority(context, &client, args.job).await;
+    }
     let detail = logs::detail(&client, args.job).await?;
     let tasks = fetch(&client, args).await?;
     client.close().await;
@@ -45,6 +48,36 @@ pub(crate) async fn job(context: &Context, args: &Job) -> Ended {
             tasks.len()
         ));
     }
+    Ok(Exit::Success)
+}
+
+/// How the job's priority comes about, a factor a line.
+async fn priority(context: &Context, client: &Client, job: JobId) -> Ended {
+    let console = context.console;
+    let detail = match client.ask(&Request::Priority(job)).await? {
+        Response::Priority(detail) => detail,
+        other => return Err(unexpected(&other)),
+    };
+    client.close().await;
+    if console.wants_json() {
+        let factors = detail.factors.iter().map(Into::into).collect();
+        let total_priority = detail.total;
+        console.json(&json::JobPriority { job: job.0, total_priority, factors })?;
+        return Ok(Exit::Success);
+    }
+    let mut listing = Listing::new(console, &["FACTOR", ">VALUE", ">WEIGHT", ">POINTS"]);
+    for part in &detail.factors {
+        let whole = matches!(part.name.as_str(), "user" | "nice");
+        let value = match whole {
+            true => part.factor.to_string(),
+            false => format!("{:.3}", part.factor as f64 / 1e6),
+        };
+        let row = [part.name.clone(), value, part.weight.to_string(), part.points.to_string()];
+        listing.row(row);
+    }
+    let total = ["total".to_owned(), String::new(), String::new(), detail.total.to_string()];
+    listing.row(total);
+    console.line(listing.text())?;
     Ok(Exit::Success)
 }
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod cancel;
+mod change;
 mod completions;
 mod dev;
 mod drain;
@@ -14,10 +15,15 @@ mod new;
 mod nodes;
 mod output;
 mod place;
+mod policy;
 mod process;
+mod queue;
+mod reserve;
 mod run;
 mod schema;
 mod server;
+mod simulate;
+mod share;
 mod submit;
 mod token;
 mod user;
@@ -52,6 +58,18 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Output(args) => block_on(&context, output::output(&context, &args)),
         Command::Wait(args) => block_on(&context, wait::wait(&context, &args)),
         Command::Cancel(args) => block_on(&context, cancel::cancel(&context, &args)),
+        Command::Hold(args) => block_on(&context, change::hold(&context, &args)),
+        Command::Release(args) => block_on(&context, change::release(&context, &args)),
+        Command::Update(args) => block_on(&context, change::update(&context, &args)),
+        Command::Requeue(args) => block_on(&context, change::requeue(&context, &args)),
+        Command::Retry(args) => block_on(&context, change::retry(&context, &args)),
+        Command::Queue(args) => block_on(&context, queue::queue(&context, &args)),
+        Command::Explain(args) => block_on(&context, queue::explain(&context, &args)),
+        Command::Share(_) => block_on(&context, share::share(&context)),
+        Command::Policy(args) => block_on(&context, policy::policy(&context, &args)),
+        Command::Reserve(args) => block_on(&context, reserve::reserve(&context, &args)),
+        Command::Unreserve(args) => block_on(&context, reserve::unreserve(&context, &args)),
+        Command::Reservations(_) => block_on(&context, reserve::reservations(&context)),
         Command::Nodes(_) => block_on(&context, nodes::nodes(&context)),
         Command::Drain(args) => block_on(&context, drain::drain(&context, &args)),
         Command::Forget(args) => block_on(&context, drain::forget(&context, &args)),
@@ -60,6 +78,7 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Dev(args) => dev::dev(&context, &args),
         Command::Server(args) => server::server(&context, &args),
         Command::Worker(args) => worker::worker(&context, &args),
+        Command::Simulate(args) => simulate::simulate(&context, &args),
         Command::New(args) => new::new(&context, &args),
         Command::Build(args) => build::build(&context, &args),
         Command::Schema(args) => schema::schema(&context, &args),

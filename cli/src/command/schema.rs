@@ -7,6 +7,7 @@ use crate::config::{server::ServerFile, worker::WorkerFile};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::jobfile::JobFile;
+use crate::policyfile::PolicyFile;
 use crate::report::json;
 use crate::syntax::project::{Schema as Args, SchemaOf};
 
@@ -21,6 +22,7 @@ pub(crate) fn schema(context: &Context, args: &Args) -> Ended {
 fn of(what: SchemaOf) -> Schema {
     match what {
         SchemaOf::Job => schema_for!(JobFile),
+        SchemaOf::Policy => schema_for!(PolicyFile),
         SchemaOf::Output => schema_for!(json::Printed),
         SchemaOf::Server => schema_for!(ServerFile),
         SchemaOf::Worker => schema_for!(WorkerFile),
@@ -42,7 +44,7 @@ mod tests {
 
     #[test]
     fn every_schema_can_be_made() {
-        for what in [SchemaOf::Output, SchemaOf::Server, SchemaOf::Worker] {
+        for what in [SchemaOf::Policy, SchemaOf::Output, SchemaOf::Server, SchemaOf::Worker] {
             assert!(of(what).to_value().is_object());
         }
     }
@@ -76,6 +78,7 @@ mod tests {
     #[test]
     fn the_documentation_names_every_field_of_the_files() {
         assert_eq!(unnamed(SchemaOf::Job, "job-file.md"), [] as [&str; 0]);
+        assert_eq!(unnamed(SchemaOf::Policy, "scheduling.md"), [] as [&str; 0]);
         assert_eq!(unnamed(SchemaOf::Server, "operations.md"), [] as [&str; 0]);
         assert_eq!(unnamed(SchemaOf::Worker, "operations.md"), [] as [&str; 0]);
     }

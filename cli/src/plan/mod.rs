@@ -3,6 +3,7 @@
 
 mod load;
 mod source;
+mod wishes;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use wrun_protocol::JobSpec;
 use wrun_protocol::job::{self, RetryPolicy, SpecError, TaskLimits};
 
 pub(crate) use load::{Blob, Loaded, digest_of, load};
-pub(crate) use source::{HostSource, InputSource, MountSource, RetryOnSource};
+pub(crate) use source::{DependencySource, HostSource, InputSource, MountSource, RetryOnSource};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -97,7 +98,8 @@ impl Plan {
         plan.input_in_file = file.input.is_some();
         plan.mounts = file.mounts.iter().map(|mount| mount.under(&folder)).collect();
         plan.mounts_in_file = plan.mounts.len();
-        fill(&mut plan.spec, file);
+        fill(&mut plan.spec, file)
+            .map_err(|(key, error)| source.error_at(key, error).todo(wishes::WRITE_GPU))?;
         plan.source = Some(source);
         Ok(plan)
     }
@@ -121,6 +123,7 @@ impl Plan {
         for pair in &work.label {
             spec.labels.insert(pair.key.clone(), pair.value.clone());
         }
+        wishes::overlay(&mut spec.scheduling, &work.scheduling);
         self.mounts.extend(work.mount.iter().cloned());
         self.input_in_file &= work.input.is_none();
         match &work.input {
@@ -149,6 +152,9 @@ impl Plan {
                 let flag = match *field {
                     "mounts" => "mount".to_owned(),
                     "labels" => "label".to_owned(),
+                    "refused_labels" => "refuse-label".to_owned(),
+                    "resources" => "resource".to_owned(),
+                    "pools" => "pool".to_owned(),
                     "args" => {
                         return Error::new(Exit::InvalidInput, format!("arguments: {problem}"));
                     }
@@ -160,7 +166,11 @@ impl Plan {
     }
 }
 
-fn fill(spec: &mut JobSpec, file: JobFile) {
+fn fill(spec: &mut JobSpec, mut file: JobFile) -> Result<(), wishes::Misplaced> {
+    set(&mut spec.resources.cpu_milli, file.cpu.map(|cpu| cpu.milli));
+    set(&mut spec.resources.memory, file.memory.map(|size| size.0));
+    set(&mut spec.resources.scratch, file.scratch.map(|size| size.0));
+    spec.scheduling = wishes::of_file(&mut file, spec.resources)?;
     let limits: &mut TaskLimits = &mut spec.limits;
     limits.wall_ms = file.time_limit.map(|span| span.ms);
     limits.cpu_ms = file.cpu_time_limit.map(|span| span.ms);
@@ -176,9 +186,6 @@ fn fill(spec: &mut JobSpec, file: JobFile) {
     retry.on = file.retry.on.into_iter().map(|on| on.0).collect();
     set(&mut spec.name, file.name);
     set(&mut spec.count, file.count.map(|count| count.0));
-    set(&mut spec.resources.cpu_milli, file.cpu.map(|cpu| cpu.milli));
-    set(&mut spec.resources.memory, file.memory.map(|size| size.0));
-    set(&mut spec.resources.scratch, file.scratch.map(|size| size.0));
     set(&mut spec.priority, file.priority.map(|priority| priority.0));
     spec.args = file.args;
     spec.env = file.env.into_iter().collect();
@@ -188,6 +195,7 @@ fn fill(spec: &mut JobSpec, file: JobFile) {
         Some(jobfile::OnDisconnect::Stop) => job::OnDisconnect::Stop,
         Some(jobfile::OnDisconnect::Continue) | None => job::OnDisconnect::Continue,
     };
+    Ok(())
 }
 
 fn set<T>(field: &mut T, value: Option<T>) {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 use wrun_protocol::job::{HostGrant, RetryOn};
+use wrun_protocol::scheduling::{Dependency, DependsOn};
 
 use crate::value::BadValue;
 
@@ -118,6 +119,32 @@ impl FromStr for RetryOnSource {
     }
 }
 
+/// A job to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DependencySource(pub(crate) Dependency);
+
+impl FromStr for DependencySource {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (on, id) = text.split_once(':').unwrap_or(("success", text));
+        let on = match on {
+            "start" => DependsOn::Start,
+            "success" => DependsOn::Success,
+            "failure" => DependsOn::Failure,
+            "end" => DependsOn::End,
+            "each-success" => DependsOn::EachSuccess,
+            _ => {
+                return Err(BadValue(format!(
+                    "`{text}`: write a job's id, or start:ID, success:ID, failure:ID, end:ID or each-success:ID"
+                )));
+            }
+        };
+        let job = id.parse().map_err(|error| BadValue(format!("`{text}`: {error}")))?;
+        Ok(Self(Dependency { job, on }))
+    }
+}
+
 /// Deserialisation and schema of what is one text.
 macro_rules! one_text {
     ($type:ty, $name:literal, $description:literal) => {
@@ -140,6 +167,11 @@ macro_rules! one_text {
 
 one_text!(MountSource, "Mount", "HOST:/GUEST, or HOST for /NAME of its last part");
 one_text!(HostSource, "Host", "HOST or HOST:PORT, an IPv6 address in brackets");
+one_text!(
+    DependencySource,
+    "Dependency",
+    "a job's id, or start:ID, success:ID, failure:ID, end:ID or each-success:ID"
+);
 one_text!(RetryOnSource, "RetryOn", "exit:CODE, trap, handler, limit or setup");
 
 #[cfg(test)]
@@ -171,6 +203,17 @@ mod tests {
         assert_eq!(grant("[::1]:80"), Ok(("::1".into(), Some(80))));
         for text in ["", ":80", "a:x", "a:0", "a:99999", "http://a", "[::1]80"] {
             assert!(grant(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dependency_is_on_success_unless_it_says_otherwise() {
+        let parse = |text: &str| text.parse::<DependencySource>().map(|source| source.0);
+        let job = wrun_protocol::JobId(7);
+        assert_eq!(parse("7"), Ok(Dependency { job, on: DependsOn::Success }));
+        assert_eq!(parse("each-success:7"), Ok(Dependency { job, on: DependsOn::EachSuccess }));
+        for text in ["", "x", "0", "later:7", "end:"] {
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use wrun_protocol::Timestamp;
 use wrun_protocol::node::NodeState;
+use wrun_protocol::resources::Bytes;
+use wrun_protocol::scheduling::{GpuRequest, Request};
 use wrun_protocol::task::{Failure, Outcome};
 use wrun_protocol::wire::user::{JobState, TaskCounts, TaskState};
 
@@ -30,6 +32,40 @@ pub(crate) fn coarse(time: Duration) -> String {
         3600..=86_399 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// `in 3m`, or `now` for what is past.
+pub(crate) fn until(then: Timestamp, now: Timestamp) -> String {
+    if then.0 < now.0.saturating_add(1000) {
+        return "now".to_owned();
+    }
+    format!("in {}", coarse(then.since(now)))
+}
+
+/// `1 CPU, 128 MiB memory, 0.5 GPU`.
+pub(crate) fn request(of: &Request) -> String {
+    let mut text = of.resources.to_string();
+    if let Some(gpu) = &of.devices.gpu {
+        text += &format!(", {}", self::gpu(gpu));
+    }
+    for (name, amount) in &of.devices.named {
+        text += &format!(", {amount} {name}");
+    }
+    for (name, slots) in &of.devices.pools {
+        text += &format!(", {slots} of pool {name}");
+    }
+    text
+}
+
+/// `0.5 GPU (a100, 8 GiB)`.
+fn gpu(of: &GpuRequest) -> String {
+    let mut details = of.models.clone();
+    if of.memory > 0 {
+        details.push(Bytes(of.memory).to_string());
+    }
+    let details =
+        if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+    format!("{} GPU{details}", f64::from(of.milli) / 1000.0)
 }
 
 /// Two units: for how long something took.
@@ -67,6 +103,19 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
+}
+
+/// `12,500`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// How many tasks there are.
@@ -162,6 +211,11 @@ mod tests {
         assert_eq!([text(61_000), text(3_700_000), text(90_000_000)], ["1m01s", "1h01m", "1d01h"]);
         assert_eq!(ago(Timestamp(0), Timestamp(185_000)), "3m ago");
         assert_eq!(ago(Timestamp(5000), Timestamp(4000)), "now");
+    }
+
+    #[test]
+    fn long_numbers_are_in_groups_of_three() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

@@ -5,11 +5,18 @@
 //! base64. A command prints one object, or, where it streams, one object a line.
 
 mod convert;
+pub(crate) mod simulation;
+mod scheduling;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub(crate) use scheduling::{
+    Changed, Explanation, JobPriority, Policy, PolicyChange, Queue, ReservationChange,
+    Reservations, Shares,
+};
 
 /// Everything that a command can print; by which command, each says.
 #[derive(JsonSchema)]
@@ -38,10 +45,30 @@ pub(crate) enum Printed {
     Credential(Credential),
     /// `wrun dev`, `wrun server`, `wrun worker`: one line once ready
     Ready(Ready),
+    /// `wrun simulate`
+    Simulate(Box<simulation::Simulation>),
     /// `wrun new`
     Project(Project),
     /// `wrun build`: one a component, one a line
     Component(Component),
+    /// `wrun policy show`
+    Policy(Policy),
+    /// `wrun policy check`, `wrun policy set`
+    PolicyChange(PolicyChange),
+    /// `wrun share`
+    Share(Shares),
+    /// `wrun queue`
+    Queue(Queue),
+    /// `wrun job --priority`
+    JobPriority(JobPriority),
+    /// `wrun explain`
+    Explain(Explanation),
+    /// `wrun hold`, `release`, `requeue`, `retry`, `update`: one a job, one a line
+    Change(Changed),
+    /// `wrun reservations`
+    Reservations(Reservations),
+    /// `wrun reserve`, `wrun unreserve`
+    Reserve(ReservationChange),
     /// `wrun exit-codes`
     ExitCodes(ExitCodes),
     /// Any command that fails, on standard error

@@ -3,4 +3,5 @@
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod progress;
+pub(crate) mod simulation;
 pub(crate) mod table;

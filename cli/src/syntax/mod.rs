@@ -3,8 +3,10 @@
 
 pub(crate) mod cluster;
 pub(crate) mod daemon;
+pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod query;
+pub(crate) mod simulate;
 pub(crate) mod work;
 
 use std::path::PathBuf;
@@ -76,6 +78,18 @@ pub(crate) enum Command {
     Output(query::Output),
     Wait(query::Wait),
     Cancel(query::Cancel),
+    Hold(policy::Hold),
+    Release(policy::Release),
+    Update(policy::Update),
+    Requeue(policy::Requeue),
+    Retry(policy::Retry),
+    Queue(policy::Queue),
+    Explain(policy::Explain),
+    Share(policy::Share),
+    Policy(policy::Policy),
+    Reserve(policy::Reserve),
+    Unreserve(policy::Unreserve),
+    Reservations(policy::Reservations),
     Nodes(cluster::Nodes),
     Drain(cluster::Drain),
     Forget(cluster::Forget),
@@ -84,6 +98,7 @@ pub(crate) enum Command {
     Dev(daemon::Dev),
     Server(daemon::Server),
     Worker(daemon::Worker),
+    Simulate(simulate::Simulate),
     New(project::New),
     Build(project::Build),
     Schema(project::Schema),

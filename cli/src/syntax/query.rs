@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::{JobState, TaskState};
 
+use crate::value::Indices;
+
 /// A job's state on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum JobStateName {
@@ -90,6 +92,10 @@ pub(crate) struct Job {
     /// How many tasks to show at most
     #[arg(long, short = 'n', value_name = "N", default_value = "20")]
     pub(crate) limit: crate::value::Whole<0, 10_000_000>,
+
+    /// Show how its priority comes about instead
+    #[arg(long, conflicts_with_all = ["state", "from", "limit"])]
+    pub(crate) priority: bool,
 }
 
 /// Prints what a task wrote: its standard output to mine, its standard error to mine
@@ -140,10 +146,14 @@ pub(crate) struct Wait {
     pub(crate) job: JobId,
 }
 
-/// Cancels jobs: what waits never starts, what runs is stopped
+/// Cancels jobs, or some tasks of one: what waits never starts, what runs is stopped
 #[derive(Debug, Args)]
 pub(crate) struct Cancel {
     /// The jobs' ids
     #[arg(value_name = "ID", required = true)]
     pub(crate) jobs: Vec<JobId>,
+
+    /// Only these tasks, like 3,7-90
+    #[arg(long, short, value_name = "INDICES")]
+    pub(crate) task: Option<Indices>,
 }

@@ -80,7 +80,7 @@ fn values_that_cannot_be_are_refused_by_name() {
         (&["job", "x"], "`x` is not a job id"),
         (&["worker", "--join", "x"], "the `@` is missing"),
         (&["user", "add", "Lab"], "`Lab` is not a tenant name"),
-        (&["sumbit", "a.wasm"], "submit"),
+        (&["worekr", "a.wasm"], "submit"),
     ] {
         let error = refusal(line);
         assert!(error.contains(expected), "{line:?}: {error}");
@@ -116,8 +116,8 @@ fn a_line_that_is_not_understood_is_told_in_one() {
              `wrun token create --help`",
         ),
         (
-            &["sumbit"],
-            "unrecognized subcommand 'sumbit'; a similar subcommand exists: 'submit'; see \
+            &["worekr"],
+            "unrecognized subcommand 'worekr'; a similar subcommand exists: 'worker'; see \
              `wrun --help`",
         ),
         (

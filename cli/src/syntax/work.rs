@@ -3,8 +3,9 @@
 use clap::Args;
 use wrun_protocol::limits::{MAX_COUNT, MAX_RETRIES};
 
-use crate::plan::{InputSource, MountSource};
-use crate::value::{Cpu, Pair, Priority, Size, Span, Whole};
+use crate::jobfile::{ArrangementName, PreemptionName};
+use crate::plan::{DependencySource, InputSource, MountSource};
+use crate::value::{Amount, Cpu, Pair, Priority, Size, Span, WantedGpu, When, Whole};
 
 /// How many tasks.
 pub(crate) type Count = Whole<1, MAX_COUNT>;
@@ -94,4 +95,81 @@ pub(crate) struct Work {
     /// A label that the node must carry; may be given often
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<Pair>,
+
+    #[command(flatten)]
+    pub(crate) scheduling: Scheduling,
+}
+
+/// When and where tasks may run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scheduling")]
+pub(crate) struct Scheduling {
+    /// The partition to run in [default: the cluster's default one]
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) partition: Option<String>,
+
+    /// The class of service [default: the tenant's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) qos: Option<String>,
+
+    /// Points by which the job's priority is lowered; negative only for admins [default: 0]
+    #[arg(long, value_name = "POINTS", allow_hyphen_values = true)]
+    pub(crate) nice: Option<Priority>,
+
+    /// Wait until `wrun release`
+    #[arg(long)]
+    pub(crate) hold: bool,
+
+    /// Not before TIME, like "2026-12-24 18:00" (UTC) or +2h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) begin: Option<When>,
+
+    /// Cancel what has not ended by TIME
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<When>,
+
+    /// GPUs for each task: a share of a card like 0.5, or whole cards, like 2:MODEL
+    #[arg(long, value_name = "CARDS[:MODEL]", allow_hyphen_values = true)]
+    pub(crate) gpu: Option<WantedGpu>,
+
+    /// A resource that nodes declare by name, for each task [default amount: 1]; may be given often
+    #[arg(long, value_name = "NAME[=AMOUNT]")]
+    pub(crate) resource: Vec<Amount>,
+
+    /// Slots of a pool of the cluster, for each task [default: 1 slot]; may be given often
+    #[arg(long, value_name = "NAME[=SLOTS]")]
+    pub(crate) pool: Vec<Amount>,
+
+    /// A label that the node must not carry; may be given often
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) refuse_label: Vec<Pair>,
+
+    /// How tasks lie on nodes [default: spread]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) arrangement: Option<ArrangementName>,
+
+    /// Start all tasks together or none
+    #[arg(long)]
+    pub(crate) gang: bool,
+
+    /// At most N tasks at once
+    #[arg(long, value_name = "N")]
+    pub(crate) max_running: Option<Count>,
+
+    /// Wait for another job: ID or success:ID, start:ID, failure:ID, end:ID, or each-success:ID
+    /// between arrays, task by task; may be given often
+    #[arg(long, value_name = "[WHAT:]ID")]
+    pub(crate) depends_on: Vec<DependencySource>,
+
+    /// What may be done to running tasks for a more urgent job [default: all of these]
+    #[arg(long, value_name = "HOW", value_delimiter = ',', conflicts_with = "not_preemptible")]
+    pub(crate) preemptible: Option<Vec<PreemptionName>>,
+
+    /// Nothing may be done to running tasks for a more urgent job
+    #[arg(long)]
+    pub(crate) not_preemptible: bool,
+
+    /// The reservation to run in
+    #[arg(long, value_name = "NAME")]
+    pub(crate) reservation: Option<String>,
 }

@@ -2,17 +2,25 @@
 //! whole numbers with bounds. Each has one spelling for both, and says in its error
 //! what is wrong and what to write. Nothing here knows what a value is for.
 
+pub(crate) mod amount;
 pub(crate) mod cpu;
+pub(crate) mod gpu;
+pub(crate) mod indices;
 pub(crate) mod number;
 pub(crate) mod pair;
 pub(crate) mod size;
 pub(crate) mod span;
+pub(crate) mod when;
 
+pub(crate) use amount::Amount;
 pub(crate) use cpu::Cpu;
+pub(crate) use gpu::WantedGpu;
+pub(crate) use indices::Indices;
 pub(crate) use number::{Priority, Whole};
 pub(crate) use pair::Pair;
 pub(crate) use size::Size;
 pub(crate) use span::Span;
+pub(crate) use when::When;
 
 /// A value that cannot be, in words for the person who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Where an axis has its ticks: at round numbers, and what stands beside them.
 
+use crate::report::human::grouped;
+
 /// Units of time with the steps that are round in each, in seconds.
 const TIME: [(f64, &str, &[f64]); 4] = [
     (1.0, "s", &[1.0, 2.0, 5.0, 10.0, 15.0, 30.0]),
@@ -27,7 +29,7 @@ pub(super) fn time(end: f64, most: u32) -> Vec<Tick> {
         .unwrap_or_else(|| (round(least / 86_400.0) * 86_400.0, 86_400.0, "d"));
     ticks(end, step, |at| match at {
         0.0 => "0".to_owned(),
-        at => format!("{} {name}", grouped(at / unit)),
+        at => format!("{} {name}", grouped((at / unit).round() as u64)),
     })
 }
 
@@ -35,7 +37,7 @@ pub(super) fn time(end: f64, most: u32) -> Vec<Tick> {
 pub(super) fn count(highest: f64, most: u32) -> Vec<Tick> {
     let step = round(highest / f64::from(most)).max(1.0);
     let end = (highest / step).ceil().max(1.0) * step;
-    ticks(end, step, grouped)
+    ticks(end, step, |at| grouped(at.round() as u64))
 }
 
 /// Ticks from nothing to all.
@@ -58,19 +60,6 @@ fn round(value: f64) -> f64 {
     let power = 10_f64.powf(value.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
     steps.into_iter().find(|step| *step >= value * (1.0 - 1e-9)).unwrap_or(value)
-}
-
-/// `12,500`.
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

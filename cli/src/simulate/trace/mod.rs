@@ -180,7 +180,13 @@ impl Skipped {
         }
     }
 
+    /// How many malformed lines there are.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.by_reason.get(&Reason::Malformed).copied().unwrap_or_default()
+    }
+
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn sum(&self) -> u64 {
         self.by_reason.values().sum()
     }
