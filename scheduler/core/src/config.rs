@@ -16,6 +16,9 @@ pub struct Config {
     /// How much work waits on a node, by the observed length of tasks: long enough to
     /// cover a round trip, short enough that it hardly delays anybody.
     pub backlog: Duration,
+    /// How often the queue is put in order by what time and usage have changed since. Zero
+    /// is before every placement; the longer the queue, the less often it is.
+    pub rank_interval: Duration,
     /// Most tasks of one tenant that have not ended; above it a submit is refused.
     pub max_queued_tasks_per_tenant: u64,
     /// Submissions of ended jobs whose ids are remembered; history knows the older ones.
@@ -32,6 +35,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(2),
             max_backlog: 8192,
             backlog: Duration::from_millis(100),
+            rank_interval: Duration::from_millis(100),
             max_queued_tasks_per_tenant: 20_000_000,
             remembered_submits: 1 << 16,
             max_tokens: 1024,

@@ -9,6 +9,7 @@ use wrun_protocol::{JobId, Timestamp};
 
 use crate::RestoreError;
 use crate::config::Config;
+use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
 use crate::effect::{Answer, Effect};
 use crate::ended::EndedJob;
@@ -31,6 +32,7 @@ pub struct Core {
     /// When to look at a node's lease.
     pub(crate) leases: BTreeSet<(Timestamp, NodeIx)>,
     pub(crate) backlogs: Backlogs,
+    pub(crate) ranking: Ranking,
 }
 
 impl Core {
@@ -55,6 +57,7 @@ impl Core {
             changed: Vec::new(),
             leases: BTreeSet::new(),
             backlogs: Backlogs::default(),
+            ranking: Ranking::default(),
         }
     }
 
@@ -148,6 +151,10 @@ impl Core {
             }
             Input::Join { request, token_hash, name } => {
                 let answer = self.on_join(token_hash, name);
+                self.reply(request, answer);
+            }
+            Input::SetPolicy { request, policy } => {
+                let answer = self.on_set_policy(policy);
                 self.reply(request, answer);
             }
             Input::Timeout => {}

@@ -3,6 +3,7 @@
 
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::policy::Policy;
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
 use wrun_protocol::{AttemptId, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp};
@@ -159,6 +160,13 @@ pub enum Input {
         token_hash: [u8; 32],
         /// The name it asks for.
         name: String,
+    },
+    /// An administrator replaces the policy → `Reply` with [`crate::Answer::Done`].
+    SetPolicy {
+        /// Echoed.
+        request: RequestId,
+        /// The whole of the new one; checked here.
+        policy: Box<Policy>,
     },
     /// The instant of [`crate::Core::poll_timeout`] has come. Early or late is harmless.
     Timeout,

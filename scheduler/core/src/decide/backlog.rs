@@ -10,14 +10,17 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::core::Core;
 use crate::decide::place::{Round, Turn};
-use crate::state::groups::{Group, GroupIx};
+use crate::decide::rank::class;
+use crate::state::groups::{Group, GroupIx, Rank};
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::Node;
 
 /// Nodes of a group that one refill looks at; the others are looked at as they report.
 const MAX_REFILLED_NODES: usize = 64;
-/// Groups that do not suit a node, stepped over in one tenant's line before giving up.
+/// Groups that do not suit a node, stepped over in one line before giving up.
 const MAX_UNSUITED: usize = 64;
+/// Ranks of the queue that one filling looks at.
+const MAX_RANKS: usize = 32;
 
 /// Filling one node's backlog.
 struct Filling {
@@ -27,11 +30,14 @@ struct Filling {
     budget: u64,
     /// Tasks that may still be added.
     room: u32,
+    /// The highest class of a group that goes on waiting for the node: nothing of a lower
+    /// one may take a place before it.
+    above: Option<i64>,
 }
 
 impl Core {
     pub(crate) fn fill_backlogs(&mut self, round: &mut Round, refilled: &BTreeSet<GroupIx>) {
-        if self.state.groups.levels.is_empty() || self.config.max_backlog == 0 {
+        if self.state.groups.queued() == 0 || self.config.max_backlog == 0 {
             return;
         }
         let mut nodes = round.dirty.clone();
@@ -43,7 +49,7 @@ impl Core {
             nodes.dedup();
         }
         for ix in nodes {
-            if self.state.groups.levels.is_empty() {
+            if self.state.groups.queued() == 0 {
                 break;
             }
             self.fill_backlog(ix, round);
@@ -59,18 +65,23 @@ impl Core {
         }
         let ahead = self.backlog_ns(node);
         let room = self.config.max_backlog.saturating_sub(node.loads.waiting);
-        let mut filling = Filling { ix, ahead, budget, room };
+        let mut filling = Filling { ix, ahead, budget, room, above: None };
         let full = ahead > budget / 2 || node.loads.waiting > self.config.max_backlog / 2;
-        let priorities: Vec<i32> = self.state.groups.levels.keys().map(|level| level.0).collect();
-        for priority in priorities {
+        let mut last = None;
+        for _ in 0..MAX_RANKS {
+            let Some(rank) = self.state.groups.rank_below(last) else { break };
+            last = Some(rank);
             if !full {
-                self.fill_from(priority, &mut filling, round);
+                self.fill_from(rank, &mut filling, round);
             }
-            if self.waits_for(ix, priority) {
-                // Nothing of lower priority may take a place before it.
-                self.recall_below(ix, priority);
-                return;
+            filling.above = filling.above.max(self.class_waiting_for(ix, rank));
+            let spent = full || filling.room == 0 || filling.ahead >= filling.budget;
+            if spent && filling.above.is_some() {
+                break;
             }
+        }
+        if let Some(above) = filling.above {
+            self.recall_below(ix, above);
         }
     }
 
@@ -88,23 +99,23 @@ impl Core {
         node.loads.waiting > 0 || each <= budget
     }
 
-    fn fill_from(&mut self, priority: i32, filling: &mut Filling, round: &mut Round) {
-        let mut turns: VecDeque<Turn> = self.turns(priority);
+    fn fill_from(&mut self, rank: Rank, filling: &mut Filling, round: &mut Round) {
+        let mut turns: VecDeque<Turn> = self.turns(rank);
         while let Some(mut turn) = turns.pop_front() {
             if filling.room == 0 || filling.ahead >= filling.budget {
                 return;
             }
             let sharers = turns.len() as u32 + 1;
-            if self.add_to_backlog(priority, &mut turn, sharers, filling, round) {
+            if self.add_to_backlog(rank, &mut turn, sharers, filling, round) {
                 turns.push_back(turn);
             }
         }
     }
 
-    /// Adds tasks of the tenant's next group. `false` when none is left that may wait here.
+    /// Adds tasks of the line's next group. `false` when none is left that may wait here.
     fn add_to_backlog(
         &mut self,
-        priority: i32,
+        rank: Rank,
         turn: &mut Turn,
         sharers: u32,
         filling: &mut Filling,
@@ -112,23 +123,22 @@ impl Core {
     ) -> bool {
         for _ in 0..MAX_UNSUITED {
             let groups = &self.state.groups;
-            let Some((head, group)) = groups.next_head(priority, turn.tenant, turn.after) else {
+            let Some((head, group)) = groups.next_head(rank, turn.line, turn.after) else {
                 return false;
             };
-            let until = groups.next_head(priority, turn.tenant, Some((head, group)));
-            let until = until.map(|(head, _)| head);
             let (count, each) = self.may_wait(group, sharers, filling);
+            let until = self.until(rank, turn.line, (head, group), count);
             let count = if count > 1 { self.ready_before(group, until, count) } else { count };
             let added = match count {
                 0 => 0,
                 _ => self.assign(filling.ix, group, count, until, &mut round.plan),
             };
-            self.state.groups.refresh();
+            self.refresh_queue();
             if added == 0 {
                 turn.after = Some((head, group));
                 continue;
             }
-            self.state.groups.turns.insert(priority, turn.tenant);
+            self.state.groups.serve_line(turn.line);
             filling.room -= added.min(filling.room);
             filling.ahead = filling.ahead.saturating_add(each.saturating_mul(added.into()));
             return true;
@@ -143,7 +153,8 @@ impl Core {
         else {
             return (0, 0);
         };
-        if !node.suits(&entry.key) {
+        let outclassed = |above| class(&self.state.rules, &entry.key) < above;
+        if !node.suits(&entry.key) || filling.above.is_some_and(outclassed) {
             return (0, 0);
         }
         let each = self.each_ns(entry, node);
@@ -183,15 +194,12 @@ impl Core {
         times.fold(0, u64::saturating_add)
     }
 
-    /// Whether a group of that priority waits that the node could hold.
-    fn waits_for(&self, ix: NodeIx, priority: i32) -> bool {
-        let Some(node) = self.state.nodes.get(ix) else { return false };
-        let Some(level) = self.state.groups.levels.get(&std::cmp::Reverse(priority)) else {
-            return false;
-        };
-        let groups = level.tenants.values().flatten().take(MAX_UNSUITED);
-        groups
-            .filter_map(|(_, group)| self.state.groups.get(*group))
-            .any(|group| node.suits(&group.key))
+    /// The class of a group of that rank that waits and that the node could hold.
+    fn class_waiting_for(&self, ix: NodeIx, rank: Rank) -> Option<i64> {
+        let node = self.state.nodes.get(ix)?;
+        let groups = self.state.groups.of_rank(rank).take(MAX_UNSUITED);
+        let keys = groups.filter_map(|group| Some(&self.state.groups.get(group)?.key));
+        let suited = keys.filter(|key| node.suits(key));
+        suited.map(|key| class(&self.state.rules, key)).max()
     }
 }

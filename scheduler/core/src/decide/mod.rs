@@ -8,6 +8,8 @@ mod dispatch;
 mod give_up;
 mod nodes;
 mod place;
+mod policy;
+pub(crate) mod rank;
 pub(crate) mod recall;
 mod reports;
 mod submit;

@@ -1,7 +1,7 @@
 //! Which task goes where, first part: tasks that fit what is free now.
 //!
-//! Groups are served by priority, tenants of equal priority in turn, a tenant's groups by
-//! the age of their heads. A group that finds no room is stepped over, never waited for:
+//! Groups are served by rank, lines of equal rank in turn, a line's groups by the age of
+//! their heads. A group that finds no room is stepped over, never waited for:
 //! it is looked at again only on nodes where room came free. Tasks are spread over the
 //! nodes with the most free CPU; equal nodes are taken by number.
 
@@ -11,7 +11,7 @@ use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId};
 
 use crate::core::Core;
-use crate::state::groups::{GroupIx, TenantIx};
+use crate::state::groups::{GroupIx, Line, Rank};
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::ANY_CLASS;
 use crate::state::room::{Room, Rooms};
@@ -32,13 +32,13 @@ pub(crate) struct Round {
     /// What these have free, by place in `dirty`: all that blocked groups look at. `None`
     /// where they are many; then it is what all nodes have.
     fresh: Option<Rooms>,
-    /// Groups that found no room in this round, with their priority.
+    /// Groups that found no room in this round.
     pub(crate) blocked: Vec<GroupIx>,
 }
 
-/// A tenant's place in a round: who is next after which head.
+/// A line's place in a round: who is next after which head.
 pub(crate) struct Turn {
-    pub(crate) tenant: TenantIx,
+    pub(crate) line: Line,
     pub(crate) after: Option<(JobId, GroupIx)>,
 }
 
@@ -51,7 +51,8 @@ impl Core {
     pub(crate) fn place_tasks(&mut self) {
         let dirty = self.state.nodes.dirty.take();
         let refilled = std::mem::take(&mut self.state.groups.refilled);
-        self.state.groups.refresh();
+        self.refresh_queue();
+        self.rank_queue();
         let rooms: Vec<Room> = dirty.iter().map(|ix| self.state.nodes.reindex(*ix)).collect();
         let few = dirty.len() <= self.state.nodes.len() / FEW;
         let fresh = few.then(|| Rooms::of(rooms));
@@ -63,24 +64,25 @@ impl Core {
     }
 
     fn fill_capacity(&mut self, round: &mut Round) {
-        let priorities: Vec<i32> = self.state.groups.levels.keys().map(|level| level.0).collect();
-        for priority in priorities {
-            let mut turns: VecDeque<Turn> = self.turns(priority);
+        let mut above = None;
+        while let Some(rank) = self.state.groups.rank_below(above) {
+            above = Some(rank);
+            let mut turns: VecDeque<Turn> = self.turns(rank);
             while let Some(mut turn) = turns.pop_front() {
                 if !self.any_room(round) {
                     return;
                 }
                 let quantum = if turns.is_empty() { u32::MAX } else { 1 };
-                if self.serve(priority, &mut turn, quantum, round) {
+                if self.serve(rank, &mut turn, quantum, round) {
                     turns.push_back(turn);
                 }
             }
         }
     }
 
-    pub(crate) fn turns(&self, priority: i32) -> VecDeque<Turn> {
-        let tenants = self.state.groups.tenants_in_turn(priority);
-        tenants.into_iter().map(|tenant| Turn { tenant, after: None }).collect()
+    pub(crate) fn turns(&self, rank: Rank) -> VecDeque<Turn> {
+        let lines = self.state.groups.lines_in_turn(rank);
+        lines.into_iter().map(|line| Turn { line, after: None }).collect()
     }
 
     /// Whether any group may still find room: an open one anywhere, or a blocked one on a
@@ -91,21 +93,39 @@ impl Core {
         self.state.groups.any_open() || fresh.most().cpu_milli >= least
     }
 
-    /// Places up to `quantum` tasks of the tenant's next group. `false` when none is left.
-    fn serve(&mut self, priority: i32, turn: &mut Turn, quantum: u32, round: &mut Round) -> bool {
+    /// Places up to `quantum` tasks of the line's next group. `false` when none is left.
+    fn serve(&mut self, rank: Rank, turn: &mut Turn, quantum: u32, round: &mut Round) -> bool {
         let groups = &self.state.groups;
-        let Some((head, group)) = groups.next_head(priority, turn.tenant, turn.after) else {
+        let Some((head, group)) = groups.next_head(rank, turn.line, turn.after) else {
             return false;
         };
-        let until = groups.next_head(priority, turn.tenant, Some((head, group)));
-        let placed = self.place_group(group, quantum, until.map(|(head, _)| head), round);
-        self.state.groups.refresh();
+        let until = self.until(rank, turn.line, (head, group), quantum);
+        let placed = self.place_group(group, quantum, until, round);
+        self.refresh_queue();
         if placed > 0 {
-            self.state.groups.turns.insert(priority, turn.tenant);
+            self.state.groups.serve_line(turn.line);
         } else {
             turn.after = Some((head, group));
         }
         true
+    }
+
+    /// The job of the group before which another group has its turn: the next of its line,
+    /// or one of a rank that the group's younger jobs do not reach.
+    pub(crate) fn until(
+        &self,
+        rank: Rank,
+        line: Line,
+        (head, group): (JobId, GroupIx),
+        quantum: u32,
+    ) -> Option<JobId> {
+        let groups = &self.state.groups;
+        let next = groups.next_head(rank, line, Some((head, group))).map(|(head, _)| head);
+        let entry = groups.get(group).filter(|group| quantum > 1 && group.ready.len() > 1);
+        let below = entry
+            .zip(groups.rank_below(Some(rank)))
+            .and_then(|(entry, below)| self.first_below(entry, head, below.saturating_add(1)));
+        next.into_iter().chain(below).min()
     }
 
     /// Places tasks of jobs of the group that are older than `until`.

@@ -1,6 +1,8 @@
 //! Work that waits on one node and would be better elsewhere is asked back: where another
-//! node has room for it, where something of higher priority waits, and where a node
-//! drains. What has started stays: the worker gives back only what has not.
+//! node has room for it, where something of a higher class waits, and where a node drains.
+//! The class of a group ([`class`]) is what of its rank neither time nor usage changes, so
+//! that work does not go to and fro between groups that differ by their age alone.
+//! What has started stays: the worker gives back only what has not.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +11,12 @@ use wrun_protocol::wire::worker::{Assignment, ToWorker};
 use super::MAX_BATCH;
 use crate::core::Core;
 use crate::decide::place::Round;
+use crate::decide::rank::class;
 use crate::state::groups::GroupIx;
 use crate::state::jobs::NodeIx;
 
-/// Which groups have a backlog where, lowest priority first.
-pub(crate) type Backlogs = BTreeSet<(i32, GroupIx, NodeIx)>;
+/// Which groups have a backlog where, lowest class first.
+pub(crate) type Backlogs = BTreeSet<(i64, GroupIx, NodeIx)>;
 
 /// Backlogs that one search looks at.
 const MAX_LOOKED_AT: usize = 256;
@@ -41,9 +44,10 @@ impl Core {
             return;
         }
         let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
-        let now: BTreeSet<(i32, GroupIx)> = if node.takes_tasks() {
-            let key = |group| self.state.groups.get(group).map(|group| group.key.priority);
-            loads.filter_map(|(group, _)| Some((key(*group)?, *group))).collect()
+        let now: BTreeSet<(i64, GroupIx)> = if node.takes_tasks() {
+            let rules = &self.state.rules;
+            let class = |group| self.state.groups.get(group).map(|group| class(rules, &group.key));
+            loads.filter_map(|(group, _)| Some((class(*group)?, *group))).collect()
         } else {
             BTreeSet::new()
         };
@@ -51,28 +55,28 @@ impl Core {
             return;
         }
         let before = std::mem::replace(&mut node.session.backlogged, now.clone());
-        for (priority, group) in before.difference(&now) {
-            self.backlogs.remove(&(*priority, *group, ix));
+        for (class, group) in before.difference(&now) {
+            self.backlogs.remove(&(*class, *group, ix));
         }
-        for (priority, group) in now.difference(&before) {
-            self.backlogs.insert((*priority, *group, ix));
+        for (class, group) in now.difference(&before) {
+            self.backlogs.insert((*class, *group, ix));
         }
     }
 
     /// The node is gone: nothing can be asked of it.
     pub(crate) fn clear_backlogs(&mut self, ix: NodeIx) {
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
-        for (priority, group) in std::mem::take(&mut node.session.backlogged) {
-            self.backlogs.remove(&(priority, group, ix));
+        for (class, group) in std::mem::take(&mut node.session.backlogged) {
+            self.backlogs.remove(&(class, group, ix));
         }
     }
 
-    /// Something of higher priority waits: what waits below it on nodes that suit it goes back.
+    /// Something of a higher class waits: what waits below it on nodes that suit it goes back.
     fn recall_for_blocked(&mut self, blocked: GroupIx) {
         let Some(group) = self.state.groups.get(blocked) else { return };
         let most = usize::try_from(group.ready_tasks).unwrap_or(MAX_ASKED).min(MAX_ASKED);
-        let below =
-            self.backlogs.iter().take_while(|(priority, ..)| *priority < group.key.priority);
+        let above = class(&self.state.rules, &group.key);
+        let below = self.backlogs.iter().take_while(|(class, ..)| *class < above);
         let suits = |ix| self.state.nodes.get(ix).is_some_and(|node| node.suits(&group.key));
         let asked: Vec<(GroupIx, NodeIx)> = below
             .take(MAX_LOOKED_AT)
@@ -85,12 +89,13 @@ impl Core {
         }
     }
 
-    /// What waits on the node with a lower priority goes back.
-    pub(crate) fn recall_below(&mut self, ix: NodeIx, priority: i32) {
+    /// What waits on the node with a lower class goes back.
+    pub(crate) fn recall_below(&mut self, ix: NodeIx, above: i64) {
         let Some(node) = self.state.nodes.get(ix) else { return };
         let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
         let below = loads.map(|(group, _)| *group).filter(|group| {
-            self.state.groups.get(*group).is_some_and(|group| group.key.priority < priority)
+            let group = self.state.groups.get(*group);
+            group.is_some_and(|group| class(&self.state.rules, &group.key) < above)
         });
         for group in below.collect::<Vec<_>>() {
             self.recall(ix, group, u32::MAX);

@@ -83,8 +83,8 @@ impl State {
             Fact::TasksRetried { tasks, .. } => {
                 tasks.iter().for_each(|tasks| self.retry_tasks(*tasks));
             }
-            Fact::PolicySet { .. }
-            | Fact::NodeOffered { .. }
+            Fact::PolicySet { policy, .. } => self.apply_policy(policy),
+            Fact::NodeOffered { .. }
             | Fact::JobChanged { .. }
             | Fact::PlacedWith { .. }
             | Fact::Frozen { .. }

@@ -1,10 +1,12 @@
 //! Tasks that are alike to placement: one tenant, one priority, one request. A group is
 //! one queue entry, and one placement decision serves many of its tasks. The queue
-//! orders the heads of groups: by priority, between tenants in turn, within a tenant by
-//! age. Only what an event changed is keyed anew ([`Groups::refresh`]).
+//! orders the heads of groups: by rank, groups of equal rank in lines that are served in
+//! turn, within a line by age. Only what an event changed is keyed anew
+//! ([`Groups::refresh`]); what time and usage changed, by [`Groups::rank_again`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::job::JobSpec;
@@ -19,6 +21,20 @@ use super::length::{Length, LengthIx, Lengths};
 pub(crate) type GroupIx = u32;
 /// A tenant's place in the table.
 pub(crate) type TenantIx = u32;
+
+/// A place in the order of the queue: higher goes first.
+pub(crate) type Rank = i64;
+/// Groups of one rank that stand behind each other: those of a tenant where tenants take
+/// turns, else all.
+pub(crate) type Line = u32;
+
+/// Where a group stands, by its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Standing {
+    pub(crate) rank: Reverse<Rank>,
+    pub(crate) line: Line,
+    pub(crate) head: JobId,
+}
 
 /// What makes tasks alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,15 +129,9 @@ pub(crate) struct Group {
     pub(crate) wall_us: Option<u64>,
     /// Where what earlier tasks took is kept, where no limit says it.
     pub(crate) length: Option<LengthIx>,
-    /// The head under which it is queued.
-    queued: Option<JobId>,
+    /// Where it is queued.
+    queued: Option<Standing>,
     stale: bool,
-}
-
-/// Groups of one priority, by tenant and head.
-#[derive(Debug, Default)]
-pub(crate) struct Level {
-    pub(crate) tenants: BTreeMap<TenantIx, BTreeSet<(JobId, GroupIx)>>,
 }
 
 #[derive(Debug, Default)]
@@ -130,10 +140,11 @@ pub(crate) struct Groups {
     vacant: Vec<GroupIx>,
     by_key: BTreeMap<GroupKey, GroupIx>,
     pub(crate) lengths: Lengths,
-    /// Highest priority first.
-    pub(crate) levels: BTreeMap<Reverse<i32>, Level>,
-    /// Whose turn was last, by priority. Not recorded.
-    pub(crate) turns: BTreeMap<i32, TenantIx>,
+    /// First to be served first.
+    queue: BTreeSet<(Standing, GroupIx)>,
+    /// By line: when it was last served, counted in servings. Not recorded.
+    served: Vec<u64>,
+    servings: u64,
     /// How many queued groups want this much CPU.
     wanted_cpu: BTreeMap<u32, u32>,
     /// Queued groups that are not blocked.
@@ -207,7 +218,7 @@ impl Groups {
         if entry.jobs > 0 {
             return;
         }
-        self.requeue(group);
+        self.requeue(group, None);
         self.refilled.remove(&group);
         if let Some(entry) = self.table.get_mut(group as usize).and_then(Option::take) {
             self.count_wall(entry.wall_us, None);
@@ -255,7 +266,7 @@ impl Groups {
     pub(crate) fn add_ready(&mut self, group: GroupIx, job: JobId, tasks: u32) {
         let Some(entry) = self.get_mut(group) else { return };
         entry.ready_tasks += u64::from(tasks);
-        if entry.ready.insert(job) && entry.queued.is_none_or(|head| job < head) {
+        if entry.ready.insert(job) && entry.queued.is_none_or(|at| job < at.head) {
             self.mark(group);
         }
         self.refilled.insert(group);
@@ -265,7 +276,7 @@ impl Groups {
     pub(crate) fn remove_ready(&mut self, group: GroupIx, job: JobId, tasks: u32, left: bool) {
         let Some(entry) = self.get_mut(group) else { return };
         entry.ready_tasks = entry.ready_tasks.saturating_sub(u64::from(tasks));
-        if !left && entry.ready.remove(&job) && entry.queued == Some(job) {
+        if !left && entry.ready.remove(&job) && entry.queued.is_some_and(|at| at.head == job) {
             self.mark(group);
         }
     }
@@ -286,26 +297,43 @@ impl Groups {
         }
     }
 
-    /// Queues anew every group whose head has changed.
-    pub(crate) fn refresh(&mut self) {
+    /// Queues anew every group whose head has changed. `stand` says where a group stands
+    /// with its head.
+    pub(crate) fn refresh(&mut self, stand: impl Fn(&Lengths, &Group, JobId) -> Standing) {
         while let Some(group) = self.stale.pop() {
-            self.requeue(group);
+            let slot = self.table.get_mut(group as usize).and_then(Option::as_deref_mut);
+            let Some(entry) = slot else { continue };
+            entry.stale = false;
+            let now = entry.ready.first().map(|head| stand(&self.lengths, entry, *head));
+            self.requeue(group, now);
         }
     }
 
-    fn requeue(&mut self, group: GroupIx) {
+    /// Queues every group anew, by what `stand` says now.
+    pub(crate) fn rank_again(&mut self, stand: impl Fn(&Lengths, &Group, JobId) -> Standing) {
+        let moved: Vec<(GroupIx, Standing)> = self
+            .queue
+            .iter()
+            .filter_map(|(at, group)| {
+                let now = stand(&self.lengths, self.get(*group)?, at.head);
+                (now != *at).then_some((*group, now))
+            })
+            .collect();
+        for (group, now) in moved {
+            self.requeue(group, Some(now));
+        }
+    }
+
+    fn requeue(&mut self, group: GroupIx, now: Option<Standing>) {
         let Some(entry) = self.table.get_mut(group as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        entry.stale = false;
-        let head = entry.ready.first().copied();
-        let before = std::mem::replace(&mut entry.queued, head);
-        if before == head {
+        let before = std::mem::replace(&mut entry.queued, now);
+        if before == now {
             return;
         }
-        let (priority, tenant, cpu) =
-            (entry.key.priority, entry.key.tenant, entry.key.wanted.cpu_milli);
-        match (before.is_some(), head.is_some()) {
+        let cpu = entry.key.wanted.cpu_milli;
+        match (before.is_some(), now.is_some()) {
             (false, true) => {
                 entry.blocked = false;
                 self.open += 1;
@@ -317,19 +345,11 @@ impl Groups {
             }
             _ => {}
         }
-        let level = self.levels.entry(Reverse(priority)).or_default();
-        let heads = level.tenants.entry(tenant).or_default();
         if let Some(before) = before {
-            heads.remove(&(before, group));
+            self.queue.remove(&(before, group));
         }
-        if let Some(head) = head {
-            heads.insert((head, group));
-        } else if heads.is_empty() {
-            level.tenants.remove(&tenant);
-            if level.tenants.is_empty() {
-                self.levels.remove(&Reverse(priority));
-                self.turns.remove(&priority);
-            }
+        if let Some(now) = now {
+            self.queue.insert((now, group));
         }
     }
 
@@ -353,31 +373,75 @@ impl Groups {
         self.wanted_cpu.first_key_value().map(|(cpu, _)| *cpu)
     }
 
-    /// The queued group that follows `after` in its tenant's line.
-    pub(crate) fn next_head(
-        &self,
-        priority: i32,
-        tenant: TenantIx,
-        after: Option<(JobId, GroupIx)>,
-    ) -> Option<(JobId, GroupIx)> {
-        let heads = self.levels.get(&Reverse(priority))?.tenants.get(&tenant)?;
-        match after {
-            None => heads.first().copied(),
-            Some(after) => {
-                use std::ops::Bound::{Excluded, Unbounded};
-                heads.range((Excluded(after), Unbounded)).next().copied()
-            }
-        }
+    /// How many groups are queued.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
-    /// Tenants with queued groups of a priority, the one whose turn is next first.
-    pub(crate) fn tenants_in_turn(&self, priority: i32) -> Vec<TenantIx> {
-        let Some(level) = self.levels.get(&Reverse(priority)) else { return Vec::new() };
-        let last = self.turns.get(&priority).copied();
-        let after = last.map_or(0, |last| last + 1);
-        let later = level.tenants.range(after..);
-        later.chain(level.tenants.range(..after)).map(|(tenant, _)| *tenant).collect()
+    /// The highest rank in the queue below `rank`; the highest of all without one.
+    pub(crate) fn rank_below(&self, rank: Option<Rank>) -> Option<Rank> {
+        let next = match rank {
+            None => self.queue.first(),
+            Some(rank) => self.queue.range((Excluded(end_of(rank, Line::MAX)), Unbounded)).next(),
+        };
+        next.map(|(at, _)| at.rank.0)
     }
+
+    /// Groups of one rank, line by line.
+    pub(crate) fn of_rank(&self, rank: Rank) -> impl Iterator<Item = GroupIx> {
+        let from = (Standing { rank: Reverse(rank), line: 0, head: JobId(0) }, 0);
+        self.queue.range(from..=end_of(rank, Line::MAX)).map(|(_, group)| *group)
+    }
+
+    /// The queued group that follows `after` in its line.
+    pub(crate) fn next_head(
+        &self,
+        rank: Rank,
+        line: Line,
+        after: Option<(JobId, GroupIx)>,
+    ) -> Option<(JobId, GroupIx)> {
+        let (head, group) = after.unwrap_or((JobId(0), 0));
+        let from = (Standing { rank: Reverse(rank), line, head }, group);
+        let next = match after {
+            None => self.queue.range(from..).next(),
+            Some(_) => self.queue.range((Excluded(from), Unbounded)).next(),
+        };
+        let of_line = next.filter(|(at, _)| (at.rank.0, at.line) == (rank, line));
+        of_line.map(|(at, group)| (at.head, *group))
+    }
+
+    /// Lines with queued groups of a rank, the one that was served longest ago first.
+    pub(crate) fn lines_in_turn(&self, rank: Rank) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut from = (Standing { rank: Reverse(rank), line: 0, head: JobId(0) }, 0);
+        while let Some((at, _)) =
+            self.queue.range(from..).next().filter(|(at, _)| at.rank.0 == rank)
+        {
+            lines.push(at.line);
+            from = end_of(rank, at.line);
+        }
+        if lines.len() > 1 {
+            lines.sort_by_key(|line| self.served.get(*line as usize).copied().unwrap_or(0));
+        }
+        lines
+    }
+
+    /// A line has had its turn.
+    pub(crate) fn serve_line(&mut self, line: Line) {
+        let slot = line as usize;
+        if self.served.len() <= slot {
+            self.served.resize(slot + 1, 0);
+        }
+        self.servings += 1;
+        if let Some(served) = self.served.get_mut(slot) {
+            *served = self.servings;
+        }
+    }
+}
+
+/// What follows every group of a line.
+fn end_of(rank: Rank, line: Line) -> (Standing, GroupIx) {
+    (Standing { rank: Reverse(rank), line, head: JobId(u64::MAX) }, GroupIx::MAX)
 }
 
 fn decrement<K: Ord + Copy>(counts: &mut BTreeMap<K, u32>, key: K) {

@@ -11,6 +11,7 @@ pub(crate) mod jobs;
 pub(crate) mod length;
 pub(crate) mod load;
 pub(crate) mod nodes;
+pub(crate) mod policy;
 pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod span;
@@ -26,6 +27,7 @@ use crate::ended::EndedJob;
 use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
+use policy::Rules;
 use submits::Submits;
 
 /// The recorded state of the cluster.
@@ -35,6 +37,7 @@ pub(crate) struct State {
     pub(crate) at: Timestamp,
     pub(crate) next_job: u64,
     pub(crate) next_node: u64,
+    pub(crate) rules: Rules,
     pub(crate) tenants: Tenants,
     pub(crate) groups: Groups,
     pub(crate) jobs: Jobs,
@@ -97,6 +100,7 @@ impl State {
             at: Timestamp(0),
             next_job: 1,
             next_node: 1,
+            rules: Rules::default(),
             tenants: Tenants::default(),
             groups: Groups::default(),
             jobs: Jobs::default(),

@@ -52,8 +52,8 @@ pub(crate) struct Session {
     pub(crate) unlisted: Vec<Assignment>,
     /// A lease timer is set for it.
     pub(crate) armed: bool,
-    /// Groups with a backlog here and their priority, as the recall knows them.
-    pub(crate) backlogged: BTreeSet<(i32, GroupIx)>,
+    /// Groups with a backlog here and their class, as the recall knows them.
+    pub(crate) backlogged: BTreeSet<(i64, GroupIx)>,
 }
 
 impl Node {

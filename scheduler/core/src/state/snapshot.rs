@@ -1,4 +1,5 @@
-//! The state as bytes and back: a version, a header, then one record per node and job.
+//! The state as bytes and back: a version, a header, then one record per node and job,
+//! then sections of what only some clusters have.
 //!
 //! Equal states give equal bytes, whatever order they came to be in: the tests compare
 //! a recovered core with the live one by them. Records are only ever added to by a new
@@ -9,6 +10,7 @@ use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::policy::Policy;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::TaskCounts;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
@@ -20,11 +22,20 @@ use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spec, Spot
 use super::length::LengthRecord;
 use super::load::Load;
 use super::nodes::Node;
+use super::policy::Rules;
 use super::span::Spans;
 use crate::RestoreError;
 use crate::config::Config;
 
 const VERSION: u32 = 2;
+
+/// What came to the state later, and is left out where there is none of it. A further one
+/// is a variant more at the end.
+#[derive(Serialize, Deserialize)]
+enum Section {
+    /// The policy, where one was set.
+    Policy(Box<Policy>),
+}
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -154,7 +165,22 @@ impl State {
             };
             write(&mut bytes, &record);
         }
+        self.sections().iter().for_each(|section| write(&mut bytes, section));
         bytes
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let mut sections = Vec::new();
+        if self.rules.policy != Policy::default() {
+            sections.push(Section::Policy(Box::new(self.rules.policy.clone())));
+        }
+        sections
+    }
+
+    fn restore_section(&mut self, section: Section) {
+        match section {
+            Section::Policy(policy) => self.rules = Rules::from(*policy),
+        }
     }
 
     fn job_record<'a>(&self, id: JobId, job: &'a Job, group: u32) -> JobRecord<&'a Spec> {
@@ -214,7 +240,10 @@ impl State {
         for _ in 0..header.nodes {
             state.restore_node(read(&mut rest)?, &groups)?;
         }
-        if rest.is_empty() { Ok(state) } else { Err(garbled("bytes are left over")) }
+        while !rest.is_empty() {
+            state.restore_section(read(&mut rest)?);
+        }
+        Ok(state)
     }
 
     fn restore_job(

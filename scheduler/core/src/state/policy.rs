@@ -1,0 +1,95 @@
+//! The policy in force, with what is looked up in it often.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::policy::{Partition, Policy, Qos, QueueOrder};
+
+use super::State;
+use super::groups::GroupKey;
+use super::jobs::NodeIx;
+
+/// The policy as set, and indices into it.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) policy: Policy,
+    partitions: BTreeMap<String, usize>,
+    qos: BTreeMap<String, usize>,
+    default_partition: Option<usize>,
+    /// The highest priority of a partition, and of a class; at least 1.
+    pub(crate) top_partition: u32,
+    pub(crate) top_qos: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::from(Policy::default())
+    }
+}
+
+impl From<Policy> for Rules {
+    fn from(policy: Policy) -> Self {
+        let partitions = policy.partitions.iter().map(|partition| partition.name.clone());
+        let classes = policy.qos.iter().map(|qos| qos.name.clone());
+        let marked = policy.partitions.iter().position(|partition| partition.default);
+        let first = (!policy.partitions.is_empty()).then_some(0);
+        let top_partition = policy.partitions.iter().map(|partition| partition.priority).max();
+        let top_qos = policy.qos.iter().map(|qos| qos.priority).max();
+        Self {
+            partitions: partitions.zip(0..).collect(),
+            qos: classes.zip(0..).collect(),
+            default_partition: marked.or(first),
+            top_partition: top_partition.unwrap_or(0).max(1),
+            top_qos: top_qos.unwrap_or(0).max(1),
+            policy,
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn apply_policy(&mut self, policy: &Policy) {
+        self.rules = Rules::from(policy.clone());
+        // Which nodes suit what, and what class a backlog is of, may be otherwise now.
+        let nodes: Vec<NodeIx> = self.nodes.iter().map(|(ix, _)| ix).collect();
+        nodes.into_iter().for_each(|ix| self.nodes.dirty.insert(ix));
+    }
+}
+
+impl Rules {
+    /// The partition of that name; without a name, the default one.
+    pub(crate) fn partition(&self, name: Option<&str>) -> Option<&Partition> {
+        let place = match name {
+            Some(name) => self.partitions.get(name).copied(),
+            None => self.default_partition,
+        };
+        self.policy.partitions.get(place?)
+    }
+
+    /// Whether ranks change while nothing happens to their groups.
+    pub(crate) fn ranks_move(&self) -> bool {
+        let weights = &self.policy.weights;
+        let learns = self.policy.backfill.predict;
+        self.policy.age_bound_ms.is_some()
+            || match self.policy.order {
+                QueueOrder::Multifactor => weights.age > 0 || weights.fair_share > 0,
+                QueueOrder::Fcfs => false,
+                QueueOrder::ShortestFirst
+                | QueueOrder::SmallestAreaFirst
+                | QueueOrder::Balanced => learns,
+            }
+    }
+
+    /// The class of service of that name.
+    pub(crate) fn qos(&self, name: &str) -> Option<&Qos> {
+        self.policy.qos.get(*self.qos.get(name)?)
+    }
+
+    /// The partition of a group's tasks, where the policy has any.
+    pub(crate) fn partition_of(&self, key: &GroupKey) -> Option<&Partition> {
+        self.partition(key.wishes.as_ref().and_then(|wishes| wishes.partition.as_deref()))
+    }
+
+    /// The class of service of a group's tasks, if they have one.
+    pub(crate) fn qos_of(&self, key: &GroupKey) -> Option<&Qos> {
+        self.qos(key.wishes.as_ref()?.qos.as_deref()?)
+    }
+}
