@@ -171,8 +171,10 @@ fn unreadable(path: &Path, cause: TraceError) -> Error {
         TraceError::TooManyJobs | TraceError::TooManyNodes => {
             Error::new(Exit::InvalidInput, text).todo("cut it into parts")
         }
-        TraceError::Columns { .. } | TraceError::Empty { .. } => Error::new(Exit::InvalidInput, text)
-            .todo("see `wrun simulate --help` for what it can read"),
+        TraceError::Columns { .. } | TraceError::Empty { .. } => {
+            Error::new(Exit::InvalidInput, text)
+                .todo("see `wrun simulate --help` for what it can read")
+        }
     }
 }
 

@@ -161,8 +161,7 @@ fn several(console: Console, runs: &[SimulatedRun], mean: Option<&SimulatedMean>
         listing.row([first, run.jobs.to_string()].into_iter().chain(cells));
     }
     if let Some(mean) = mean {
-        let cells =
-            figures(mean.bounded_slowdown, mean.wait_s, mean.max_wait_s, &mean.utilisation);
+        let cells = figures(mean.bounded_slowdown, mean.wait_s, mean.max_wait_s, &mean.utilisation);
         listing.row(["mean".to_owned(), String::new()].into_iter().chain(cells));
     }
     listing.text()
