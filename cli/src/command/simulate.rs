@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use wrun_protocol::policy::Policy;
+
 use super::{Context, Ended};
 use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::policyfile;
 use crate::report::json::simulation::{SimulatedMean, SimulatedRun, Simulation};
 use crate::report::simulation;
 use crate::report::table::clean;
@@ -25,8 +28,10 @@ pub(crate) fn simulate(context: &Context, args: &Simulate) -> Ended {
     tell_skipped(console, &args.trace, &trace.skipped);
     let nodes = nodes(console, args, &trace)?;
     scenario::usable(&mut trace, &nodes, args.fill.is_none()).map_err(unfit)?;
+    let policy = args.policy.as_deref().map(policyfile::read).transpose()?;
     let mut files = Files::create(args)?;
-    let mut theatre = Theatre { console, trace: &trace, nodes: &nodes, refused: 0 };
+    let (trace, nodes, policy) = (&trace, nodes.as_slice(), policy.as_ref());
+    let mut theatre = Theatre { console, trace, nodes, policy, refused: 0 };
     let runs = match args.fill {
         Some(factor) => fill(&mut theatre, args, factor)?,
         None => sequences(&mut theatre, args, &mut files)?,
@@ -38,6 +43,7 @@ pub(crate) fn simulate(context: &Context, args: &Simulate) -> Ended {
     let sum = |of: fn(&Node) -> u64| nodes.iter().map(of).sum();
     let simulation = Simulation {
         trace: args.trace.display().to_string(),
+        policy: args.policy.as_ref().map(|path| path.display().to_string()),
         lines: trace.lines,
         skipped: skipped.by_reason.iter().map(|(why, count)| (why.to_string(), *count)).collect(),
         nodes: nodes.len(),
@@ -59,13 +65,15 @@ struct Theatre<'a> {
     console: Console,
     trace: &'a Trace,
     nodes: &'a [Node],
+    policy: Option<&'a Policy>,
     /// Jobs that the scheduler refused, over all runs.
     refused: u64,
 }
 
 impl Theatre<'_> {
     fn play(&mut self, jobs: &[Job]) -> Result<(Run, Figures), Error> {
-        let setup = Setup { jobs, users: &self.trace.users, nodes: self.nodes };
+        let setup =
+            Setup { jobs, users: &self.trace.users, nodes: self.nodes, policy: self.policy };
         let run = driver::simulate(&setup)
             .map_err(|cause| Error::new(Exit::Internal, format!("cannot simulate: {cause}")))?;
         if self.refused == 0 {
@@ -223,7 +231,12 @@ impl<'a> Files<'a> {
     ) -> Result<(), Error> {
         let Some((path, file)) = &mut self.plot else { return Ok(()) };
         let Some(format) = plot::Format::of(path) else { return Ok(()) };
-        let title = args.trace.file_name().unwrap_or_default().to_string_lossy();
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let title = match &args.policy {
+            Some(policy) => format!("{} under {}", name(&args.trace), name(policy)),
+            None => name(&args.trace),
+        };
         let subtitle = simulation::subtitle(jobs.len(), theatre.nodes.len(), &run.capacity);
         let figure = Figure {
             title: &title,

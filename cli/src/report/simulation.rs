@@ -49,6 +49,8 @@ fn head(simulation: &Simulation) -> String {
     }
     let Simulation { nodes, cpu_milli, gpu_milli, .. } = simulation;
     rows.push(("cluster", cluster(*nodes as u64, *cpu_milli, *gpu_milli)));
+    let of_new = || "that of a new cluster".to_owned();
+    rows.push(("policy", simulation.policy.clone().unwrap_or_else(of_new)));
     if let [run] = simulation.runs.as_slice() {
         let jobs = human::grouped(run.jobs as u64);
         let makespan = human::took(seconds(run.makespan_s));
@@ -101,7 +103,10 @@ fn distributions(console: Console, run: &SimulatedRun) -> String {
         let values = [of.mean, of.median, of.p90, of.p95, of.p99, of.max].map(show);
         listing.row([name.to_owned()].into_iter().chain(values));
     };
-    row("wait", &run.wait_s, |value| human::took(seconds(value)));
+    row("wait", &run.wait_s, |value| match value {
+        0.0 => "0s".to_owned(),
+        value => human::took(seconds(value)),
+    });
     row("bounded slowdown", &run.bounded_slowdown, |value| format!("{value:.1}"));
     listing.text()
 }
@@ -144,7 +149,9 @@ fn several(console: Console, runs: &[SimulatedRun], mean: Option<&SimulatedMean>
         return fillings(console, runs, mean);
     }
     let columns = [">FIRST", ">JOBS", ">SLOWDOWN", ">MEAN WAIT", ">LONGEST WAIT", ">CPU", ">GPU"];
-    let mut listing = Listing::new(console, &columns);
+    let has_gpu = runs.iter().any(|run| run.utilisation.gpu.is_some());
+    let shown = if has_gpu { columns.len() } else { columns.len() - 1 };
+    let mut listing = Listing::new(console, columns.get(..shown).unwrap_or(&columns));
     let figures = |slowdown: f64, wait: f64, longest: f64, of: &ShareOf| {
         [
             format!("{slowdown:.1}"),
@@ -158,11 +165,11 @@ fn several(console: Console, runs: &[SimulatedRun], mean: Option<&SimulatedMean>
         let first = run.first.map_or_else(String::new, |first| first.to_string());
         let (wait, of) = (&run.wait_s, &run.utilisation);
         let cells = figures(run.bounded_slowdown.mean, wait.mean, wait.max, of);
-        listing.row([first, run.jobs.to_string()].into_iter().chain(cells));
+        listing.row([first, run.jobs.to_string()].into_iter().chain(cells).take(shown));
     }
     if let Some(mean) = mean {
         let cells = figures(mean.bounded_slowdown, mean.wait_s, mean.max_wait_s, &mean.utilisation);
-        listing.row(["mean".to_owned(), String::new()].into_iter().chain(cells));
+        listing.row(["mean".to_owned(), String::new()].into_iter().chain(cells).take(shown));
     }
     listing.text()
 }

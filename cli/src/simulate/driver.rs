@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use wrun_core::{Answer, Core, Effect, Input, RequestId};
+use wrun_protocol::policy::Policy;
 use wrun_protocol::wire::worker::{ComponentKind, ToWorker};
 use wrun_protocol::{NodeId, SubmitId, TenantName, Timestamp};
 
@@ -35,6 +36,8 @@ pub(crate) struct Setup<'a> {
     /// Users, which jobs name by their place.
     pub(crate) users: &'a [Box<str>],
     pub(crate) nodes: &'a [Node],
+    /// `None` is that of a new cluster.
+    pub(crate) policy: Option<&'a Policy>,
 }
 
 /// A schedule as it came about.
@@ -75,6 +78,9 @@ pub(crate) enum SimulationError {
     /// A node could not join.
     #[error("node `{0}` cannot join")]
     Join(Box<str>),
+    /// The scheduler refuses the policy.
+    #[error("the scheduler refuses the policy: {0}")]
+    Policy(String),
     /// Virtual time stands still.
     #[error("the scheduler asks again and again for an instant that has passed")]
     Stuck,
@@ -116,6 +122,7 @@ struct Driver<'a> {
 pub(crate) fn simulate(setup: &Setup<'_>) -> Result<Run, SimulationError> {
     let mut driver = Driver::new(setup)?;
     driver.join_nodes()?;
+    driver.set_policy()?;
     driver.go()?;
     Ok(driver.finish())
 }
@@ -190,6 +197,19 @@ impl<'a> Driver<'a> {
                 attempts: Vec::new(),
             });
             self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn set_policy(&mut self) -> Result<(), SimulationError> {
+        if let Some(policy) = self.setup.policy {
+            let policy = Box::new(policy.clone());
+            self.tell(Input::SetPolicy { request: RequestId(u64::MAX), policy });
+            while let Some(effect) = self.poll() {
+                if let Effect::Reply { answer: Err(refusal), .. } = effect {
+                    return Err(SimulationError::Policy(refusal.message));
+                }
+            }
         }
         // Setting up is no part of what is measured.
         (self.run.events, self.run.core_time) = (0, Duration::ZERO);

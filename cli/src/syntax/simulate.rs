@@ -42,6 +42,10 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "FILE", conflicts_with = "processors", help_heading = "Cluster")]
     pub(crate) cluster: Option<PathBuf>,
 
+    /// The policy, as `wrun policy set` takes it [default: that of a new cluster]
+    #[arg(long, short, value_name = "FILE", help_heading = "Cluster")]
+    pub(crate) policy: Option<PathBuf>,
+
     /// Simulate from this job on, counted from 0
     #[arg(long, value_name = "JOB", default_value_t = 0, help_heading = "Jobs")]
     pub(crate) first: usize,
@@ -78,7 +82,7 @@ pub(crate) struct Simulate {
 const EXAMPLES: &str = "\
 Examples:
   wrun simulate lublin-1.swf --plot schedule.svg --jobs-csv jobs.csv
-  wrun simulate lublin-1.swf --jobs 1024 --sequences 1981,2756,4299
+  wrun simulate lublin-1.swf --policy easy.toml --jobs 1024 --sequences 1981,2756,4299
   wrun simulate pods.csv --cluster nodes.csv --fill 1.3 --seeds 10";
 
 fn factor(text: &str) -> Result<f64, BadValue> {

@@ -117,7 +117,7 @@ fn a_line_that_is_not_understood_is_told_in_one() {
         ),
         (
             &["worekr"],
-            "unrecognized subcommand 'worekr'; a similar subcommand exists: 'worker'; see \
+            "unrecognized subcommand 'worekr'; some similar subcommands exist: 'retry', 'worker'; see \
              `wrun --help`",
         ),
         (

@@ -13,6 +13,8 @@ use crate::simulate::measure::{self, Figures, Shares, Spread};
 pub(crate) struct Simulation {
     /// The trace's file.
     pub(crate) trace: String,
+    /// The policy's file; `null` is that of a new cluster.
+    pub(crate) policy: Option<String>,
     /// Lines of the trace that should each have been a job.
     pub(crate) lines: u64,
     /// Lines and jobs that were left out, by reason.

@@ -27,7 +27,7 @@ fn node(processors: u32) -> Node {
 
 fn run(nodes: &[Node], jobs: &[Job]) -> Run {
     let users = ["alice".into(), "bob".into()];
-    simulate(&Setup { jobs, users: &users, nodes }).unwrap()
+    simulate(&Setup { jobs, users: &users, nodes, policy: None }).unwrap()
 }
 
 /// When each job started and ended, in seconds.
