@@ -1,11 +1,12 @@
 //! `wrun simulate`: the scheduler on a trace, in virtual time. Needs no cluster.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+mod files;
+
 use std::path::Path;
 
 use wrun_protocol::policy::Policy;
 
+use self::files::Files;
 use super::{Context, Ended};
 use crate::console::Console;
 use crate::error::Error;
@@ -16,14 +17,23 @@ use crate::report::simulation;
 use crate::report::table::clean;
 use crate::simulate::driver::{self, Run, Setup};
 use crate::simulate::measure::Figures;
-use crate::simulate::plot::{self, Figure};
+use crate::simulate::scenario;
 use crate::simulate::trace::{Job, Node, Skipped, Trace, TraceError, read_nodes, read_trace};
-use crate::simulate::{scenario, table};
 use crate::syntax::simulate::Simulate;
 
-/// Reads, simulates, prints, and writes what was asked for.
+/// Reads, simulates, writes what was asked for, and prints.
 pub(crate) fn simulate(context: &Context, args: &Simulate) -> Ended {
     let console = context.console;
+    let simulation = perform(console, args)?;
+    if console.wants_json() {
+        console.json(&simulation)?;
+    } else {
+        console.line(simulation::page(console, &simulation))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn perform(console: Console, args: &Simulate) -> Result<Simulation, Error> {
     let mut trace = read_trace(&args.trace).map_err(|cause| unreadable(&args.trace, cause))?;
     tell_skipped(console, &args.trace, &trace.skipped);
     let nodes = nodes(console, args, &trace)?;
@@ -41,7 +51,7 @@ pub(crate) fn simulate(context: &Context, args: &Simulate) -> Ended {
     scenario::count_refused(&mut skipped, refused);
     files.finish()?;
     let sum = |of: fn(&Node) -> u64| nodes.iter().map(of).sum();
-    let simulation = Simulation {
+    Ok(Simulation {
         trace: args.trace.display().to_string(),
         policy: args.policy.as_ref().map(|path| path.display().to_string()),
         lines: trace.lines,
@@ -51,13 +61,7 @@ pub(crate) fn simulate(context: &Context, args: &Simulate) -> Ended {
         gpu_milli: sum(|node| u64::from(node.gpus) * 1000),
         mean: SimulatedMean::of(&runs),
         runs,
-    };
-    if console.wants_json() {
-        console.json(&simulation)?;
-    } else {
-        console.line(simulation::page(console, &simulation))?;
-    }
-    Ok(Exit::Success)
+    })
 }
 
 /// Where runs are played.
@@ -109,7 +113,7 @@ fn sequences(
     for (first, jobs) in windows {
         let (run, figures) = theatre.play(jobs)?;
         files.write_jobs(first, jobs, &theatre.trace.users, &run)?;
-        files.write_plot(args, theatre, jobs, &run)?;
+        files.write_plot(args, jobs.len(), theatre.nodes.len(), &run)?;
         runs.push(SimulatedRun { first: Some(first), ..theatre.row(&run, &figures) });
     }
     Ok(runs)
@@ -190,68 +194,5 @@ fn unfit(cause: scenario::ScenarioError) -> Error {
     Error::new(Exit::InvalidInput, cause)
 }
 
-/// Files that were asked for. They are made before anything is simulated, so that a
-/// folder that is not there is told at once.
-struct Files<'a> {
-    jobs: Option<(&'a Path, BufWriter<File>)>,
-    plot: Option<(&'a Path, BufWriter<File>)>,
-}
-
-impl<'a> Files<'a> {
-    fn create(args: &'a Simulate) -> Result<Self, Error> {
-        let create = |path: &'a Path| match File::create(path) {
-            Ok(file) => Ok((path, BufWriter::new(file))),
-            Err(cause) => Err(Error::file("write", path, &cause)),
-        };
-        let mut jobs = args.jobs_csv.as_deref().map(create).transpose()?;
-        if let Some((path, file)) = &mut jobs {
-            table::write_header(file).map_err(|cause| Error::file("write", path, &cause))?;
-        }
-        Ok(Self { jobs, plot: args.plot.as_deref().map(create).transpose()? })
-    }
-
-    fn write_jobs(
-        &mut self,
-        first: usize,
-        jobs: &[Job],
-        users: &[Box<str>],
-        run: &Run,
-    ) -> Result<(), Error> {
-        let Some((path, file)) = &mut self.jobs else { return Ok(()) };
-        table::write_rows(file, first, jobs, users, &run.outcomes)
-            .map_err(|cause| Error::file("write", path, &cause))
-    }
-
-    fn write_plot(
-        &mut self,
-        args: &Simulate,
-        theatre: &Theatre<'_>,
-        jobs: &[Job],
-        run: &Run,
-    ) -> Result<(), Error> {
-        let Some((path, file)) = &mut self.plot else { return Ok(()) };
-        let Some(format) = plot::Format::of(path) else { return Ok(()) };
-        let name =
-            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let title = match &args.policy {
-            Some(policy) => format!("{} under {}", name(&args.trace), name(policy)),
-            None => name(&args.trace),
-        };
-        let subtitle = simulation::subtitle(jobs.len(), theatre.nodes.len(), &run.capacity);
-        let figure = Figure {
-            title: &title,
-            subtitle: &subtitle,
-            series: &run.series,
-            capacity: run.capacity,
-        };
-        plot::write(&figure, format, file).map_err(|cause| Error::file("write", path, &cause))
-    }
-
-    /// Whatever is still in memory is written; a full disk shows here at the latest.
-    fn finish(self) -> Result<(), Error> {
-        for (path, mut file) in self.jobs.into_iter().chain(self.plot) {
-            file.flush().map_err(|cause| Error::file("write", path, &cause))?;
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;
