@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn processors_are_tasks_of_a_gang_and_the_run_time_is_the_limit() {
         let job = job(4, 1000);
-        let spec = Scale::of(&[job.clone()]).spec(&job).unwrap().decode().unwrap();
+        let spec = Scale::of(std::slice::from_ref(&job)).spec(&job).unwrap().decode().unwrap();
         assert_eq!((spec.count, spec.resources.cpu_milli), (4, 1000));
         assert!(spec.scheduling.gang && spec.scheduling.devices.is_empty());
         assert_eq!(spec.limits.wall_ms, Some(60_000));
@@ -159,7 +159,7 @@ mod tests {
             each: Request { gpu_milli: 460, gpu_models: vec!["T4".into()], ..job(1, 12_000).each },
             ..job(1, 12_000)
         };
-        let scale = Scale::of(&[job.clone()]);
+        let scale = Scale::of(std::slice::from_ref(&job));
         let spec = scale.spec(&job).unwrap().decode().unwrap();
         assert_eq!(spec.resources.cpu_milli, 1000);
         assert_eq!(spec.scheduling.devices.named[CPU_BY_NAME], 12_000);

@@ -129,10 +129,10 @@ pub(crate) fn simulate(setup: &Setup<'_>) -> Result<Run, SimulationError> {
 
 impl<'a> Driver<'a> {
     fn new(setup: &'a Setup<'a>) -> Result<Self, SimulationError> {
-        let tenant = |(place, user): (usize, &Box<str>)| {
+        let tenants = setup.users.iter().enumerate().map(|(place, user)| {
             cluster::tenant(user, place).ok_or_else(|| SimulationError::Tenant(user.clone()))
-        };
-        let tenants = setup.users.iter().enumerate().map(tenant).collect::<Result<_, _>>()?;
+        });
+        let tenants = tenants.collect::<Result<_, _>>()?;
         let mut capacity = Capacity::default();
         for node in setup.nodes {
             capacity.cpu += f64::from(node.cpu_milli);
