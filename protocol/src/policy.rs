@@ -22,6 +22,8 @@ pub struct Policy {
     pub age_bound_ms: Option<u64>,
     /// What counts how much in [`QueueOrder::Multifactor`].
     pub weights: Weights,
+    /// When a job is due in [`QueueOrder::Balanced`].
+    pub balance: Balance,
     /// The age at which the age factor reaches 1.
     pub max_age_ms: u64,
     /// Which jobs the size factor favours.
@@ -57,8 +59,19 @@ pub enum QueueOrder {
     ShortestFirst,
     /// The smallest product of expected time and CPU first.
     SmallestAreaFirst,
-    /// Area against waiting time in one rank: small jobs soon, and none starves.
+    /// By a due time that follows from the area, by [`Balance`]: small jobs soon, and none
+    /// starves.
     Balanced,
+}
+
+/// A job is due at its submit plus `patience`, or the part of it that the job's area
+/// (expected time by CPU) is of `full_area`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// The longest time that a job stands behind newer ones.
+    pub patience_ms: u64,
+    /// The area from which it does: what the whole cluster does in this time.
+    pub full_area_ms: u64,
 }
 
 /// Points that each factor, from 0 to 1, is worth. Their sum is a job's priority.
@@ -105,8 +118,15 @@ pub struct Charge {
 pub struct Backfill {
     /// Whether, and how many blocked jobs are promised a start.
     pub mode: BackfillMode,
+    /// How many blocked jobs are promised a start in [`BackfillMode::Easy`].
+    pub promises: u32,
     /// Most groups of like jobs that one pass looks at behind the first blocked one.
     pub depth: u32,
+    /// The part of the CPU of the nodes that would serve it that a task expected to run
+    /// longer than `short_ms` must leave free, in millionths.
+    pub headroom: u32,
+    /// See `headroom`.
+    pub short_ms: u64,
     /// The time that a task without limit and without prediction is taken to need.
     pub default_time_ms: u64,
     /// Whether the time of tasks without limit is predicted from earlier ones.
@@ -119,7 +139,7 @@ pub struct Backfill {
 pub enum BackfillMode {
     /// None: whatever fits starts.
     Off,
-    /// The first.
+    /// The first [`Backfill::promises`].
     #[default]
     Easy,
     /// Every one that a pass looks at.
@@ -233,6 +253,7 @@ impl Default for Policy {
             fill_order: None,
             age_bound_ms: None,
             weights: Weights::default(),
+            balance: Balance::default(),
             max_age_ms: 7 * 24 * 3600 * 1000,
             favour: Favour::Small,
             half_life_ms: 7 * 24 * 3600 * 1000,
@@ -262,6 +283,14 @@ impl Default for Weights {
     }
 }
 
+impl Default for Balance {
+    /// Searched on `lublin-1.swf` (docs/benchmarks.md): the longest wait hardly depends on
+    /// the patience above 120 hours; the area is what weighs small jobs against large ones.
+    fn default() -> Self {
+        Self { patience_ms: 180 * 3600 * 1000, full_area_ms: 225 * 1000 }
+    }
+}
+
 impl Default for Charge {
     fn default() -> Self {
         Self { cpu: 1000, memory_gib: 250, gpu: 16_000 }
@@ -270,7 +299,15 @@ impl Default for Charge {
 
 impl Default for Backfill {
     fn default() -> Self {
-        Self { mode: BackfillMode::Easy, depth: 1000, default_time_ms: 3600 * 1000, predict: true }
+        Self {
+            mode: BackfillMode::Easy,
+            promises: 1,
+            depth: 1000,
+            headroom: 0,
+            short_ms: 30 * 60 * 1000,
+            default_time_ms: 3600 * 1000,
+            predict: true,
+        }
     }
 }
 
@@ -305,6 +342,8 @@ impl Policy {
         let times = [
             ("max_age", self.max_age_ms),
             ("half_life", self.half_life_ms),
+            ("balance.patience", self.balance.patience_ms),
+            ("balance.full_area", self.balance.full_area_ms),
             ("backfill.default_time", self.backfill.default_time_ms),
             ("age_bound", self.age_bound_ms.unwrap_or(1)),
         ];
@@ -314,7 +353,10 @@ impl Policy {
                 "use more than zero and at most ten years".to_owned()
             })?;
         }
-        Ok(())
+        ensure(self.backfill.headroom < 1_000_000, "backfill.headroom", || {
+            "use a part from 0 to below 1".to_owned()
+        })?;
+        ensure(self.backfill.promises >= 1, "backfill.promises", || "use at least 1".to_owned())
     }
 
     fn check_tree(&self, classes: &[&str]) -> Result<(), PolicyError> {

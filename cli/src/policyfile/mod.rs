@@ -16,7 +16,7 @@ pub(crate) use show::show;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::toml_source::Source;
-use crate::value::{Cpu, Size, Span, Whole};
+use crate::value::{Cpu, Part, Size, Span, Whole};
 
 /// A policy file of wrun (`wrun policy set FILE`). What it leaves out is as in a new cluster.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -29,6 +29,9 @@ pub(crate) struct PolicyFile {
     fill_order: Option<Order>,
     /// A job that has waited longer goes first. No bound unless set.
     age_bound: Option<Span>,
+    /// When a job is due in the order "balanced".
+    #[serde(default)]
+    balance: Balance,
     /// The age at which the age factor reaches 1. "7d" unless set.
     max_age: Option<Span>,
     /// Which jobs the size factor favours: "small" or "large". "small" unless set.
@@ -76,6 +79,18 @@ enum Order {
     SmallestAreaFirst,
     /// Area against waiting time.
     Balanced,
+}
+
+/// When a job is due in the order "balanced": at its submit plus the patience, or the part
+/// of it that the job's area (expected time by CPU) is of the full area.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Balance {
+    /// The longest time that a job stands behind newer ones. "180h" unless set.
+    patience: Option<Span>,
+    /// The area from which it does: what the whole cluster does in this time. "225s" unless
+    /// set.
+    full_area: Option<Span>,
 }
 
 /// See `favour`.
@@ -127,6 +142,12 @@ struct Backfill {
     /// "off", "easy" (the first blocked job is promised a start) or "conservative" (every
     /// one). "easy" unless set.
     mode: Option<Mode>,
+    /// How many blocked jobs are promised a start in the mode "easy". 1 unless set.
+    promises: Option<Whole<1, 1_000_000>>,
+    /// The part of the CPU that a task longer than `short` must leave free. 0 unless set.
+    headroom: Option<Part>,
+    /// See `headroom`. "30m" unless set.
+    short: Option<Span>,
     /// Most groups of like jobs that one pass looks at. 1000 unless set.
     depth: Option<Whole<1, 1_000_000>>,
     /// The time that a task without limit and without prediction is taken to need. "1h"
@@ -261,7 +282,8 @@ fn of(source: &Source) -> Result<Policy, Error> {
 impl PolicyFile {
     fn policy(self) -> Policy {
         let new = Policy::default();
-        let Backfill { mode, depth, default_time, predict } = self.backfill;
+        let Backfill { mode, promises, headroom, short, depth, default_time, predict } =
+            self.backfill;
         let points = |points: Option<Points>, new: u32| points.map_or(new, |points| points.0);
         let milli = |amount: Option<Cpu>, new: u32| amount.map_or(new, |amount| amount.milli);
         let ms = |span: Option<Span>, new: u64| span.map_or(new, |span| span.ms);
@@ -276,6 +298,10 @@ impl PolicyFile {
                 qos: points(self.weights.qos, new.weights.qos),
                 partition: points(self.weights.partition, new.weights.partition),
                 user: points(self.weights.user, new.weights.user),
+            },
+            balance: policy::Balance {
+                patience_ms: ms(self.balance.patience, new.balance.patience_ms),
+                full_area_ms: ms(self.balance.full_area, new.balance.full_area_ms),
             },
             max_age_ms: ms(self.max_age, new.max_age_ms),
             favour: match self.favour {
@@ -294,6 +320,9 @@ impl PolicyFile {
                     Some(Mode::Conservative) => policy::BackfillMode::Conservative,
                     Some(Mode::Easy) | None => policy::BackfillMode::Easy,
                 },
+                promises: promises.map_or(new.backfill.promises, |promises| promises.0),
+                headroom: headroom.map_or(new.backfill.headroom, |part| part.millionths),
+                short_ms: ms(short, new.backfill.short_ms),
                 depth: depth.map_or(new.backfill.depth, |depth| depth.0),
                 default_time_ms: ms(default_time, new.backfill.default_time_ms),
                 predict: predict.unwrap_or(new.backfill.predict),
@@ -394,6 +423,9 @@ mod tests {
         favour = "large"
         half_life = "12h"
         pools = { licence = 3 }
+        [balance]
+        patience = "100h"
+        full_area = "60s"
         [weights]
         age = 1
         fair_share = 2
@@ -407,6 +439,9 @@ mod tests {
         gpu = 10
         [backfill]
         mode = "conservative"
+        promises = 4
+        headroom = 0.0625
+        short = "20m"
         depth = 7
         default_time = "90m"
         predict = false
@@ -461,6 +496,10 @@ mod tests {
             (
                 "[tenant.a]\nparent = \"b\"",
                 "policy.toml:2:10: `tenant.a.parent`: there is no tenant",
+            ),
+            (
+                "[backfill]\nheadroom = 1",
+                "policy.toml:2:12: `backfill.headroom`: `1`: write a part",
             ),
             ("half_life = \"0s\"", "policy.toml:1:13: `half_life`: use more than zero"),
             ("[tenant.A]", "policy.toml:1:9: `tenant.A`: `A` is not a tenant name"),

@@ -13,6 +13,10 @@ pub(crate) fn show(policy: &Policy) -> String {
     put(&mut top, "order", policy.order);
     put_if(&mut top, "fill_order", policy.fill_order);
     put_if(&mut top, "age_bound", policy.age_bound_ms.map(span));
+    let mut balance = Table::new();
+    put(&mut balance, "patience", span(policy.balance.patience_ms));
+    put(&mut balance, "full_area", span(policy.balance.full_area_ms));
+    put(&mut top, "balance", balance);
     put(&mut top, "max_age", span(policy.max_age_ms));
     put(&mut top, "favour", policy.favour);
     put(&mut top, "half_life", span(policy.half_life_ms));
@@ -24,6 +28,9 @@ pub(crate) fn show(policy: &Policy) -> String {
     put(&mut top, "charge", charge);
     let mut backfill = Table::new();
     put(&mut backfill, "mode", policy.backfill.mode);
+    put(&mut backfill, "promises", policy.backfill.promises);
+    put(&mut backfill, "headroom", f64::from(policy.backfill.headroom) / 1e6);
+    put(&mut backfill, "short", span(policy.backfill.short_ms));
     put(&mut backfill, "depth", policy.backfill.depth);
     put(&mut backfill, "default_time", span(policy.backfill.default_time_ms));
     put(&mut backfill, "predict", policy.backfill.predict);

@@ -465,7 +465,10 @@ fn add_worker_messages(lines: &mut Lines) {
 fn add_stored_values(lines: &mut Lines) {
     lines.add_all(
         "job.VersionedSpec",
-        [VersionedSpec::V1(first_version()), VersionedSpec::V2(first_version(), Box::new(wishes()))],
+        [
+            VersionedSpec::V1(first_version()),
+            VersionedSpec::V2(first_version(), Box::new(wishes())),
+        ],
     );
     lines.add_all(
         "scheduling.Arrangement",

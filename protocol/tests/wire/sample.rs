@@ -232,11 +232,12 @@ structs! {
     Dependency { job, on }
     Preemptible { freeze, checkpoint, requeue }
     Grant { request, gpus }
-    Policy { order, fill_order, age_bound_ms, weights, max_age_ms, favour, half_life_ms, charge,
+    Policy { order, fill_order, age_bound_ms, weights, balance, max_age_ms, favour, half_life_ms, charge,
         backfill, preemption, partitions, qos, tenants, pools }
     Weights { age, fair_share, size, qos, partition, user }
     Charge { cpu, memory_gib, gpu }
-    Backfill { mode, depth, default_time_ms, predict }
+    Balance { patience_ms, full_area_ms }
+    Backfill { mode, promises, depth, headroom, short_ms, default_time_ms, predict }
     PreemptionPolicy { notice_ms, max_frozen_ms }
     Partition { name, nodes, labels, default, priority, preempts, tenants, max_time_ms, limits }
     Qos { name, priority, preempts, tenants, max_time_ms, tenant_limits, limits, exempt }

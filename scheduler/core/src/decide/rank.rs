@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use wrun_protocol::policy::{Favour, QueueOrder};
+use wrun_protocol::policy::{Balance, Favour, QueueOrder};
 use wrun_protocol::{JobId, Resources, Timestamp};
 
 use crate::core::Core;
@@ -25,12 +25,6 @@ const AGED: Rank = Rank::MAX;
 
 /// The queue is ranked again after one interval more for every so many groups in it.
 const GROUPS_PER_INTERVAL: u32 = 1000;
-
-/// In the balanced order, the longest time that a job stands behind newer ones, and the
-/// area, in milliseconds by thousandths of a CPU, from which it does: 180 hours, and 16
-/// hours of one CPU.
-const PATIENCE_MS: Rank = 180 * 3600 * 1000;
-const PATIENT_AREA: Rank = 16 * 3600 * 1000 * 1000;
 
 /// What ranks depend on beside the group itself.
 #[derive(Debug, Default)]
@@ -114,7 +108,11 @@ impl Ranking {
             QueueOrder::Fcfs => -since,
             QueueOrder::ShortestFirst => -Rank::try_from(expected()).unwrap_or(Rank::MAX),
             QueueOrder::SmallestAreaFirst => -area(&group.key, expected()),
-            QueueOrder::Balanced => -since.saturating_add(patience(area(&group.key, expected()))),
+            QueueOrder::Balanced => {
+                let balance = &rules.policy.balance;
+                let area = area(&group.key, expected());
+                -since.saturating_add(patience(balance, self.total.cpu_milli, area))
+            }
         }
     }
 
@@ -182,11 +180,12 @@ fn area(key: &GroupKey, expected_ms: u64) -> Rank {
     Rank::try_from(area).unwrap_or(Rank::MAX)
 }
 
-/// How long a job of that area may stand behind newer ones, in milliseconds: smaller
-/// jobs are due sooner, none later than [`PATIENCE_MS`] after its submit.
-fn patience(area: Rank) -> Rank {
-    let part = i128::from(area.min(PATIENT_AREA)) * i128::from(PATIENCE_MS);
-    Rank::try_from(part / i128::from(PATIENT_AREA)).unwrap_or(PATIENCE_MS)
+/// How long a job of that area may stand behind newer ones on a cluster of so much CPU, in
+/// milliseconds: smaller jobs are due sooner.
+fn patience(balance: &Balance, cpu_milli: u64, area: Rank) -> Rank {
+    let full = (i128::from(balance.full_area_ms) * i128::from(cpu_milli)).max(1);
+    let patience = i128::from(balance.patience_ms);
+    Rank::try_from(i128::from(area).min(full) * patience / full).unwrap_or(Rank::MAX)
 }
 
 fn share_of(weight: u32, part: u64, of: u64) -> i64 {

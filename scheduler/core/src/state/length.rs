@@ -224,6 +224,9 @@ mod tests {
     use super::*;
 
     const BACKFILL: Backfill = Backfill {
+        promises: 1,
+        headroom: 0,
+        short_ms: 0,
         mode: wrun_protocol::policy::BackfillMode::Easy,
         depth: 1,
         default_time_ms: 60_000,
