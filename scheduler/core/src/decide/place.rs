@@ -90,7 +90,7 @@ impl Core {
     fn any_room(&self, round: &Round) -> bool {
         let Some(least) = self.state.groups.least_cpu() else { return false };
         let fresh = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
-        self.state.groups.any_open() || fresh.most().cpu_milli >= least
+        self.state.groups.any_open() || fresh.most_cpu() >= least
     }
 
     /// Places up to `quantum` tasks of the line's next group. `false` when none is left.

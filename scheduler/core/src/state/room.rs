@@ -1,10 +1,11 @@
 //! Where there is room: what many places have free, so that the emptiest one with enough
 //! is found in a few steps, or that there is none.
 //!
-//! A tree of eight-fold branches. Each branch knows the most CPU, the most memory and all
-//! the classes of the places under it, so that whole branches are passed over. What it
-//! knows is a rough copy (memory in MiB): it never misses a place with room, and whether
-//! a place that it finds really has it is the caller's to check.
+//! A tree of eight-fold branches. Each branch knows, for each of some amounts of memory,
+//! the most CPU of the places under it that have that much memory, and all their classes:
+//! whole branches are passed over, also where CPU is free in one place and memory in
+//! another. What it knows is a rough copy (memory in MiB): it never misses a place with
+//! room, and whether a place that it finds really has it is the caller's to check.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -37,58 +38,121 @@ impl Room {
             && self.classes & wanted.classes != 0
     }
 
-    fn or(self, other: &Self) -> Self {
-        Self {
-            cpu_milli: self.cpu_milli.max(other.cpu_milli),
-            memory_mib: self.memory_mib.max(other.memory_mib),
-            classes: self.classes | other.classes,
-        }
+    /// The last lane whose amount of memory it has.
+    fn lane(&self) -> usize {
+        // Two lanes for each doubling, from 64 MiB on.
+        let Some(bits) = self.memory_mib.checked_ilog2().filter(|bits| *bits >= 6) else {
+            return 0;
+        };
+        let half = (self.memory_mib >> (bits - 1)) & 1;
+        (1 + 2 * (bits as usize - 6) + half as usize).min(LANES - 1)
     }
+}
+
+/// Amounts of memory that branches tell apart.
+const LANES: usize = 24;
+
+/// What a branch knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Branch {
+    /// The most CPU where there is at least the memory of the lane.
+    cpu_milli: [u32; LANES],
+    classes: u64,
+}
+
+impl Branch {
+    fn over_places(places: &[Room]) -> Self {
+        let mut branch = Self::default();
+        for place in places {
+            if let Some(most) = branch.cpu_milli.get_mut(place.lane()) {
+                *most = place.cpu_milli.max(*most);
+            }
+            branch.classes |= place.classes;
+        }
+        let mut most = 0;
+        for lane in branch.cpu_milli.iter_mut().rev() {
+            most = most.max(*lane);
+            *lane = most;
+        }
+        branch
+    }
+
+    fn over(branches: &[Self]) -> Self {
+        let mut sum = Self::default();
+        for branch in branches {
+            for (most, lane) in sum.cpu_milli.iter_mut().zip(&branch.cpu_milli) {
+                *most = (*most).max(*lane);
+            }
+            sum.classes |= branch.classes;
+        }
+        sum
+    }
+
+    /// The most CPU that a place below may have which holds what is wanted.
+    fn most_for(&self, wanted: &Wanted) -> Option<u32> {
+        let most = self.cpu_milli.get(wanted.lane).copied().unwrap_or_default();
+        (most >= wanted.room.cpu_milli && self.classes & wanted.room.classes != 0).then_some(most)
+    }
+}
+
+struct Wanted {
+    room: Room,
+    lane: usize,
 }
 
 /// Places by number, and the branches over them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rooms {
-    /// The places, then their branches, up to the one root. Each filled up to whole branches.
-    levels: Vec<Vec<Room>>,
+    /// Filled up to whole branches.
+    places: Vec<Room>,
+    /// From those over places to the one root.
+    levels: Vec<Vec<Branch>>,
 }
+
+/// The best place so far, by CPU.
+type Best = Option<(u32, usize)>;
 
 impl Rooms {
     /// With as many places, in order.
     pub(crate) fn of(mut places: Vec<Room>) -> Self {
-        let mut rooms = Self::default();
-        loop {
-            places.resize(places.len().max(1).next_multiple_of(FAN), Room::default());
-            let above: Vec<Room> = places.chunks(FAN).map(sum).collect();
-            rooms.levels.push(places);
-            if above.len() == 1 {
-                rooms.levels.push(above);
-                return rooms;
-            }
-            places = above;
+        places.resize(places.len().max(1).next_multiple_of(FAN), Room::default());
+        let mut above: Vec<Branch> = places.chunks(FAN).map(Branch::over_places).collect();
+        let mut levels = Vec::new();
+        while above.len() > 1 {
+            above.resize(above.len().next_multiple_of(FAN), Branch::default());
+            let next = above.chunks(FAN).map(Branch::over).collect();
+            levels.push(std::mem::replace(&mut above, next));
         }
+        levels.push(above);
+        Self { places, levels }
     }
 
-    /// What the best place of each resource has.
-    pub(crate) fn most(&self) -> Room {
-        self.levels.last().and_then(|root| root.first()).copied().unwrap_or_default()
+    /// The most CPU of any place.
+    pub(crate) fn most_cpu(&self) -> u32 {
+        let root = self.levels.last().and_then(|root| root.first());
+        root.and_then(|root| root.cpu_milli.first()).copied().unwrap_or_default()
     }
 
     pub(crate) fn set(&mut self, place: usize, room: Room) {
-        if self.levels.first().is_none_or(|places| places.len() <= place) {
-            let mut places = self.levels.drain(..).next().unwrap_or_default();
+        if self.places.len() <= place {
+            let mut places = std::mem::take(&mut self.places);
             places.resize((place + 1).max(places.len() * 2), Room::default());
             *self = Self::of(places);
         }
-        let (mut at, mut room) = (place, room);
+        let Some(entry) = self.places.get_mut(place) else { return };
+        if std::mem::replace(entry, room) == room {
+            return;
+        }
+        let mut at = place / FAN;
+        let mut now = Branch::over_places(self.places.chunks(FAN).nth(at).unwrap_or_default());
         for level in &mut self.levels {
             let Some(entry) = level.get_mut(at) else { return };
-            if *entry == room {
+            if *entry == now {
                 return;
             }
-            *entry = room;
+            *entry = now;
             at /= FAN;
-            room = level.chunks(FAN).nth(at).map(sum).unwrap_or_default();
+            now = Branch::over(level.chunks(FAN).nth(at).unwrap_or_default());
         }
     }
 
@@ -99,9 +163,11 @@ impl Rooms {
         wanted: &Room,
         mut takes: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
+        let wanted = Wanted { room: *wanted, lane: wanted.lane() };
         let root = self.levels.len().checked_sub(1)?;
+        self.levels.last()?.first()?.most_for(&wanted)?;
         let mut best = None;
-        self.search(root, 0, wanted, &mut best, &mut takes);
+        self.search(root, 0, &wanted, &mut best, &mut takes);
         best.map(|(_, place)| place)
     }
 
@@ -109,33 +175,53 @@ impl Rooms {
         &self,
         level: usize,
         at: usize,
-        wanted: &Room,
-        best: &mut Option<(u32, usize)>,
+        wanted: &Wanted,
+        best: &mut Best,
         takes: &mut impl FnMut(usize) -> bool,
     ) {
-        let Some(room) = self.levels.get(level).and_then(|level| level.get(at)) else { return };
-        if !room.may_hold(wanted) || best.is_some_and(|(most, _)| room.cpu_milli < most) {
-            return;
-        }
         let Some(below) = level.checked_sub(1) else {
-            let better = best.is_none_or(|(most, place)| room.cpu_milli > most || at < place);
-            if better && takes(at) {
-                *best = Some((room.cpu_milli, at));
-            }
-            return;
+            return self.search_places(at, wanted, best, takes);
         };
         let Some(branches) = self.levels.get(below).and_then(|all| all.chunks(FAN).nth(at)) else {
             return;
         };
+        let mut most = [0; FAN];
+        let mut likeliest = None;
+        for ((i, branch), most) in branches.iter().enumerate().zip(&mut most) {
+            let Some(cpu) = branch.most_for(wanted) else { continue };
+            *most = cpu.max(1);
+            if likeliest.is_none_or(|(_, before)| cpu > before) {
+                likeliest = Some((i, cpu));
+            }
+        }
         // The likeliest first, so that the others are mostly passed over.
-        let likeliest = (0..FAN)
-            .filter(|i| branches.get(*i).is_some_and(|branch| branch.may_hold(wanted)))
-            .max_by_key(|i| (branches.get(*i).map(|branch| branch.cpu_milli), Reverse(*i)));
-        let Some(likeliest) = likeliest else { return };
-        self.search(below, at * FAN + likeliest, wanted, best, takes);
-        for (i, branch) in branches.iter().enumerate().filter(|(i, _)| *i != likeliest) {
-            if branch.may_hold(wanted) && best.is_none_or(|(most, _)| branch.cpu_milli >= most) {
+        let Some((likeliest, cpu)) = likeliest else { return };
+        if best.is_none_or(|(before, _)| cpu >= before) {
+            self.search(below, at * FAN + likeliest, wanted, best, takes);
+        }
+        for (i, cpu) in most.iter().enumerate().filter(|(i, cpu)| *i != likeliest && **cpu > 0) {
+            let first = (at * FAN + i) * FAN.pow(level as u32);
+            if best.is_none_or(|(before, place)| *cpu > before || (*cpu == before && first < place))
+            {
                 self.search(below, at * FAN + i, wanted, best, takes);
+            }
+        }
+    }
+
+    fn search_places(
+        &self,
+        at: usize,
+        wanted: &Wanted,
+        best: &mut Best,
+        takes: &mut impl FnMut(usize) -> bool,
+    ) {
+        let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
+        for (room, place) in places.iter().zip(at * FAN..) {
+            let better = best.is_none_or(|(most, before)| {
+                room.cpu_milli > most || (room.cpu_milli == most && place < before)
+            });
+            if better && room.may_hold(&wanted.room) && takes(place) {
+                *best = Some((room.cpu_milli, place));
             }
         }
     }
@@ -143,31 +229,40 @@ impl Rooms {
     /// Places that may hold what is wanted, those with the most CPU first, equal ones by
     /// number.
     pub(crate) fn emptiest_first(&self, wanted: Room) -> impl Iterator<Item = usize> {
+        let wanted = Wanted { room: wanted, lane: wanted.lane() };
         let mut found = BinaryHeap::new();
-        let root = self.levels.len().saturating_sub(1);
-        if self.most().may_hold(&wanted) {
-            found.push((self.most().cpu_milli, Reverse(0), root, 0));
+        let root = self.levels.last().and_then(|root| root.first());
+        if let Some(most) = root.and_then(|root| root.most_for(&wanted)) {
+            found.push((most, Reverse(0), self.levels.len(), 0));
         }
         std::iter::from_fn(move || {
             // Of what has as much CPU, a branch comes before the places that follow its first.
             while let Some((_, _, level, at)) = found.pop() {
-                let Some(below) = level.checked_sub(1) else { return Some(at) };
-                let branches = self.levels.get(below).and_then(|all| all.chunks(FAN).nth(at));
-                let branches = branches.unwrap_or_default().iter().zip(at * FAN..);
-                found.extend(branches.filter(|(branch, _)| branch.may_hold(&wanted)).map(
-                    |(branch, at)| {
-                        let first = at * FAN.pow(below as u32);
-                        (branch.cpu_milli, Reverse(first), below, at)
-                    },
-                ));
+                let under = at * FAN..;
+                match level {
+                    0 => return Some(at),
+                    1 => {
+                        let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
+                        let holds = places
+                            .iter()
+                            .zip(under)
+                            .filter(|(room, _)| room.may_hold(&wanted.room));
+                        found.extend(holds.map(|(room, at)| (room.cpu_milli, Reverse(at), 0, at)));
+                    }
+                    _ => {
+                        let below = self.levels.get(level - 2).map(Vec::as_slice);
+                        let branches = below.unwrap_or_default().chunks(FAN).nth(at);
+                        for (branch, at) in branches.unwrap_or_default().iter().zip(under) {
+                            let first = at * FAN.pow(level as u32 - 1);
+                            let most = branch.most_for(&wanted);
+                            found.extend(most.map(|most| (most, Reverse(first), level - 1, at)));
+                        }
+                    }
+                }
             }
             None
         })
     }
-}
-
-fn sum(branches: &[Room]) -> Room {
-    branches.iter().fold(Room::default(), Room::or)
 }
 
 #[cfg(test)]
@@ -201,11 +296,12 @@ mod tests {
         };
         let mut rooms = Rooms::default();
         let mut places = vec![Room::default(); 700];
+        let memory = [0, 50, 64, 90, 100, 128, 200, 1000, 4096, 5000, 1 << 20];
         for _ in 0..4000 {
             let place = next(700) as usize;
-            places[place] = room(next(40), next(40), 1 << next(4));
+            places[place] = room(next(40), memory[next(11) as usize], 1 << next(4));
             rooms.set(place, places[place]);
-            let wanted = room(next(45), next(45), u64::from(1 + next(15)));
+            let wanted = room(next(45), memory[next(11) as usize], u64::from(1 + next(15)));
             let odd = |place: &usize| place % 2 == 1;
             let holds = |(_, room): &(usize, &Room)| room.may_hold(&wanted);
             let mut expected: Vec<(usize, &Room)> =
