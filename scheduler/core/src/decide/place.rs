@@ -11,7 +11,7 @@ use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId};
 
 use crate::core::Core;
-use crate::state::groups::{GroupIx, Line, Rank};
+use crate::state::groups::{Glance, GroupIx, Line, Rank};
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::ANY_CLASS;
 use crate::state::room::{Room, Rooms};
@@ -65,7 +65,9 @@ impl Core {
 
     fn fill_capacity(&mut self, round: &mut Round) {
         let mut above = None;
-        while let Some(rank) = self.state.groups.rank_below(above) {
+        while let Some(rank) =
+            self.state.groups.likely_rank_below(above, |group| self.may_fit(group, round))
+        {
             above = Some(rank);
             let mut turns: VecDeque<Turn> = self.turns(rank);
             while let Some(mut turn) = turns.pop_front() {
@@ -93,12 +95,18 @@ impl Core {
         self.state.groups.any_open() || fresh.most_cpu() >= least
     }
 
+    /// Whether the group is worth serving: it was not tried yet, or may fit where room came
+    /// free. Room only shrinks in a round, so that what does not fit never will.
+    fn may_fit(&self, group: &Glance, round: &Round) -> bool {
+        let rooms = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
+        !group.blocked || rooms.any(&group.wanted)
+    }
+
     /// Places up to `quantum` tasks of the line's next group. `false` when none is left.
     fn serve(&mut self, rank: Rank, turn: &mut Turn, quantum: u32, round: &mut Round) -> bool {
-        let groups = &self.state.groups;
-        let Some((head, group)) = groups.next_head(rank, turn.line, turn.after) else {
-            return false;
-        };
+        let likely = |group: &Glance| self.may_fit(group, round);
+        let next = self.state.groups.next_likely(rank, turn.line, turn.after, likely);
+        let Some((head, group)) = next else { return false };
         let until = self.until(rank, turn.line, (head, group), quantum);
         let placed = self.place_group(group, quantum, until, round);
         self.refresh_queue();

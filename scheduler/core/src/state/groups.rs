@@ -16,6 +16,8 @@ use wrun_protocol::{JobId, Resources};
 
 use super::jobs::NodeIx;
 use super::length::{Length, LengthIx, Lengths};
+use super::nodes::ANY_CLASS;
+use super::room::Room;
 
 /// A group's place in the table.
 pub(crate) type GroupIx = u32;
@@ -134,9 +136,21 @@ pub(crate) struct Group {
     stale: bool,
 }
 
+/// What the search through the queue looks at, side by side: a group itself is far away
+/// in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Glance {
+    /// What a task wants.
+    pub(crate) wanted: Room,
+    /// As [`Group::blocked`].
+    pub(crate) blocked: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     table: Vec<Option<Box<Group>>>,
+    /// By place in the table.
+    glances: Vec<Glance>,
     vacant: Vec<GroupIx>,
     by_key: BTreeMap<GroupKey, GroupIx>,
     pub(crate) lengths: Lengths,
@@ -203,9 +217,13 @@ impl Groups {
             stale: false,
         });
         let ix = self.vacant.pop().unwrap_or(self.table.len() as GroupIx);
-        match self.table.get_mut(ix as usize) {
-            Some(slot) => *slot = Some(group),
-            None => self.table.push(Some(group)),
+        let glance = Glance { wanted: Room::new(&key.wanted, ANY_CLASS), blocked: false };
+        match (self.table.get_mut(ix as usize), self.glances.get_mut(ix as usize)) {
+            (Some(slot), Some(before)) => (*slot, *before) = (Some(group), glance),
+            _ => {
+                self.table.push(Some(group));
+                self.glances.push(glance);
+            }
         }
         self.by_key.insert(key, ix);
         ix
@@ -336,6 +354,9 @@ impl Groups {
         match (before.is_some(), now.is_some()) {
             (false, true) => {
                 entry.blocked = false;
+                if let Some(glance) = self.glances.get_mut(group as usize) {
+                    glance.blocked = false;
+                }
                 self.open += 1;
                 *self.wanted_cpu.entry(cpu).or_default() += 1;
             }
@@ -359,6 +380,9 @@ impl Groups {
             && entry.queued.is_some()
             && !std::mem::replace(&mut entry.blocked, true)
         {
+            if let Some(glance) = self.glances.get_mut(group as usize) {
+                glance.blocked = true;
+            }
             self.open -= 1;
         }
     }
@@ -385,6 +409,36 @@ impl Groups {
             Some(rank) => self.queue.range((Excluded(end_of(rank, Line::MAX)), Unbounded)).next(),
         };
         next.map(|(at, _)| at.rank.0)
+    }
+
+    /// The highest rank in the queue below `rank` with a group that is `likely`.
+    pub(crate) fn likely_rank_below(
+        &self,
+        rank: Option<Rank>,
+        likely: impl Fn(&Glance) -> bool,
+    ) -> Option<Rank> {
+        let after = rank.map_or(Unbounded, |rank| Excluded(end_of(rank, Line::MAX)));
+        let mut below = self.queue.range((after, Unbounded));
+        below.find(|(_, group)| self.is(*group, &likely)).map(|(at, _)| at.rank.0)
+    }
+
+    fn is(&self, group: GroupIx, likely: impl Fn(&Glance) -> bool) -> bool {
+        self.glances.get(group as usize).is_some_and(likely)
+    }
+
+    /// The queued group that follows `after` in its line and is `likely`.
+    pub(crate) fn next_likely(
+        &self,
+        rank: Rank,
+        line: Line,
+        after: Option<(JobId, GroupIx)>,
+        likely: impl Fn(&Glance) -> bool,
+    ) -> Option<(JobId, GroupIx)> {
+        let (head, group) = after.unwrap_or((JobId(0), 0));
+        let from = (Standing { rank: Reverse(rank), line, head }, group);
+        let later = self.queue.range((Excluded(from), Unbounded));
+        let mut of_line = later.take_while(|(at, _)| (at.rank.0, at.line) == (rank, line));
+        of_line.find(|(_, group)| self.is(*group, &likely)).map(|(at, group)| (at.head, *group))
     }
 
     /// Groups of one rank, line by line.

@@ -156,6 +156,26 @@ impl Rooms {
         }
     }
 
+    /// Whether a place may hold what is wanted.
+    pub(crate) fn any(&self, wanted: &Room) -> bool {
+        let wanted = Wanted { room: *wanted, lane: wanted.lane() };
+        let root = self.levels.last().and_then(|root| root.first());
+        root.is_some_and(|root| root.most_for(&wanted).is_some())
+            && self.any_under(self.levels.len(), 0, &wanted)
+    }
+
+    fn any_under(&self, level: usize, at: usize, wanted: &Wanted) -> bool {
+        let Some(below) = level.checked_sub(2) else {
+            let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
+            return places.iter().any(|room| room.may_hold(&wanted.room));
+        };
+        let branches = self.levels.get(below).and_then(|all| all.chunks(FAN).nth(at));
+        let mut branches = branches.unwrap_or_default().iter().zip(at * FAN..);
+        branches.any(|(branch, at)| {
+            branch.most_for(wanted).is_some() && self.any_under(level - 1, at, wanted)
+        })
+    }
+
     /// The place with the most CPU, the lowest of equal ones, of those that may hold what
     /// is wanted and that `takes` agrees to.
     pub(crate) fn emptiest(
@@ -309,6 +329,7 @@ mod tests {
             expected.sort_by_key(|(place, room)| (Reverse(room.cpu_milli), *place));
             let expected: Vec<usize> = expected.into_iter().map(|(place, _)| place).collect();
             assert_eq!(rooms.emptiest(&wanted, |_| true), expected.first().copied());
+            assert_eq!(rooms.any(&wanted), !expected.is_empty());
             let first_odd = expected.iter().copied().find(odd);
             assert_eq!(rooms.emptiest(&wanted, |place| odd(&place)), first_odd);
             assert_eq!(rooms.emptiest_first(wanted).collect::<Vec<_>>(), expected);
