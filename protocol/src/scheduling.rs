@@ -174,6 +174,20 @@ pub const MAX_ALTERNATIVES: usize = 8;
 /// Most tasks in one gang: each needs to know its peers.
 pub const MAX_GANG: u32 = 4096;
 
+impl Offer {
+    /// Checks it against its bounds; says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.gpus.len() > MAX_GPUS as usize {
+            return Err(format!("{} cards; at most {MAX_GPUS}", self.gpus.len()));
+        }
+        if let Some(gpu) = self.gpus.iter().find(|gpu| !is_name(&gpu.model)) {
+            return Err(format!("`{}` is not the name of a model", gpu.model.escape_default()));
+        }
+        let amounts = self.named.iter().map(|(name, amount)| (name, *amount));
+        check_amounts("resources", amounts).map_err(|(_, problem)| problem)
+    }
+}
+
 impl Devices {
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {

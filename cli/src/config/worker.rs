@@ -10,11 +10,11 @@ use wrun_protocol::Resources;
 use wrun_protocol::limits::MAX_NAME;
 use wrun_worker::WorkerConfig;
 
-use super::{beside, machine, setting_error, text};
+use super::{beside, machine, setting_error, text, texts};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::syntax::daemon::Worker;
-use crate::value::{Cpu, Size, Span, Whole};
+use crate::value::{Cards, Cpu, Size, Span, Whole};
 
 /// In the data folder: where the server was when the node last started, and its name then.
 const LAST_FILE: &str = "last-start.toml";
@@ -54,6 +54,13 @@ pub(crate) struct WorkerFile {
     /// Labels that jobs may ask for.
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    /// GPUs that jobs may ask for: "MODEL:MEMORY" or "NxMODEL:MEMORY".
+    #[serde(default, deserialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    gpus: Vec<Cards>,
+    /// Resources that jobs may ask for by name, with the amount.
+    #[serde(default)]
+    resources: BTreeMap<String, u64>,
     /// How long running tasks may go on when the worker drains.
     grace: Option<Span>,
     /// Disk that downloaded components and files may take.
@@ -110,6 +117,14 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     };
     config.labels = file.labels;
     config.labels.extend(args.label.iter().map(|pair| (pair.key.clone(), pair.value.clone())));
+    let cards = if args.gpu.is_empty() { file.gpus } else { args.gpu.clone() };
+    config.offer.gpus = cards.into_iter().flat_map(|cards| cards.0).collect();
+    config.offer.named = file.resources;
+    let named = args.resource.iter().map(|amount| (amount.name.clone(), amount.amount));
+    config.offer.named.extend(named);
+    if let Err(problem) = config.offer.check() {
+        return Err(setting_error(source, args.gpu.is_empty(), "gpus", &problem));
+    }
     if let Some(grace) = args.grace.or(file.grace) {
         config.grace = grace.duration();
     }

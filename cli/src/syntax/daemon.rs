@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use wrun_net::{JoinAddress, ServerAddress};
 
-use crate::value::{Cpu, Pair, Size, Span, Whole};
+use crate::value::{Amount, Cards, Cpu, Pair, Size, Span, Whole};
 
 /// Runs a whole cluster in this process: a server and nodes, over QUIC on this machine
 ///
@@ -157,6 +157,14 @@ pub(crate) struct Worker {
     /// A label that jobs may ask for; may be given often
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<Pair>,
+
+    /// GPUs that jobs may ask for, like a100:80GiB or 2xa100:80GiB; may be given often
+    #[arg(long, value_name = "[Nx]MODEL:MEMORY")]
+    pub(crate) gpu: Vec<Cards>,
+
+    /// A resource that jobs may ask for by name [default amount: 1]; may be given often
+    #[arg(long, value_name = "NAME[=AMOUNT]")]
+    pub(crate) resource: Vec<Amount>,
 
     /// How long running tasks may go on when the worker drains [default: 30s]
     #[arg(long, value_name = "TIME", env = "WRUN_GRACE", hide_env_values = true)]

@@ -15,7 +15,7 @@ pub(crate) mod when;
 
 pub(crate) use amount::Amount;
 pub(crate) use cpu::Cpu;
-pub(crate) use gpu::WantedGpu;
+pub(crate) use gpu::{Cards, WantedGpu};
 pub(crate) use indices::Indices;
 pub(crate) use number::{Priority, Whole};
 pub(crate) use pair::Pair;

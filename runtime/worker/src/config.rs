@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wrun_net::JoinToken;
 use wrun_protocol::Resources;
+use wrun_protocol::scheduling::Offer;
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct WorkerConfig {
     pub capacity: Resources,
     /// Labels that jobs may ask for.
     pub labels: BTreeMap<String, String>,
+    /// Devices and named resources. Empty on most nodes.
+    pub offer: Offer,
     /// Threads that run guests; at least 1.
     pub threads: usize,
     /// How long running tasks may go on when the worker drains.
@@ -44,6 +47,7 @@ impl WorkerConfig {
             name: "node".to_owned(),
             capacity: Resources { cpu_milli: 2000, memory: 4 << 30, scratch: 16 << 30, slots: 256 },
             labels: BTreeMap::new(),
+            offer: Offer::default(),
             threads: 2,
             grace: Duration::from_secs(30),
             artefact_bytes: 8 << 30,

@@ -139,6 +139,7 @@ pub(crate) async fn launch<E: Executor>(
             labels: config.labels,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
+        offer: config.offer,
         incarnation: link::random(),
         grace: config.grace,
         timing,

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wrun_net::Connection;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::worker::{FromWorker, TaskResult};
 use wrun_protocol::{AttemptId, JobId};
@@ -85,6 +86,8 @@ struct Session {
 /// What the agent is made of besides its own state.
 pub(crate) struct Parts<E: Executor> {
     pub(crate) info: NodeInfo,
+    /// What the node has beside.
+    pub(crate) offer: Offer,
     pub(crate) incarnation: u64,
     pub(crate) grace: Duration,
     pub(crate) timing: Timing,

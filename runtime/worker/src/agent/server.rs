@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wrun_net::close_code;
 use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::{Content, Usage};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, FromWorker, Report, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, JobId, TenantName};
@@ -58,6 +59,9 @@ impl<E: Executor> Agent<E> {
             incarnation: self.parts.incarnation,
             attempts: self.held(),
         };
+        if self.parts.offer != Offer::default() {
+            self.urgent.push_back(FromWorker::Offer(self.parts.offer.clone()));
+        }
         self.urgent.push_back(hello);
         if self.is_leaving() {
             self.urgent.push_back(FromWorker::Draining);
