@@ -123,7 +123,7 @@ impl Exit {
             Failure::Limit { limit: Limit::WallTime, .. } => Self::TimeLimit,
             Failure::Limit { .. } => Self::TaskLimit,
             Failure::Setup { .. } => Self::Setup,
-            Failure::Cancelled => Self::Cancelled,
+            Failure::Cancelled | Failure::Dependency { .. } => Self::Cancelled,
             Failure::NodeLost => Self::NodeLost,
         }
     }

@@ -146,7 +146,7 @@ impl RetryPolicy {
     /// Whether `failure` is of a kind that runs again; says nothing of how many are left.
     pub fn covers(&self, failure: &Failure) -> bool {
         match failure {
-            Failure::Cancelled | Failure::NodeLost => false,
+            Failure::Cancelled | Failure::NodeLost | Failure::Dependency { .. } => false,
             Failure::Handler { retryable: false, .. } => false,
             _ if self.on.is_empty() => true,
             Failure::Exit { code } => self.on.contains(&RetryOn::Exit(*code)),

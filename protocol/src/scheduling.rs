@@ -5,6 +5,7 @@
 //! without it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +157,20 @@ pub struct Preemptible {
 impl Default for Preemptible {
     fn default() -> Self {
         Self { freeze: true, checkpoint: true, requeue: true }
+    }
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.on {
+            DependsOn::Start => write!(f, "the start of job {}", self.job),
+            DependsOn::Success => write!(f, "the success of job {}", self.job),
+            DependsOn::Failure => write!(f, "the failure of job {}", self.job),
+            DependsOn::End => write!(f, "the end of job {}", self.job),
+            DependsOn::EachSuccess => {
+                write!(f, "the success of the task of the same index of job {}", self.job)
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::scheduling::Dependency;
 
 /// Bytes that travel inside a message when they are few, by reference when they are many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +90,11 @@ pub enum Failure {
     Cancelled,
     /// The node was lost or withdrew while it ran, and the job allows no more requeues.
     NodeLost,
+    /// It never ran: what it waited for will never be.
+    Dependency {
+        /// For what.
+        on: Dependency,
+    },
 }
 
 /// Limits that end a task when it reaches them.
@@ -165,6 +171,7 @@ impl fmt::Display for Failure {
             }
             Self::Setup { message } => write!(f, "could not start: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
+            Self::Dependency { on } => write!(f, "{on}, for which it waited, will never be"),
             Self::NodeLost => f.write_str("its node was lost, and no requeue is left"),
         }
     }

@@ -309,6 +309,17 @@ impl JobState {
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
+
+    /// What a job in it has done, for people.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Pending => "not started",
+            Self::Running => "started",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "been cancelled",
+        }
+    }
 }
 
 /// Where a task stands.

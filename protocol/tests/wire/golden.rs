@@ -540,6 +540,7 @@ fn add_stored_values(lines: &mut Lines) {
             Failure::Setup { message: "no such export".into() },
             Failure::Cancelled,
             Failure::NodeLost,
+            Failure::Dependency { on: Dependency { job: JobId(8), on: DependsOn::Success } },
         ],
     );
     lines.add_all("task.Outcome", [Outcome::Succeeded, Outcome::Failed(Failure::Cancelled)]);

@@ -1,11 +1,11 @@
 //! The edge: one input in, effects out. Dispatches to the handlers in `decide` and keeps
 //! the order of effects; the handlers decide.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::wire::worker::ToWorker;
-use wrun_protocol::{JobId, Timestamp};
+use wrun_protocol::{JobId, TaskId, Timestamp};
 
 use crate::RestoreError;
 use crate::config::Config;
@@ -13,7 +13,7 @@ use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
 use crate::effect::{Answer, Effect};
 use crate::ended::EndedJob;
-use crate::fact::Fact;
+use crate::fact::{Fact, RequeueCause};
 use crate::input::{Input, RequestId};
 use crate::state::State;
 use crate::state::jobs::NodeIx;
@@ -33,6 +33,8 @@ pub struct Core {
     pub(crate) leases: BTreeSet<(Timestamp, NodeIx)>,
     pub(crate) backlogs: Backlogs,
     pub(crate) ranking: Ranking,
+    /// Why attempts with a notice are to be put back.
+    pub(crate) asked_back: BTreeMap<TaskId, RequeueCause>,
 }
 
 impl Core {
@@ -58,6 +60,7 @@ impl Core {
             leases: BTreeSet::new(),
             backlogs: Backlogs::default(),
             ranking: Ranking::default(),
+            asked_back: BTreeMap::new(),
         }
     }
 
@@ -93,6 +96,9 @@ impl Core {
         for ix in nodes {
             self.start_node(ix);
         }
+        self.state.dependents.doubt_all();
+        self.settle_dependents();
+        self.tell_changes();
     }
 
     /// Takes one event in. `now` is wall time; where it goes back, it is taken to stand still.
@@ -100,8 +106,8 @@ impl Core {
         self.now = self.now.max(now);
         self.on_time();
         match input {
-            Input::Submit { request, tenant, id, kind, spec } => {
-                let answer = self.on_submit(tenant, id, kind, spec).map(Answer::Submitted);
+            Input::Submit { request, tenant, id, kind, spec, ended } => {
+                let answer = self.on_submit(tenant, id, kind, spec, &ended).map(Answer::Submitted);
                 self.reply(request, answer);
             }
             Input::Cancel { request, job } => {
@@ -159,6 +165,7 @@ impl Core {
             }
             Input::Timeout => {}
         }
+        self.settle_dependents();
         self.tell_changes();
     }
 
@@ -167,6 +174,7 @@ impl Core {
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() && self.wants_placement() {
             self.place_tasks();
+            self.settle_dependents();
             self.tell_changes();
         }
         self.effects.pop_front()

@@ -2,7 +2,7 @@
 //! is told nothing of live jobs.
 
 use wrun_protocol::job::EncodedSpec;
-use wrun_protocol::task::{Outcome, Usage};
+use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, SubmitId, TenantName, Timestamp};
 
@@ -35,7 +35,7 @@ pub struct EndedJob {
     pub cancelled: u32,
     /// Of every attempt that had ended.
     pub usage: Usage,
-    /// The first failure of a task.
+    /// The first failure of a task, or what cancelled the job if no user did.
     pub failure: Option<Outcome>,
 }
 
@@ -55,6 +55,8 @@ impl State {
             }
             Tasks::Many(array) => (array.counts, array.usage, array.failure.clone()),
         };
+        let waits = self.dependents.waits(id);
+        let never = waits.and_then(|waits| waits.never).map(|on| Failure::Dependency { on });
         Some(EndedJob {
             job: id,
             tenant: self.tenants.get(tenant)?.name.clone(),
@@ -67,7 +69,7 @@ impl State {
             failed: counts.failed,
             cancelled: counts.cancelled,
             usage,
-            failure,
+            failure: failure.or(never.map(Outcome::Failed)),
         })
     }
 }

@@ -5,12 +5,31 @@ use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
-use wrun_protocol::{AttemptId, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp};
+use wrun_protocol::{
+    AttemptId, IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp,
+};
 
 /// Chosen by the driver, echoed in [`crate::Effect::Reply`]. Need not be unique to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
+
+/// A job that has ended, for one that depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prior {
+    /// Which.
+    pub job: JobId,
+    /// How it ended.
+    pub state: JobState,
+    /// Whether a task of it was ever placed.
+    pub started: bool,
+    /// How many tasks it had.
+    pub count: u32,
+    /// Its tasks that succeeded, in ascending order. Needed only where the new job waits
+    /// task by task and not all of them did.
+    pub succeeded: Vec<IndexRange>,
+}
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +46,9 @@ pub enum Input {
         kind: ComponentKind,
         /// As the client sent it; checked here.
         spec: EncodedSpec,
+        /// Jobs that it depends on and that have ended, as the history tells; of this
+        /// tenant, or else the caller may see them.
+        ended: Vec<Prior>,
     },
     /// A user cancels → `Reply` with [`crate::Answer::Done`].
     Cancel {

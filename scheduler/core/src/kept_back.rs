@@ -4,6 +4,7 @@ use wrun_protocol::JobId;
 
 use crate::reason::PendingReason;
 use crate::state::State;
+use crate::state::dependents::Waits;
 use crate::state::jobs::{Job, Tasks};
 
 impl State {
@@ -11,6 +12,10 @@ impl State {
     pub(crate) fn kept_back(&self, id: JobId, job: &Job) -> Option<PendingReason> {
         if job.ready_tasks() > 0 {
             return None;
+        }
+        let waits = self.dependents.waits(id);
+        if let Some(on) = waits.and_then(|waits| waits.whole.first()) {
+            return Some(PendingReason::Dependency { on: *on });
         }
         if let Tasks::Many(array) = &job.tasks
             && array.max_running > 0
@@ -20,6 +25,12 @@ impl State {
         }
         let extras = self.extras.range(id.task(0)..=id.task(u32::MAX));
         let delays = extras.map(|(_, extra)| extra.not_before).filter(|at| at.0 > 0);
-        Some(PendingReason::BackOff { until: delays.min().unwrap_or_default() })
+        let delays: Vec<_> = delays.collect();
+        if delays.is_empty()
+            && let Some(on) = waits.and_then(Waits::first)
+        {
+            return Some(PendingReason::Dependency { on });
+        }
+        Some(PendingReason::BackOff { until: delays.into_iter().min().unwrap_or_default() })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use wrun_protocol::scheduling::Dependency;
 use wrun_protocol::{Resources, Timestamp};
 
 /// Why tasks of a job wait.
@@ -31,6 +32,11 @@ pub enum PendingReason {
     BackOff {
         /// The earliest instant of the next attempt.
         until: Timestamp,
+    },
+    /// A job that it depends on has not come that far.
+    Dependency {
+        /// For what it waits.
+        on: Dependency,
     },
     /// As many tasks of the job are placed as it allows at once.
     MaxRunning {
@@ -68,6 +74,7 @@ impl fmt::Display for PendingReason {
                 let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
                 write!(f, "it failed and runs again at {hour:02}:{minute:02}:{second:02} UTC")
             }
+            Self::Dependency { on } => write!(f, "it waits for {on}"),
             Self::MaxRunning { most: 1 } => {
                 f.write_str("a task of the job is placed, and it allows one at a time")
             }

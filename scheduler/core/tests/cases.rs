@@ -52,7 +52,14 @@ impl Env {
         self.submits += 1;
         let (id, spec) = (SubmitId([self.submits; 16]), EncodedSpec::encode(spec).unwrap());
         let (tenant, kind) = (tenant.parse().unwrap(), ComponentKind::Command);
-        self.handle(Input::Submit { request: RequestId(1), tenant, id, kind, spec })
+        self.handle(Input::Submit {
+            request: RequestId(1),
+            tenant,
+            id,
+            kind,
+            spec,
+            ended: Vec::new(),
+        })
     }
 
     fn submit(&mut self, spec: &JobSpec) -> Vec<Effect> {

@@ -2,6 +2,7 @@
 //! operation does not concern stay as they are.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::user::{ErrorCode, JobState, RequestError};
@@ -90,23 +91,11 @@ impl Core {
                 "none of these tasks of job {id} is on a node: there is nothing to put back"
             )));
         }
-        self.stop_and_requeue(runs, RequeueCause::Requested);
+        self.give_notice(&runs, Duration::ZERO, RequeueCause::Requested);
         Ok(Answer::Done)
     }
 
-    /// Gives attempts up that their nodes may still run.
-    pub(crate) fn stop_and_requeue(
-        &mut self,
-        runs: Vec<(NodeIx, Assignment)>,
-        cause: RequeueCause,
-    ) {
-        for (ix, run) in &runs {
-            self.give_up(*ix, &[*run], cause);
-        }
-        self.send_stops(runs);
-    }
-
-    fn send_stops(&mut self, runs: Vec<(NodeIx, Assignment)>) {
+    pub(crate) fn send_stops(&mut self, runs: Vec<(NodeIx, Assignment)>) {
         let mut stops: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
         for (ix, run) in runs {
             stops.entry(ix).or_default().push(run);
@@ -193,7 +182,7 @@ fn conflict(message: String) -> RequestError {
 }
 
 /// The indices of runs in ascending order, joined where they touch.
-fn joined(mut runs: Vec<Assignment>) -> Vec<IndexRange> {
+pub(super) fn joined(mut runs: Vec<Assignment>) -> Vec<IndexRange> {
     runs.sort_unstable_by_key(|run| run.tasks.first);
     let mut ranges: Vec<IndexRange> = Vec::new();
     for run in runs {

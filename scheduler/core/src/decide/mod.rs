@@ -4,9 +4,11 @@
 mod admin;
 mod array;
 mod backlog;
+mod depend;
 mod dispatch;
 mod give_up;
 mod nodes;
+mod notice;
 mod place;
 mod policy;
 pub(crate) mod rank;

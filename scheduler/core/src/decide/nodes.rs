@@ -112,7 +112,7 @@ impl Core {
         }
         adopted.iter().for_each(|run| unlisted.take(*run, |_, _| ()));
         node.session.unlisted = unlisted.iter().map(|(tasks, _)| tasks).collect();
-        for run in adopted {
+        for run in &adopted {
             if let Some(Tasks::Many(array)) =
                 self.state.jobs.get_mut(run.job).map(|job| &mut job.tasks)
             {
@@ -120,6 +120,7 @@ impl Core {
             }
         }
         self.send_welcome(ix, &stale);
+        self.repeat_notices(ix, &adopted);
         self.state.nodes.dirty.insert(ix);
         self.arm_lease(ix);
         if self.state.nodes.get(ix).is_some_and(|node| node.drain) {

@@ -86,7 +86,7 @@ impl Core {
             }
             Report::Preempted { attempt, usage: _ } => {
                 self.record(ix, batch);
-                self.give_up(ix, &[alone(attempt)], RequeueCause::Preempted);
+                self.on_preempted(ix, alone(attempt));
             }
             Report::Checkpoint { attempt, content } => {
                 self.record(ix, batch);

@@ -1,17 +1,16 @@
 //! Jobs come in and are cancelled.
 
-use std::collections::BTreeMap;
-
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
-use wrun_protocol::wire::worker::{Assignment, ComponentKind, ToWorker};
+use wrun_protocol::wire::worker::{ComponentKind, ToWorker};
 use wrun_protocol::{JobId, Resources, SubmitId, TenantName};
 
-use super::MAX_BATCH;
 use crate::core::Core;
 use crate::effect::Answer;
 use crate::fact::Fact;
+use crate::input::Prior;
 use crate::state::apply::Submitted;
+use crate::state::dependents::Settled;
 use crate::state::groups::{GroupKey, TenantIx};
 use crate::state::jobs::{NodeIx, Tasks};
 
@@ -22,6 +21,7 @@ impl Core {
         id: SubmitId,
         kind: ComponentKind,
         spec: EncodedSpec,
+        ended: &[Prior],
     ) -> Result<JobId, RequestError> {
         let known = self.state.tenants.find(&tenant);
         if let Some(job) = known.and_then(|tenant| self.state.submitted(tenant, id)) {
@@ -33,9 +33,16 @@ impl Core {
         self.check_quota(known, decoded.count)?;
         let (at, job) = (self.now, JobId(self.state.next_job));
         self.check_fits(&GroupKey::of(known.unwrap_or(TenantIx::MAX), job, decoded.clone()))?;
+        let depends_on: Vec<JobId> =
+            decoded.scheduling.depends_on.iter().map(|on| on.job).collect();
+        for Settled { on, tasks, met } in self.check_dependencies(known, &decoded, ended)? {
+            self.append(Fact::DependencySettled { at, job, on, tasks, met });
+        }
         let submitted = Submitted { at, job, tenant: &tenant, id, kind, spec: &spec };
         self.state.submit(submitted, decoded);
         self.append_applied(Fact::JobSubmitted { at, job, tenant, id, kind, spec });
+        // What they wait for may have come about already, as far as those jobs live.
+        depends_on.into_iter().for_each(|on| self.state.dependents.doubt(on));
         self.job_changed(job);
         Ok(job)
     }
@@ -100,20 +107,18 @@ impl Core {
         if self.state.jobs.get(job).is_none() {
             return Err(self.not_live(job));
         }
-        let mut stops: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
-        for (node, tasks) in self.state.spots(job) {
-            stops.entry(node).or_default().push(tasks);
-        }
+        self.cancel_job(job);
+        Ok(Answer::Done)
+    }
+
+    /// Cancels a live job.
+    pub(crate) fn cancel_job(&mut self, job: JobId) {
+        let stops = self.state.spots(job);
         let knowing = self.knowing(job);
         self.append(Fact::JobCancelled { at: self.now, job });
-        for (node, tasks) in stops {
-            for batch in tasks.chunks(MAX_BATCH) {
-                self.send(node, ToWorker::Stop(batch.to_vec()));
-            }
-        }
+        self.send_stops(stops);
         self.send_forget(job, &knowing);
         self.job_changed(job);
-        Ok(Answer::Done)
     }
 
     /// Nodes to be told when the job ends. A job of one task was forgotten in advance.

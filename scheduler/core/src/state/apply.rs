@@ -2,10 +2,12 @@
 
 use wrun_protocol::job::{EncodedSpec, JobSpec};
 use wrun_protocol::task::{Content, Outcome, Usage};
+use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
 use wrun_protocol::{AttemptId, IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use super::State;
+use super::dependents::Settled;
 use super::groups::GroupKey;
 use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks, add_usage};
 use super::nodes::{Node, node_ix};
@@ -70,7 +72,7 @@ impl State {
             Fact::Checkpointed { attempt, content, .. } => self.checkpoint(*attempt, content),
             Fact::JobCancelled { job, .. } => {
                 self.keep_ended(*job);
-                self.drop_job(*job);
+                self.drop_job(*job, JobState::Cancelled);
             }
             Fact::Reported { node, report, .. } => {
                 if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
@@ -78,7 +80,7 @@ impl State {
                 }
             }
             Fact::TasksCancelled { job, tasks, ends_job, .. } => {
-                self.cancel_tasks(*job, tasks, ends_job.is_some());
+                self.cancel_tasks(*job, tasks, *ends_job);
             }
             Fact::TasksRetried { tasks, .. } => {
                 tasks.iter().for_each(|tasks| self.retry_tasks(*tasks));
@@ -88,10 +90,16 @@ impl State {
             | Fact::JobChanged { .. }
             | Fact::PlacedWith { .. }
             | Fact::Frozen { .. }
-            | Fact::Noticed { .. }
             | Fact::Reserved { .. }
-            | Fact::Unreserved { .. }
-            | Fact::DependencySettled { .. } => {}
+            | Fact::Unreserved { .. } => {}
+            Fact::Noticed { node, attempt, until, .. } => {
+                if self.holds(node_ix(*node), attempt.task, attempt.attempt) {
+                    self.noticed.insert(attempt.task, *until);
+                }
+            }
+            Fact::DependencySettled { job, on, tasks, met, .. } => {
+                self.settle(*job, Settled { on: *on, tasks: *tasks, met: *met });
+            }
         }
     }
 
@@ -126,24 +134,28 @@ impl State {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
         let count = decoded.count;
         let tasks = Job::tasks_of(id, &decoded);
+        let mut job = Job {
+            spec: Spec::from(spec),
+            id: submit,
+            submitted: at,
+            started: Timestamp(0),
+            group: 0,
+            kind,
+            gates: Gates::default(),
+            tasks,
+        };
+        if !decoded.scheduling.depends_on.is_empty() {
+            self.enter_dependencies(id, &mut job, &decoded);
+        }
         let tenant = self.tenants.enter(tenant);
         let group = self.groups.enter(GroupKey::of(tenant, id, decoded));
+        job.group = group;
         self.at = self.at.max(at);
         self.next_job = self.next_job.max(id.0 + 1);
         self.submits.enter(tenant, submit, id);
         if let Some(tenant) = self.tenants.get_mut(tenant) {
             tenant.live_tasks += u64::from(count);
         }
-        let job = Job {
-            spec: Spec::from(spec),
-            id: submit,
-            submitted: at,
-            started: Timestamp(0),
-            group,
-            kind,
-            gates: Gates::default(),
-            tasks,
-        };
         let ready = job.ready_tasks();
         self.jobs.insert(id, job);
         self.groups.set_ready(group, id, 0, ready);
@@ -177,6 +189,7 @@ impl State {
         }
         if job.started.0 == 0 {
             job.started = at;
+            self.dependents.on_started(tasks.job);
         }
         let (group, ready) = (job.group, job.ready_tasks());
         if tasks.attempt > 1 {
@@ -249,6 +262,11 @@ impl State {
         self.groups.set_ready(group, tasks.job, was_ready, ready);
         if count > 0 {
             self.vacate(ix, tasks, running);
+            if !self.noticed.is_empty() {
+                for index in tasks.tasks.indices() {
+                    self.noticed.remove(&tasks.job.task(index));
+                }
+            }
             if !self.progress.is_empty() {
                 for index in tasks.tasks.indices() {
                     self.progress.remove(&tasks.job.task(index));
@@ -293,8 +311,8 @@ impl State {
         let count = self.take_placed(ix, success.tasks);
         self.learn(success.tasks.job, success.usage.wall_us, count);
         self.close(success.tasks, count, &success.usage, &Outcome::Succeeded);
-        if success.ends_job.is_some() {
-            self.drop_job(success.tasks.job);
+        if let Some(state) = success.ends_job {
+            self.drop_job(success.tasks.job, state);
         }
     }
 
@@ -314,8 +332,8 @@ impl State {
                     self.keep_ended(task.job);
                 }
                 self.close(tasks, 1, &result.usage, &result.outcome);
-                if ends_job.is_some() {
-                    self.drop_job(task.job);
+                if let Some(state) = ends_job {
+                    self.drop_job(task.job, state);
                 }
             }
             Next::Retry { not_before } => self.delay(attempt, result, not_before),
@@ -374,6 +392,7 @@ impl State {
                 tenant.live_tasks -= u64::from(count);
             }
         }
+        self.dependents.on_tasks_ended(tasks.job, tasks.tasks);
         self.forget_extras(tasks.job, tasks.tasks);
     }
 
@@ -419,7 +438,8 @@ impl State {
     }
 
     /// The job has ended: nothing of it stays but the id of its submission.
-    pub(super) fn drop_job(&mut self, id: JobId) {
+    pub(super) fn drop_job(&mut self, id: JobId, state: JobState) {
+        self.leave_dependencies(id, state);
         let spots = self.spots(id);
         for (node, tasks) in spots {
             self.take_placed(node, tasks);

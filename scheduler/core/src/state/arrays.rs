@@ -1,5 +1,6 @@
 //! How facts that concern some tasks of an array change the state.
 
+use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId};
 
@@ -8,13 +9,18 @@ use super::jobs::{Array, Over, Tasks};
 
 impl State {
     /// Tasks that had not ended are cancelled.
-    pub(super) fn cancel_tasks(&mut self, id: JobId, tasks: &[IndexRange], ends_job: bool) {
-        if ends_job {
+    pub(super) fn cancel_tasks(
+        &mut self,
+        id: JobId,
+        tasks: &[IndexRange],
+        ends_job: Option<JobState>,
+    ) {
+        if ends_job.is_some() {
             self.keep_ended(id);
         }
         tasks.iter().for_each(|tasks| self.cancel_range(id, *tasks));
-        if ends_job {
-            self.drop_job(id);
+        if let Some(state) = ends_job {
+            self.drop_job(id, state);
         }
     }
 
@@ -32,6 +38,7 @@ impl State {
         array.counts.pending -= count;
         self.groups.set_ready(job.group, id, was_ready, job.ready_tasks());
         self.note_cancelled(id, &runs, count);
+        self.dependents.on_tasks_ended(id, tasks);
         self.forget_extras(id, tasks);
     }
 

@@ -38,7 +38,6 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Gates(u8);
 
-#[expect(dead_code, reason = "dependencies shut and open them next")]
 impl Gates {
     /// A job that it depends on has not come that far.
     pub(crate) const DEPENDENCY: Self = Self(1);
@@ -46,10 +45,6 @@ impl Gates {
     /// Whether nothing keeps the job back.
     pub(crate) fn are_open(self) -> bool {
         self.0 == 0
-    }
-
-    pub(crate) fn is_shut(self, gate: Self) -> bool {
-        self.0 & gate.0 != 0
     }
 
     pub(crate) fn set(&mut self, gate: Self, shut: bool) {

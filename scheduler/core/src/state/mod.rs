@@ -6,6 +6,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod arrays;
+pub(crate) mod dependents;
 pub(crate) mod groups;
 pub(crate) mod jobs;
 pub(crate) mod length;
@@ -24,6 +25,7 @@ use wrun_protocol::{JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::config::Config;
 use crate::ended::EndedJob;
+use dependents::Dependents;
 use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
@@ -47,6 +49,9 @@ pub(crate) struct State {
     /// The last word of running tasks. Not recorded.
     pub(crate) progress: BTreeMap<TaskId, (u16, String)>,
     pub(crate) submits: Submits,
+    pub(crate) dependents: Dependents,
+    /// Placed tasks that were told that they will be stopped, and when at the latest.
+    pub(crate) noticed: BTreeMap<TaskId, Timestamp>,
     pub(crate) nodes: Nodes,
     /// Join tokens by hash, with their end.
     pub(crate) tokens: BTreeMap<[u8; 32], Timestamp>,
@@ -108,6 +113,8 @@ impl State {
             delays: BTreeSet::new(),
             progress: BTreeMap::new(),
             submits: Submits::new(config.remembered_submits),
+            dependents: Dependents::default(),
+            noticed: BTreeMap::new(),
             nodes: Nodes::default(),
             tokens: BTreeMap::new(),
             placed: 0,

@@ -5,7 +5,7 @@
 //! a recovered core with the live one by them. Records are only ever added to by a new
 //! version, which must go on reading the older ones.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,10 @@ use wrun_protocol::policy::Policy;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::TaskCounts;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
-use wrun_protocol::{IndexRange, JobId, SubmitId, TenantName, Timestamp};
+use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use super::State;
+use super::dependents::Dependents;
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks};
 use super::length::LengthRecord;
@@ -35,6 +36,10 @@ const VERSION: u32 = 2;
 enum Section {
     /// The policy, where one was set.
     Policy(Box<Policy>),
+    /// Jobs that wait for others.
+    Dependents(Box<Dependents>),
+    /// Attempts that were told that they will be stopped, and when.
+    Noticed(BTreeMap<TaskId, Timestamp>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -174,12 +179,20 @@ impl State {
         if self.rules.policy != Policy::default() {
             sections.push(Section::Policy(Box::new(self.rules.policy.clone())));
         }
+        if !self.dependents.is_empty() {
+            sections.push(Section::Dependents(Box::new(self.dependents.clone())));
+        }
+        if !self.noticed.is_empty() {
+            sections.push(Section::Noticed(self.noticed.clone()));
+        }
         sections
     }
 
     fn restore_section(&mut self, section: Section) {
         match section {
             Section::Policy(policy) => self.rules = Rules::from(*policy),
+            Section::Dependents(dependents) => self.dependents = *dependents,
+            Section::Noticed(noticed) => self.noticed = noticed,
         }
     }
 

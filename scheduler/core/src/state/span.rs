@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, TaskId};
 
@@ -27,6 +29,23 @@ pub(crate) struct Spans<T> {
 impl<T> Default for Spans<T> {
     fn default() -> Self {
         Self { map: BTreeMap::new(), count: 0 }
+    }
+}
+
+impl<T: Copy + Eq + Serialize> Serialize for Spans<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut runs = serializer.serialize_seq(Some(self.map.len()))?;
+        self.iter().try_for_each(|run| runs.serialize_element(&run))?;
+        runs.end()
+    }
+}
+
+impl<'de, T: Copy + Eq + Deserialize<'de>> Deserialize<'de> for Spans<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let runs = Vec::<(Assignment, T)>::deserialize(deserializer)?;
+        let mut spans = Self::default();
+        runs.into_iter().for_each(|(run, tag)| spans.insert(run, tag));
+        Ok(spans)
     }
 }
 

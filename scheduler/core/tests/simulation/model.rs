@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wrun_core::Prior;
 use wrun_core::fact::{Fact, Next};
+use wrun_protocol::scheduling::{Dependency, DependsOn};
 use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::Assignment;
-use wrun_protocol::{JobId, NodeId, SubmitId};
+use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Task {
@@ -23,12 +25,17 @@ pub(crate) struct Job {
     pub(crate) tasks: Vec<(u32, Task)>,
     pub(crate) ended: Option<JobState>,
     pub(crate) max_running: Option<u32>,
+    pub(crate) depends_on: Vec<Dependency>,
+    pub(crate) tenant: TenantName,
+    pub(crate) started: bool,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) live: BTreeSet<JobId>,
+    settled: BTreeMap<JobId, Vec<(Dependency, Option<IndexRange>)>>,
+    retried: BTreeSet<TaskId>,
 }
 
 impl Model {
@@ -40,19 +47,48 @@ impl Model {
 
     pub(crate) fn apply(&mut self, fact: &Fact) {
         match fact {
-            Fact::JobSubmitted { job, id, spec, .. } => {
+            Fact::JobSubmitted { job, id, spec, tenant, .. } => {
                 let spec = spec.decode().unwrap();
                 let tasks = vec![(0, Task::Pending); spec.count as usize];
-                let max_running = spec.scheduling.max_running;
-                let fresh = Job { submit: *id, tasks, ended: None, max_running };
+                let (max_running, tenant) = (spec.scheduling.max_running, tenant.clone());
+                let depends_on = spec.scheduling.depends_on;
+                let fresh = Job {
+                    submit: *id,
+                    tasks,
+                    ended: None,
+                    max_running,
+                    depends_on,
+                    tenant,
+                    started: false,
+                };
                 assert!(self.jobs.insert(*job, fresh).is_none(), "job number used twice: {fact:?}");
                 self.live.insert(*job);
             }
-            Fact::Placed { node, tasks, .. } => self.each(tasks, fact, |last, task, attempt| {
-                assert_eq!(*task, Task::Pending, "placed, but not pending");
-                assert!(attempt > *last, "attempt {attempt} after {last}");
-                (*last, *task) = (attempt, Task::Placed(*node));
-            }),
+            Fact::Placed { node, tasks, .. } => {
+                tasks.iter().for_each(|run| self.check_dependencies(run));
+                self.each(tasks, fact, |last, task, attempt| {
+                    assert_eq!(*task, Task::Pending, "placed, but not pending");
+                    assert!(attempt > *last, "attempt {attempt} after {last}");
+                    (*last, *task) = (attempt, Task::Placed(*node));
+                });
+                for run in tasks {
+                    self.jobs.get_mut(&run.job).unwrap().started = true;
+                }
+            }
+            Fact::DependencySettled { job, on, tasks, met, .. } => {
+                self.settled.entry(*job).or_default().push((*on, *tasks));
+                let indices = tasks.map(|tasks| tasks.indices());
+                let found = match indices {
+                    None => self.is_met(on, None),
+                    Some(indices) => {
+                        let each: BTreeSet<_> =
+                            indices.map(|index| self.is_met(on, Some(index))).collect();
+                        assert_eq!(each.len(), 1, "not alike: {fact:?}");
+                        each.into_iter().next().unwrap()
+                    }
+                };
+                assert_eq!(found, Some(*met), "{fact:?}");
+            }
             Fact::Started { node, tasks, .. } => self.each(tasks, fact, |last, task, attempt| {
                 assert_eq!((*last, *task), (attempt, Task::Placed(*node)));
             }),
@@ -91,11 +127,16 @@ impl Model {
                 }
                 self.settle(*job, *ends_job);
             }
-            Fact::TasksRetried { tasks, .. } => self.each(tasks, fact, |last, task, attempt| {
-                assert!(matches!(task, Task::Failed | Task::Cancelled), "{fact:?}");
-                assert_eq!(*last, attempt);
-                *task = Task::Pending;
-            }),
+            Fact::TasksRetried { tasks, .. } => {
+                self.each(tasks, fact, |last, task, attempt| {
+                    assert!(matches!(task, Task::Failed | Task::Cancelled), "{fact:?}");
+                    assert_eq!(*last, attempt);
+                    *task = Task::Pending;
+                });
+                for run in tasks {
+                    self.retried.extend(run.tasks.indices().map(|index| run.job.task(index)));
+                }
+            }
             Fact::JobCancelled { job, .. } => {
                 let cancelled = self.jobs.get_mut(job).unwrap();
                 assert_eq!(cancelled.ended.replace(JobState::Cancelled), None);
@@ -119,6 +160,56 @@ impl Model {
                 with(last, task, run.attempt);
             }
         }
+    }
+
+    /// Whether what a job waits for has come about; `None` while it may yet.
+    fn is_met(&self, on: &Dependency, index: Option<u32>) -> Option<bool> {
+        let job = &self.jobs[&on.job];
+        if let (DependsOn::EachSuccess, Some(index)) = (on.on, index) {
+            return match job.tasks[index as usize].1 {
+                Task::Succeeded => Some(true),
+                Task::Failed | Task::Cancelled => Some(false),
+                Task::Pending | Task::Placed(_) => job.ended.map(|_| false),
+            };
+        }
+        let Some(state) = job.ended else {
+            return (on.on == DependsOn::Start && job.started).then_some(true);
+        };
+        Some(match on.on {
+            DependsOn::Start => job.started,
+            DependsOn::Success | DependsOn::EachSuccess => state == JobState::Succeeded,
+            DependsOn::Failure => state != JobState::Succeeded,
+            DependsOn::End => true,
+        })
+    }
+
+    /// Nothing is placed before all that it depends on was settled, other than what was
+    /// cancelled for it, and retried at a user's wish.
+    fn check_dependencies(&self, run: &Assignment) {
+        let none = Vec::new();
+        let settled = self.settled.get(&run.job).unwrap_or(&none);
+        for on in &self.jobs[&run.job].depends_on {
+            for index in run.tasks.indices() {
+                let covers = |tasks: &Option<IndexRange>| tasks.is_none_or(|t| t.contains(index));
+                let is_settled = settled.iter().any(|(of, tasks)| of == on && covers(tasks));
+                let retried = self.retried.contains(&run.job.task(index));
+                assert!(is_settled || retried, "{run:?} is placed before {on}");
+            }
+        }
+    }
+
+    /// What a history of these facts tells of a job that has ended.
+    pub(crate) fn prior(&self, id: JobId) -> Option<Prior> {
+        let job = self.jobs.get(&id)?;
+        let succeeded = job.tasks.iter().zip(0..);
+        let succeeded = succeeded.filter(|((_, task), _)| *task == Task::Succeeded);
+        Some(Prior {
+            job: id,
+            state: job.ended?,
+            started: job.started,
+            count: job.tasks.len() as u32,
+            succeeded: succeeded.map(|(_, index)| IndexRange::one(index)).collect(),
+        })
     }
 
     /// A task ended: the fact says so exactly when it was the last.

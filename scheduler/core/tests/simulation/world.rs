@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, RequestId};
+use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, RequestId};
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::{Dependency, DependsOn};
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
 use wrun_protocol::{
@@ -16,6 +17,14 @@ use wrun_protocol::{
 use crate::model::Model;
 use crate::random::Random;
 use crate::worker::Worker;
+
+const DEPENDS_ON: [DependsOn; 5] = [
+    DependsOn::Start,
+    DependsOn::Success,
+    DependsOn::Failure,
+    DependsOn::End,
+    DependsOn::EachSuccess,
+];
 
 pub(crate) struct World {
     pub(crate) random: Random,
@@ -298,7 +307,8 @@ impl World {
         let request = self.request();
         self.asked.insert(request, submit);
         let tenant = tenant.parse().unwrap();
-        self.handle(Input::Submit { request, tenant, id, kind: ComponentKind::Command, spec });
+        let (kind, ended) = (ComponentKind::Command, self.priors(&spec));
+        self.handle(Input::Submit { request, tenant, id, kind, spec, ended });
     }
 
     fn invent(&mut self) -> usize {
@@ -320,8 +330,38 @@ impl World {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(self.submits.len() as u64).to_le_bytes());
         let tenant = random.pick(&["ann", "bob"]);
+        if self.random.one_in(3) {
+            self.depend(&mut spec, tenant);
+        }
         self.submits.push((SubmitId(id), EncodedSpec::encode(&spec).unwrap(), tenant));
         self.submits.len() - 1
+    }
+
+    /// What the history, which sees durable facts alone, knows of those it depends on.
+    fn priors(&self, spec: &EncodedSpec) -> Vec<Prior> {
+        let depends_on = spec.decode().unwrap().scheduling.depends_on;
+        if depends_on.is_empty() {
+            return Vec::new();
+        }
+        let history = Model::of(&self.journal[..self.durable]);
+        depends_on.iter().filter_map(|on| history.prior(on.job)).collect()
+    }
+
+    /// Lets the job depend on some that came before it.
+    fn depend(&mut self, spec: &mut JobSpec, tenant: &str) {
+        let mine = |job: &JobId| self.model.jobs[job].tenant.as_str() == tenant;
+        let jobs: Vec<JobId> = self.model.jobs.keys().copied().filter(mine).collect();
+        for _ in 0..self.random.below(3) {
+            if jobs.is_empty() {
+                return;
+            }
+            let (job, on) = (self.random.pick(&jobs), self.random.pick(&DEPENDS_ON));
+            if on == DependsOn::EachSuccess {
+                spec.count = self.model.jobs[&job].tasks.len() as u32;
+                spec.scheduling.depends_on.retain(|other| other.on != on);
+            }
+            spec.scheduling.depends_on.push(Dependency { job, on });
+        }
     }
 
     fn cancel(&mut self) {

@@ -1,7 +1,10 @@
-use wrun_core::{Answer, Fact, PendingReason};
-use wrun_protocol::JobSpec;
+use wrun_core::fact::RequeueCause;
+use wrun_core::{Answer, Effect, Fact, PendingReason};
+use wrun_protocol::task::Usage;
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::user::{ErrorCode, JobState};
+use wrun_protocol::wire::worker::{Report, ToWorker};
+use wrun_protocol::{JobId, JobSpec, NodeId};
 
 use crate::env::{answer, assigned, env, facts, job, range, ranges, run, stopped};
 
@@ -135,12 +138,34 @@ fn what_failed_or_was_cancelled_runs_again_with_a_new_attempt() {
 }
 
 #[test]
+fn a_notice_that_may_not_have_arrived_is_given_again() {
+    let mut env = env();
+    env.node(1, 1);
+    env.submit(&job(1));
+    env.handle(wrun_core::Input::NodeDisconnected { node: NodeId(1) });
+    assert_eq!(answer(&env.requeue(1, TaskSet::All)), Ok(Answer::Done));
+    let effects = env.reconnect(1, vec![run(1, 1, 0, 1)]);
+    let attempt = JobId(1).task(0).attempt(1);
+    let notice = ToWorker::Preempt { attempt, notice_ms: 0 };
+    assert!(effects.contains(&Effect::Send { node: NodeId(1), message: notice }));
+}
+
+#[test]
 fn a_requeued_task_is_stopped_and_placed_again_and_its_old_attempt_is_refused() {
     let mut env = env();
     env.node(1, 2);
     env.submit(&job(3));
+    let attempt = JobId(1).task(1).attempt(1);
     let effects = env.requeue(1, ranges(&[(1, 2)]));
-    assert_eq!(stopped(&effects), [(1, run(1, 1, 1, 1))]);
+    let notice = ToWorker::Preempt { attempt, notice_ms: 0 };
+    assert!(effects.contains(&Effect::Send { node: NodeId(1), message: notice }));
+    assert_eq!(assigned(&effects), [], "not before its worker says that it has stopped");
+    let effects = env.report(1, Report::Preempted { attempt, usage: Usage::default() });
+    assert!(
+        facts(&effects)
+            .iter()
+            .any(|fact| matches!(fact, Fact::Requeued { cause: RequeueCause::Requested, .. }))
+    );
     assert_eq!(assigned(&effects), [(1, run(1, 2, 1, 1))], "in order of index");
     env.succeed(1, run(1, 1, 1, 1));
     assert_eq!(env.counts(1), [1, 2, 0, 0, 0], "the stale attempt counts for nothing");

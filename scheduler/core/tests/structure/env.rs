@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
+use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Failure, Outcome, Usage};
@@ -16,6 +16,7 @@ use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, Resources, Submi
 pub(crate) struct Env {
     pub(crate) core: Core,
     shadow: Core,
+    pub(crate) journal: Vec<Fact>,
     pub(crate) now: Timestamp,
     submits: u8,
     /// Number of the next report, by node.
@@ -26,6 +27,7 @@ pub(crate) fn env() -> Env {
     Env {
         core: Core::new(config()),
         shadow: Core::new(config()),
+        journal: Vec::new(),
         now: Timestamp(1000),
         submits: 0,
         reports: BTreeMap::new(),
@@ -44,6 +46,7 @@ impl Env {
         for effect in &effects {
             if let Effect::Append(fact) = effect {
                 self.shadow.apply(fact);
+                self.journal.push(fact.clone());
             }
         }
         let snapshot = self.core.snapshot();
@@ -66,11 +69,40 @@ impl Env {
         self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts })
     }
 
+    /// The node is back and says that it still has these.
+    pub(crate) fn reconnect(&mut self, number: u64, attempts: Vec<Assignment>) -> Vec<Effect> {
+        let node = NodeId(number);
+        let info = self.core.node_info(node).unwrap().clone();
+        self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts })
+    }
+
     pub(crate) fn submit(&mut self, spec: &JobSpec) -> Vec<Effect> {
+        self.submit_after(spec, Vec::new())
+    }
+
+    /// Submits, with what the history says of jobs that it depends on.
+    pub(crate) fn submit_after(&mut self, spec: &JobSpec, ended: Vec<Prior>) -> Vec<Effect> {
+        self.submit_as("ann", spec, ended)
+    }
+
+    pub(crate) fn submit_as(
+        &mut self,
+        tenant: &str,
+        spec: &JobSpec,
+        ended: Vec<Prior>,
+    ) -> Vec<Effect> {
         self.submits += 1;
         let (id, spec) = (SubmitId([self.submits; 16]), EncodedSpec::encode(spec).unwrap());
-        let (tenant, kind) = ("ann".parse().unwrap(), ComponentKind::Command);
-        self.handle(Input::Submit { request: RequestId(1), tenant, id, kind, spec })
+        let (request, kind) = (RequestId(1), ComponentKind::Command);
+        let tenant = tenant.parse().unwrap();
+        self.handle(Input::Submit { request, tenant, id, kind, spec, ended })
+    }
+
+    /// What a restart makes of these facts, before it begins to decide.
+    pub(crate) fn recovered(journal: &[Fact]) -> Core {
+        let mut core = Core::new(config());
+        journal.iter().for_each(|fact| core.apply(fact));
+        core
     }
 
     pub(crate) fn report(&mut self, node: u64, report: Report) -> Vec<Effect> {
@@ -164,6 +196,15 @@ pub(crate) fn facts(effects: &[Effect]) -> Vec<Fact> {
         _ => None,
     });
     facts.collect()
+}
+
+/// What the history is told of jobs that ended.
+pub(crate) fn ended(effects: &[Effect]) -> Vec<EndedJob> {
+    let ended = effects.iter().filter_map(|effect| match effect {
+        Effect::Ended(job) => Some((**job).clone()),
+        _ => None,
+    });
+    ended.collect()
 }
 
 pub(crate) fn answer(effects: &[Effect]) -> Result<Answer, RequestError> {

@@ -10,4 +10,5 @@
 )]
 
 mod arrays;
+mod dependencies;
 mod env;
