@@ -291,6 +291,7 @@ impl<'a> Driver<'a> {
             id: SubmitId(id),
             kind: ComponentKind::Command,
             spec,
+            ended: Vec::new(),
         });
     }
 

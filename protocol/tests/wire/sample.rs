@@ -293,7 +293,7 @@ enums! {
     Content { Inline(bytes), Blob { digest, size } }
     Outcome { Succeeded, Failed(failure) }
     Failure { Exit { code }, Handler { message, retryable }, Trap { message },
-        Limit { limit, allowed }, Setup { message }, Cancelled, NodeLost }
+        Limit { limit, allowed }, Setup { message }, Cancelled, NodeLost, Dependency { on } }
     Limit { Memory, WallTime, CpuTime, Output, Log, Scratch, Handles, Stack, LogRate, Fibers }
     Request { Hello, Submit(submissions), MissingBlobs(digests), PutBlob { digest, size },
         GetBlob(digest), Jobs(filter), Job(job), Tasks { job, from, limit, state }, Watch(job),

@@ -106,7 +106,8 @@ impl Bench {
         let (request, id) = (RequestId(number), SubmitId(id));
         let spec = EncodedSpec::encode(&spec).expect("a valid specification");
         let (tenant, kind) = ("ann".parse().expect("a name"), ComponentKind::Command);
-        self.core.handle(self.now, Input::Submit { request, tenant, id, kind, spec });
+        let ended = Vec::new();
+        self.core.handle(self.now, Input::Submit { request, tenant, id, kind, spec, ended });
     }
 
     fn join(&mut self, number: u64) {

@@ -187,7 +187,9 @@ impl Run {
                 for (request, job) in (first..).zip(jobs) {
                     let Accepted { id, kind, spec } = job;
                     let (request, tenant) = (RequestId(request), tenant.clone());
-                    self.parts.core.handle(now, Input::Submit { request, tenant, id, kind, spec });
+                    let ended = Vec::new();
+                    let input = Input::Submit { request, tenant, id, kind, spec, ended };
+                    self.parts.core.handle(now, input);
                 }
             }
             Command::Ask { make, reply } => {
