@@ -65,9 +65,9 @@ impl Core {
 
     fn fill_capacity(&mut self, round: &mut Round) {
         let mut above = None;
-        while let Some(rank) =
-            self.state.groups.likely_rank_below(above, |group| self.may_fit(group, round))
-        {
+        while self.any_room(round) {
+            let likely = |group: &Glance| self.may_fit(group, round);
+            let Some(rank) = self.state.groups.likely_rank_below(above, likely) else { return };
             above = Some(rank);
             let mut turns: VecDeque<Turn> = self.turns(rank);
             while let Some(mut turn) = turns.pop_front() {
