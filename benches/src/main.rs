@@ -6,6 +6,7 @@
 mod answering_node;
 mod cold;
 mod idle;
+mod kueue;
 mod latency;
 mod machine;
 mod peers;
@@ -28,6 +29,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("latency", latency::measure),
     ("cold", cold::measure),
     ("scheduler", scheduler::measure),
+    ("kueue", kueue::measure),
     ("restart", restart::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),

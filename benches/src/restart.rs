@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use harness::{Cluster, artefacts};
 use wrun_protocol::JobSpec;
 
-use crate::answering_node::Member;
+use crate::answering_node::{Manner, Member};
 use crate::machine::resident;
 use crate::report::{Report, Section};
 use crate::scheduler::{JOBS, cluster, submit_distinct};
@@ -51,7 +51,7 @@ async fn distinct_jobs() -> Result<(f64, Duration)> {
     tokio::time::sleep(Duration::from_secs(5)).await;
     cluster.server.kill();
     let begun = Instant::now();
-    let (node, ()) = tokio::join!(member.connect(), async {
+    let (node, ()) = tokio::join!(member.connect(Manner::Ranges), async {
         tokio::task::block_in_place(|| cluster.restart_server());
     });
     let mut node = node?;
