@@ -104,6 +104,7 @@ impl Core {
     /// Takes one event in. `now` is wall time; where it goes back, it is taken to stand still.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
         self.now = self.now.max(now);
+        self.state.groups.accounts.set_now(self.now);
         self.on_time();
         match input {
             Input::Submit { request, tenant, id, kind, spec, ended } => {

@@ -1,5 +1,7 @@
 //! What can be seen of live jobs and nodes. Changes nothing. What has ended is history's.
 
+mod policy;
+
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Outcome, Usage};
 use wrun_protocol::wire::user::{

@@ -215,11 +215,19 @@ impl Core {
         self.ranking.at = self.now;
         self.ranking.void = false;
         self.measure_nodes();
+        self.weigh_usage();
         let (state, ranking) = (&mut self.state, &self.ranking);
         let (rules, jobs) = (&state.rules, &state.jobs);
         state
             .groups
             .rank_again(|lengths, group, head| ranking.stand(rules, jobs, lengths, group, head));
+    }
+
+    fn weigh_usage(&mut self) {
+        let policy = &self.state.rules.policy;
+        if policy.order == QueueOrder::Multifactor && policy.weights.fair_share > 0 {
+            self.ranking.fair_share = self.state.share_tree(self.now).factors();
+        }
     }
 
     fn measure_nodes(&mut self) {

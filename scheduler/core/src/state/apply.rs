@@ -27,6 +27,7 @@ impl State {
     /// Makes the fact so.
     pub(crate) fn apply(&mut self, fact: &Fact) {
         self.at = self.at.max(fact.at());
+        self.groups.accounts.set_now(fact.at());
         match fact {
             Fact::TokenCreated { hash, expires, at } => {
                 self.tokens.retain(|_, expires| *expires > *at);
@@ -116,7 +117,7 @@ impl State {
             node.incarnation = incarnation;
             node.next_report = 0;
         }
-        node.loads.promote(&info.capacity, &self.groups);
+        node.loads.promote(&info.capacity, &mut self.groups);
         self.nodes.dirty.insert(ix);
     }
 
@@ -204,7 +205,7 @@ impl State {
         node.tasks.insert(tasks, at);
         node.task_count += placed;
         let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
-        node.loads.add(group, placed, &capacity, &self.groups);
+        node.loads.add(group, placed, &capacity, &mut self.groups);
         self.placed += u64::from(placed);
         self.groups.set_ready(group, tasks.job, was_ready, ready);
         if let Some(group) = self.groups.get_mut(group) {
@@ -226,7 +227,7 @@ impl State {
         node.task_count -= count;
         self.placed -= u64::from(count);
         let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
-        if node.loads.remove(group, count, running, &capacity, &self.groups)
+        if node.loads.remove(group, count, running, &capacity, &mut self.groups)
             && let Some(group) = self.groups.get_mut(group)
         {
             group.on.remove(&ix);
@@ -300,7 +301,7 @@ impl State {
         let group = job.group;
         let Some(node) = self.nodes.get_mut(ix) else { return };
         let capacity = node.capacity();
-        node.loads.start(group, started, &capacity, &self.groups);
+        node.loads.start(group, started, &capacity, &mut self.groups);
     }
 
     /// Tasks ended well.

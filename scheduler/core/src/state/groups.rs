@@ -18,6 +18,7 @@ use super::jobs::NodeIx;
 use super::length::{Length, LengthIx, Lengths};
 use super::nodes::ANY_CLASS;
 use super::room::Room;
+use super::usage::{Accounts, Held};
 
 /// A group's place in the table.
 pub(crate) type GroupIx = u32;
@@ -154,6 +155,7 @@ pub(crate) struct Groups {
     vacant: Vec<GroupIx>,
     by_key: BTreeMap<GroupKey, GroupIx>,
     pub(crate) lengths: Lengths,
+    pub(crate) accounts: Accounts,
     /// First to be served first.
     queue: BTreeSet<(Standing, GroupIx)>,
     /// By line: when it was last served, counted in servings. Not recorded.
@@ -372,6 +374,22 @@ impl Groups {
         if let Some(now) = now {
             self.queue.insert((now, group));
         }
+    }
+
+    /// `count` more tasks of the group hold each what is returned.
+    pub(crate) fn hold(&mut self, group: GroupIx, count: u32) -> Resources {
+        let Some(key) = self.get(group).map(|group| &group.key) else { return <_>::default() };
+        let (each, tenant) = (key.wanted, key.tenant);
+        self.accounts.hold(tenant, &Held::of(&each, 0, count));
+        each
+    }
+
+    /// `count` tasks of the group no longer hold each what is returned.
+    pub(crate) fn release(&mut self, group: GroupIx, count: u32) -> Resources {
+        let Some(key) = self.get(group).map(|group| &group.key) else { return <_>::default() };
+        let (each, tenant) = (key.wanted, key.tenant);
+        self.accounts.release(tenant, &Held::of(&each, 0, count));
+        each
     }
 
     /// No node has room for the group now.

@@ -54,7 +54,7 @@ impl Loads {
         group: GroupIx,
         count: u32,
         capacity: &Resources,
-        groups: &Groups,
+        groups: &mut Groups,
     ) {
         self.by_group.entry(group).or_default().waiting += count;
         self.waiting += count;
@@ -73,7 +73,7 @@ impl Loads {
         count: u32,
         running: u32,
         capacity: &Resources,
-        groups: &Groups,
+        groups: &mut Groups,
     ) -> bool {
         let Some(load) = self.by_group.get_mut(&group) else { return false };
         load.running = load.running.saturating_sub(running);
@@ -100,7 +100,7 @@ impl Loads {
         group: GroupIx,
         count: u32,
         capacity: &Resources,
-        groups: &Groups,
+        groups: &mut Groups,
     ) {
         let Some(load) = self.by_group.get_mut(&group) else { return };
         load.running = (load.running + count).min(load.holding + load.waiting);
@@ -116,7 +116,7 @@ impl Loads {
     }
 
     /// Presumes that tasks of other groups have not started, until what is held fits.
-    fn demote(&mut self, keep: GroupIx, capacity: &Resources, groups: &Groups) {
+    fn demote(&mut self, keep: GroupIx, capacity: &Resources, groups: &mut Groups) {
         let others: Vec<GroupIx> = self.by_group.keys().copied().filter(|g| *g != keep).collect();
         for group in others {
             while !capacity.covers(&self.used) {
@@ -137,7 +137,7 @@ impl Loads {
     }
 
     /// Lets those that wait longest hold their resources, as far as these go.
-    pub(crate) fn promote(&mut self, capacity: &Resources, groups: &Groups) {
+    pub(crate) fn promote(&mut self, capacity: &Resources, groups: &mut Groups) {
         while let Some((group, waiting)) = self.order.front_mut() {
             let group = *group;
             let Some(wanted) = groups.get(group).map(|group| group.key.wanted) else { break };
@@ -192,8 +192,8 @@ impl Loads {
         runs
     }
 
-    fn hold(&mut self, group: GroupIx, count: u32, groups: &Groups) {
-        let each = groups.get(group).map(|group| group.key.wanted).unwrap_or_default();
+    fn hold(&mut self, group: GroupIx, count: u32, groups: &mut Groups) {
+        let each = groups.hold(group, count);
         let used = &mut self.used;
         used.cpu_milli = used.cpu_milli.saturating_add(each.cpu_milli.saturating_mul(count));
         used.memory = used.memory.saturating_add(each.memory.saturating_mul(count.into()));
@@ -201,8 +201,8 @@ impl Loads {
         used.slots = used.slots.saturating_add(each.slots.saturating_mul(count));
     }
 
-    fn release(&mut self, group: GroupIx, count: u32, groups: &Groups) {
-        let each = groups.get(group).map(|group| group.key.wanted).unwrap_or_default();
+    fn release(&mut self, group: GroupIx, count: u32, groups: &mut Groups) {
+        let each = groups.release(group, count);
         let used = &mut self.used;
         used.cpu_milli = used.cpu_milli.saturating_sub(each.cpu_milli.saturating_mul(count));
         used.memory = used.memory.saturating_sub(each.memory.saturating_mul(count.into()));
@@ -211,11 +211,11 @@ impl Loads {
     }
 
     /// Recomputes what is held from the counts, as recovery needs it.
-    pub(crate) fn recount(&mut self, groups: &Groups) {
+    pub(crate) fn recount(&mut self, groups: &mut Groups) {
         let holding: Vec<_> = self.by_group.iter().map(|(g, load)| (*g, load.holding)).collect();
         self.waiting = self.by_group.values().map(|load| load.waiting).sum();
         self.used = Resources::default();
-        for (group, count) in holding {
+        for (group, count) in holding.into_iter().filter(|(_, count)| *count > 0) {
             self.hold(group, count, groups);
         }
     }

@@ -7,6 +7,7 @@
 pub(crate) mod apply;
 pub(crate) mod arrays;
 pub(crate) mod dependents;
+pub(crate) mod fair_share;
 pub(crate) mod groups;
 pub(crate) mod jobs;
 pub(crate) mod length;
@@ -17,6 +18,7 @@ pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod span;
 pub(crate) mod submits;
+pub(crate) mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 

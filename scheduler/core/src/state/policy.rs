@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use wrun_protocol::Timestamp;
 use wrun_protocol::policy::{Partition, Policy, Qos, QueueOrder};
 
 use super::State;
+use super::fair_share::ShareTree;
 use super::groups::GroupKey;
 use super::jobs::NodeIx;
 
@@ -46,7 +48,19 @@ impl From<Policy> for Rules {
 }
 
 impl State {
+    /// The tenants' shares and what they have used at `at`, if that is not past.
+    pub(crate) fn share_tree(&self, at: Timestamp) -> ShareTree {
+        let known = self
+            .tenants
+            .list
+            .iter()
+            .zip(0..)
+            .map(|(tenant, ix)| (&tenant.name, ix, self.groups.accounts.used(ix, at)));
+        ShareTree::new(&self.rules.policy.tenants, known)
+    }
+
     pub(crate) fn apply_policy(&mut self, policy: &Policy) {
+        self.groups.accounts.charge_by(policy);
         self.rules = Rules::from(policy.clone());
         // Which nodes suit what, and what class a backlog is of, may be otherwise now.
         let nodes: Vec<NodeIx> = self.nodes.iter().map(|(ix, _)| ix).collect();

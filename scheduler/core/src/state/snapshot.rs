@@ -25,6 +25,7 @@ use super::load::Load;
 use super::nodes::Node;
 use super::policy::Rules;
 use super::span::Spans;
+use super::usage::Used;
 use crate::RestoreError;
 use crate::config::Config;
 
@@ -40,6 +41,8 @@ enum Section {
     Dependents(Box<Dependents>),
     /// Attempts that were told that they will be stopped, and when.
     Noticed(BTreeMap<TaskId, Timestamp>),
+    /// What tenants have used until the header's instant, by their place in its list.
+    Usage(Vec<Used>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,6 +187,9 @@ impl State {
         }
         if !self.noticed.is_empty() {
             sections.push(Section::Noticed(self.noticed.clone()));
+        let used = self.groups.accounts.records(self.at);
+        if !used.is_empty() {
+            sections.push(Section::Usage(used));
         }
         sections
     }
@@ -193,6 +199,11 @@ impl State {
             Section::Policy(policy) => self.rules = Rules::from(*policy),
             Section::Dependents(dependents) => self.dependents = *dependents,
             Section::Noticed(noticed) => self.noticed = noticed,
+            Section::Policy(policy) => {
+                self.groups.accounts.charge_by(&policy);
+                self.rules = Rules::from(*policy);
+            }
+            Section::Usage(used) => self.groups.accounts.restore(used, self.at),
         }
     }
 
@@ -366,7 +377,7 @@ impl State {
         for (ordinal, count) in record.order {
             node.loads.order.push_back((group(ordinal)?, count));
         }
-        node.loads.recount(&self.groups);
+        node.loads.recount(&mut self.groups);
         for (tasks, at) in record.tasks {
             node.tasks.insert(tasks, at);
             node.task_count += tasks.tasks.count;

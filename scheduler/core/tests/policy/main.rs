@@ -1,0 +1,14 @@
+//! Policy, worked out by hand: the order of the queue, shares, limits, changes of jobs, and
+//! the reasons why jobs wait.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test: it may stop at what it did not expect"
+)]
+
+mod env;
+mod orders;
+mod shares;
