@@ -23,8 +23,8 @@ pub(crate) const MILLIONTHS: u64 = 1_000_000;
 /// above all that a sum of factors can be.
 const AGED: Rank = Rank::MAX;
 
-/// The queue is ranked again after one interval more for every so many groups in it.
-const GROUPS_PER_INTERVAL: u32 = 1000;
+/// The queue is ranked again after one interval more for every so many groups and nodes.
+const STEPS_PER_INTERVAL: usize = 1000;
 
 /// What ranks depend on beside the group itself.
 #[derive(Debug, Default)]
@@ -205,8 +205,8 @@ impl Core {
 
     /// Queues anew what time and usage changed, if it is time to.
     pub(crate) fn rank_queue(&mut self) {
-        let groups = u32::try_from(self.state.groups.queued()).unwrap_or(u32::MAX);
-        let intervals = 1 + groups / GROUPS_PER_INTERVAL;
+        let steps = self.state.groups.queued() + self.state.nodes.len();
+        let intervals = u32::try_from(1 + steps / STEPS_PER_INTERVAL).unwrap_or(u32::MAX);
         let due = self.ranking.at.after(self.config.rank_interval.saturating_mul(intervals));
         let moves = self.ranking.void || self.state.rules.ranks_move();
         if !moves || (self.now < due && !self.ranking.void) {
@@ -231,7 +231,8 @@ impl Core {
     }
 
     fn measure_nodes(&mut self) {
-        if self.state.rules.policy.weights.size == 0 {
+        let policy = &self.state.rules.policy;
+        if policy.weights.size == 0 && policy.order != QueueOrder::Balanced {
             return;
         }
         (self.ranking.largest, self.ranking.total) = <_>::default();

@@ -84,11 +84,12 @@ impl Rules {
         let learns = self.policy.backfill.predict;
         self.policy.age_bound_ms.is_some()
             || match self.policy.order {
-                QueueOrder::Multifactor => weights.age > 0 || weights.fair_share > 0,
+                QueueOrder::Multifactor => {
+                    weights.age > 0 || weights.fair_share > 0 || weights.size > 0
+                }
                 QueueOrder::Fcfs => false,
-                QueueOrder::ShortestFirst
-                | QueueOrder::SmallestAreaFirst
-                | QueueOrder::Balanced => learns,
+                QueueOrder::ShortestFirst | QueueOrder::SmallestAreaFirst => learns,
+                QueueOrder::Balanced => true,
             }
     }
 

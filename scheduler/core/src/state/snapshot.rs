@@ -187,6 +187,7 @@ impl State {
         }
         if !self.noticed.is_empty() {
             sections.push(Section::Noticed(self.noticed.clone()));
+        }
         let used = self.groups.accounts.records(self.at);
         if !used.is_empty() {
             sections.push(Section::Usage(used));
@@ -196,7 +197,6 @@ impl State {
 
     fn restore_section(&mut self, section: Section) {
         match section {
-            Section::Policy(policy) => self.rules = Rules::from(*policy),
             Section::Dependents(dependents) => self.dependents = *dependents,
             Section::Noticed(noticed) => self.noticed = noticed,
             Section::Policy(policy) => {

@@ -144,7 +144,14 @@ impl Env {
         let (id, tenant, kind) = (SubmitId(id), tenant.parse().unwrap(), ComponentKind::Command);
         let next = self.runs.last_key_value().map_or(1, |(job, _)| job.0 + 1);
         self.runs.insert(JobId(next), seconds);
-        let effects = self.handle(Input::Submit { request: RequestId(1), tenant, id, kind, spec });
+        let effects = self.handle(Input::Submit {
+            request: RequestId(1),
+            tenant,
+            id,
+            kind,
+            spec,
+            ended: Vec::new(),
+        });
         let answer = answer(&effects);
         if answer.is_err() {
             self.runs.remove(&JobId(next));

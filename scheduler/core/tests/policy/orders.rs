@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wrun_protocol::policy::{Favour, Policy, QueueOrder, Weights};
+use wrun_protocol::policy::{Balance, Favour, Policy, QueueOrder, Weights};
 
 use crate::env::{BEGIN, Env, job};
 
@@ -67,9 +67,10 @@ fn equal_jobs_go_by_age_whoevers_they_are() {
 
 #[test]
 fn a_large_job_in_the_balanced_order_lets_small_ones_pass_but_not_for_ever() {
-    let mut env = Env::with(ordered(QueueOrder::Balanced));
-    env.node(1, 1);
     let hour = 3600;
+    let balance = Balance { patience_ms: 180 * hour * 1000, full_area_ms: 16 * hour * 1000 };
+    let mut env = Env::with(Policy { balance, ..ordered(QueueOrder::Balanced) });
+    env.node(1, 1);
     env.submit("ann", 200 * hour, &job(1, 200 * hour));
     // 16 CPU hours: due 180 hours after its submit. 8 CPU hours are due 90 hours after.
     env.submit("ann", hour, &job(1, 16 * hour));
