@@ -59,7 +59,11 @@ fn environment() -> Result<PathBuf> {
 
 fn run(python: &Path, program: &str, tasks: u32) -> Result<serde_json::Value> {
     let script = checkout("benches/peers").join(program);
-    let output = Command::new(python).arg(script).arg(tasks.to_string()).output()?;
+    // Peers leave files where they are started.
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(python);
+    command.arg(script).arg(tasks.to_string()).current_dir(&folder);
+    let output = command.output()?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     let line = stdout.lines().rev().find(|line| line.starts_with('{'));
     let line = line.with_context(|| {
