@@ -91,6 +91,19 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may lower a job's priority by so many points, or raise it.
+    pub(crate) fn may_be_nice(&self, points: i32) -> Result<(), RequestError> {
+        if points >= 0 || self.role == Role::Admin {
+            return Ok(());
+        }
+        Err(RequestError::new(
+            ErrorCode::Denied,
+            format!(
+                "nice: {points} raises a job's priority, which only an admin may; use 0 or more"
+            ),
+        ))
+    }
+
     /// Whether the caller may see and steer work of `tenant`.
     pub(crate) fn may_see(&self, tenant: &TenantName) -> bool {
         self.role == Role::Admin || self.tenant == *tenant

@@ -9,6 +9,7 @@ mod live;
 mod logs;
 mod output;
 mod recorded;
+mod scheduling;
 mod submit;
 mod watch;
 
@@ -25,6 +26,7 @@ use crate::authorise::Caller;
 use crate::blobs::BlobError;
 use crate::driver::stopping;
 use crate::shared::Shared;
+use scheduling::WithTasks;
 
 /// How long a client may take to send its request once it has opened the stream.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
@@ -179,14 +181,20 @@ async fn answer(
         Request::CreateUser { tenant, role, csr, ttl_ms } => {
             cluster::on_create_user(shared, caller, &tenant, role, &csr, ttl_ms)?
         }
-        Request::Policy
-        | Request::SetPolicy(_)
-        | Request::Change { .. }
-        | Request::CancelTasks { .. }
-        | Request::Requeue { .. }
-        | Request::Retry { .. }
-        | Request::Priority(_)
-        | Request::Shares
+        Request::Policy => scheduling::on_policy(shared).await?,
+        Request::SetPolicy(policy) => scheduling::on_set_policy(shared, caller, policy).await?,
+        Request::CancelTasks { job, tasks } => {
+            scheduling::on_tasks(shared, caller, job, tasks, WithTasks::Cancel).await?
+        }
+        Request::Requeue { job, tasks } => {
+            scheduling::on_tasks(shared, caller, job, tasks, WithTasks::Requeue).await?
+        }
+        Request::Retry { job, tasks } => {
+            scheduling::on_tasks(shared, caller, job, tasks, WithTasks::Retry).await?
+        }
+        Request::Priority(job) => scheduling::on_priority(shared, caller, job).await?,
+        Request::Shares => scheduling::on_shares(shared, caller).await?,
+        Request::Change { .. }
         | Request::Queue { .. }
         | Request::Explain(_)
         | Request::Reserve(_)

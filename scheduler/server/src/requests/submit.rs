@@ -39,7 +39,7 @@ pub(super) async fn on_submit(
         let earlier = if repeated { recorded(shared, caller, &submission).await? } else { None };
         answers.push(match earlier {
             Some(job) => Some(Ok(job)),
-            None => match check(shared, &caller.tenant, submission).await {
+            None => match check(shared, caller, submission).await {
                 Ok(job) => {
                     accepted.push(job);
                     None
@@ -83,12 +83,18 @@ async fn recorded(
 
 async fn check(
     shared: &Shared,
-    tenant: &TenantName,
+    caller: &Caller,
     submission: Submission,
 ) -> Result<Accepted, RequestError> {
+    let tenant = &caller.tenant;
     let Submission { id, spec } = submission;
     let decoded =
         spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
+    caller.may_be_nice(decoded.scheduling.nice)?;
+    if decoded.scheduling.cache {
+        let text = "cache: results are not remembered by this version; leave it out";
+        return Err(refused(ErrorCode::InvalidInput, text));
+    }
     let component = shared.components.check(&shared.blobs, tenant, decoded.component).await?;
     fits(&decoded, &component)?;
     has_blobs(shared, tenant, &decoded).await?;

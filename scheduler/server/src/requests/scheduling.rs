@@ -1,0 +1,97 @@
+//! Policy, order and reasons, and changes of jobs that live.
+
+use wrun_core::Input;
+use wrun_protocol::JobId;
+use wrun_protocol::policy::Policy;
+use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
+
+use super::refused;
+use crate::authorise::Caller;
+use crate::shared::Shared;
+
+pub(super) async fn on_policy(shared: &Shared) -> Result<Response, RequestError> {
+    let policy = shared.driver.view(|core| core.policy().clone()).await?;
+    Ok(Response::Policy(Box::new(policy)))
+}
+
+pub(super) async fn on_set_policy(
+    shared: &Shared,
+    caller: &Caller,
+    policy: Box<Policy>,
+) -> Result<Response, RequestError> {
+    shared.driver.ask_done(move |request| Input::SetPolicy { request, policy }).await?;
+    audit(caller, "policy set", None);
+    Ok(Response::Done)
+}
+
+pub(super) async fn on_priority(
+    shared: &Shared,
+    caller: &Caller,
+    job: JobId,
+) -> Result<Response, RequestError> {
+    shared.visible(caller, job).await?;
+    let detail = shared.driver.view(move |core| core.priority(job)).await?;
+    detail.map(Response::Priority).ok_or_else(|| over(job))
+}
+
+/// A tenant sees its own row; administrators see the tree.
+pub(super) async fn on_shares(shared: &Shared, caller: &Caller) -> Result<Response, RequestError> {
+    let mut rows = shared.driver.view(|core| core.shares()).await?;
+    rows.retain(|row| caller.may_see(&row.tenant));
+    Ok(Response::Shares(rows))
+}
+
+/// What a user wants done with tasks of a job.
+#[derive(Clone, Copy)]
+pub(super) enum WithTasks {
+    Cancel,
+    Requeue,
+    Retry,
+}
+
+pub(super) async fn on_tasks(
+    shared: &Shared,
+    caller: &Caller,
+    job: JobId,
+    tasks: TaskSet,
+    what: WithTasks,
+) -> Result<Response, RequestError> {
+    shared.visible(caller, job).await?;
+    let input = move |request| match what {
+        WithTasks::Cancel => Input::CancelTasks { request, job, tasks },
+        WithTasks::Requeue => Input::Requeue { request, job, tasks },
+        WithTasks::Retry => Input::Retry { request, job, tasks },
+    };
+    shared.driver.ask_done(input).await.map_err(|error| ended(job, error))?;
+    let act = match what {
+        WithTasks::Cancel => "tasks cancelled",
+        WithTasks::Requeue => "tasks requeued",
+        WithTasks::Retry => "tasks retried",
+    };
+    audit(caller, act, Some(job));
+    Ok(Response::Done)
+}
+
+/// The caller may see the job: where the core does not have it, it is over.
+fn ended(job: JobId, error: RequestError) -> RequestError {
+    match error.code {
+        ErrorCode::NotFound => over(job),
+        _ => error,
+    }
+}
+
+fn over(job: JobId) -> RequestError {
+    refused(
+        ErrorCode::Conflict,
+        format!("job {job} has ended; `wrun submit` runs it again as a new job"),
+    )
+}
+
+fn audit(caller: &Caller, act: &str, job: Option<JobId>) {
+    let job = job.map(|job| job.to_string()).unwrap_or_default();
+    tracing::info!(
+        target: "wrun::audit",
+        tenant = %caller.tenant, role = %caller.role, job, "{act}"
+    );
+}
