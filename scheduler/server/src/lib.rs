@@ -13,6 +13,7 @@ mod config;
 mod data_dir;
 mod driver;
 mod error;
+mod history;
 mod join;
 mod outbox;
 mod recovery;

@@ -1,25 +1,28 @@
-//! From what is on disk to a server that can start: the newest snapshot, every later fact,
-//! and a history that has caught up with them.
+//! From what is on disk to a server that can start: the newest snapshot and every later
+//! fact. The history is opened meanwhile, and told of what it lacks.
 
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
 use tokio::sync::{Semaphore, watch};
-use wrun_core::{Core, JobsQuery};
-use wrun_protocol::wire::user::JobDetail;
-use wrun_protocol::wire::worker::ComponentKind;
-use wrun_protocol::{SubmitId, Timestamp};
+use wrun_core::{Core, Fact};
+use wrun_protocol::Timestamp;
 use wrun_store::disk::Disk;
-use wrun_store::{History, HistoryOpened, HistoryOptions, JobRow, Journal, JournalOptions};
+use wrun_store::{Facts, HistoryOptions, Journal, JournalOptions, OpenError};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::data_dir::DataDir;
-use crate::driver::{Driver, Parts, Recorder};
+use crate::driver::{Begin, Driver, Parts, Recorder, Untold};
+use crate::history::{self, Past};
 use crate::shared::{Connections, Nodes, Shared};
 use crate::watchers::Watchers;
 use crate::{ServerConfig, ServerError};
+
+/// Facts that are decoded ahead of the core: in each batch, and batches.
+const FACTS_AHEAD: usize = 1024;
+const BATCHES_AHEAD: usize = 8;
 
 /// Everything that the server runs on.
 pub(crate) struct Recovered {
@@ -43,24 +46,31 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
     let on_durable = Box::new(move |result: Result<u64, wrun_store::JournalError>| {
         let _ = said.send_replace(result);
     });
-    let (journal, found) =
-        Journal::open_on(disk, &data_dir.journal(), JournalOptions::new(on_durable))
-            .map_err(|error| ServerError::of_opening(&error))?;
-    let options = HistoryOptions { retention: config.retention, ..HistoryOptions::default() };
-    let HistoryOpened { history, warning } =
-        open_history(&data_dir.history(), options, found.last_seq())?;
-    let mut warnings: Vec<String> = warning.into_iter().collect();
-    if let Some(cut) = &found.cut {
-        warnings.push(format!("{cut}"));
-    }
-    let caught_up = replay(&config, found, &history)?;
+    let restore = |snapshot: &[u8]| Core::restore(config.core.clone(), snapshot);
+    let (journal, found) = Journal::open_restoring(
+        disk,
+        &data_dir.journal(),
+        JournalOptions::new(on_durable),
+        restore,
+    )
+    .map_err(|error| ServerError::of_opening(&error))?;
+    let warnings = found.cut.iter().map(|cut| format!("{cut}")).collect();
+    let (covered, last) = (found.covered(), found.last_seq());
+    let core = found.snapshot.transpose()?.unwrap_or_else(|| Core::new(config.core.clone()));
     let journal = Arc::new(journal);
-    let history = Arc::new(history);
-    let recorder = Recorder::start(Arc::clone(&history), Arc::clone(&journal), caught_up.last)
+    let options = HistoryOptions { retention: config.retention, ..HistoryOptions::default() };
+    let path = data_dir.history();
+    let mut recorder = Recorder::start(move |past| history::open(&path, options, past))
         .map_err(|error| ServerError::History(format!("no thread for the history: {error}")))?;
+    let nodes = core.nodes().into_iter().map(|node| (node.id, node.info.name)).collect();
+    let facts = found.facts.again();
+    let past = Past { covered, last, facts, nodes, config: config.core.clone() };
+    recorder.begin(Begin { journal: Arc::clone(&journal), past });
+    let caught_up = replay(core, covered, found.facts.after(covered), &mut recorder)?;
     let clock = Clock::start(caught_up.at);
     let (driver, commands) = Driver::channel();
     let watchers = Arc::new(Watchers::default());
+    let history = recorder.opening().clone();
     let parts = Parts {
         core: caught_up.core,
         clock,
@@ -88,38 +98,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
     Ok(Recovered { data_dir, shared, parts, journal, warnings })
 }
 
-/// Opens the history of a journal whose last fact is `last`. One that is ahead of it has
-/// followed another journal, or a later state of this one than was restored: it would skip
-/// the facts to come and show strangers under the ids of new jobs, so it is moved aside.
-fn open_history(
-    path: &Path,
-    options: HistoryOptions,
-    last: u64,
-) -> Result<HistoryOpened, ServerError> {
-    let refused = |reason: String| ServerError::History(reason);
-    let open = || History::open(path, options).map_err(|error| refused(error.to_string()));
-    let opened = open()?;
-    let applied = opened.history.last();
-    if applied <= last {
-        return Ok(opened);
-    }
-    drop(opened);
-    let aside = (1..u32::MAX)
-        .map(|number| path.with_extension(format!("other-{number}")))
-        .find(|aside| !aside.exists())
-        .unwrap_or_else(|| path.with_extension("other"));
-    std::fs::rename(path, &aside).map_err(|error| {
-        refused(format!("{} cannot be moved to {}: {error}", path.display(), aside.display()))
-    })?;
-    let warning = format!(
-        "the history {} is of another journal, or of a later state of this one (it has fact {applied}, the journal ends with {last}); it was moved to {} and begins afresh: jobs that had ended are not listed any more, live jobs are not affected",
-        path.display(),
-        aside.display()
-    );
-    Ok(HistoryOpened { warning: Some(warning), ..open()? })
-}
-
-/// The core and the history after every fact of the journal.
+/// The core after every fact of the journal.
 struct CaughtUp {
     core: Core,
     /// The last fact.
@@ -128,70 +107,43 @@ struct CaughtUp {
     at: Timestamp,
 }
 
+/// Applies the facts after a snapshot, which another thread reads and decodes.
 fn replay(
-    config: &ServerConfig,
-    found: wrun_store::Recovered,
-    history: &History,
+    mut core: Core,
+    covered: u64,
+    facts: Facts,
+    recorder: &mut Recorder,
 ) -> Result<CaughtUp, ServerError> {
-    let (mut core, mut last) = match found.snapshot {
-        Some((seq, bytes)) => (Core::restore(config.core.clone(), &bytes)?, seq),
-        None => (Core::new(config.core.clone()), 0),
-    };
-    let (covered, recorded) = (last, history.last());
-    let mut at = Timestamp(0);
-    // Whether the history misses facts that the journal no longer has.
-    let mut gap = None;
-    for record in found.facts {
-        let (seq, fact) = record.map_err(|error| ServerError::of_opening(&error))?;
-        if *gap.get_or_insert(seq > recorded + 1) && seq == covered + 1 {
-            adopt(&core, history);
+    let (mut last, mut at, mut untold) = (covered, Timestamp(0), Untold::default());
+    std::thread::scope(|scope| {
+        let (ahead, batches) = std::sync::mpsc::sync_channel(BATCHES_AHEAD);
+        scope.spawn(move || read_ahead(facts, &ahead));
+        for batch in batches {
+            for (seq, fact) in batch.map_err(|error| ServerError::of_opening(&error))? {
+                core.apply(&fact);
+                untold.push(seq, &fact);
+                core.take_ended().for_each(|job| untold.push_ended(job));
+                last = seq;
+                at = at.max(fact.at());
+            }
+            if untold.len() >= FACTS_AHEAD {
+                recorder.send_all(&mut untold, last, at)?;
+            }
         }
-        if seq > recorded {
-            history.apply(seq, &fact);
-        }
-        if seq > covered {
-            core.apply(&fact);
-        }
-        last = last.max(seq);
-        at = at.max(fact.at());
-    }
-    if last == covered && gap.unwrap_or(covered > recorded) {
-        adopt(&core, history);
-    }
+        recorder.send_all(&mut untold, last, at)
+    })?;
     Ok(CaughtUp { core, last, at })
 }
 
-/// Gives a history that was lost the live jobs of the snapshot, so that what they come to
-/// is recorded all the same. The ids of their submissions are the core's alone.
-fn adopt(core: &Core, history: &History) {
-    let mut query = JobsQuery { limit: 1000, ..JobsQuery::default() };
-    loop {
-        let page = core.jobs(&query);
-        let Some(oldest) = page.last() else { return };
-        query.before = Some(oldest.id);
-        for id in page.iter().map(|summary| summary.id) {
-            if let (Some(detail), Some(kind)) = (core.job(id), core.job_kind(id)) {
-                history.adopt(id, row_of(detail, kind));
-            }
-        }
-    }
-}
+type Batch = Result<Vec<(u64, Fact)>, OpenError>;
 
-fn row_of(detail: JobDetail, kind: ComponentKind) -> JobRow {
-    let JobDetail { summary, spec, usage, failure, .. } = detail;
-    JobRow {
-        tenant: summary.tenant,
-        submit_id: SubmitId([0; 16]),
-        kind,
-        spec,
-        state: summary.state,
-        submitted: summary.submitted,
-        started: summary.started,
-        ended: None,
-        succeeded: summary.tasks.succeeded,
-        failed: summary.tasks.failed,
-        usage,
-        failure,
-        sole: None,
+fn read_ahead(mut facts: Facts, ahead: &SyncSender<Batch>) {
+    loop {
+        let batch: Batch = facts.by_ref().take(FACTS_AHEAD).collect();
+        let over = batch.as_ref().map_or(true, Vec::is_empty);
+        // Who has met an error does not want more.
+        if ahead.send(batch).is_err() || over {
+            return;
+        }
     }
 }

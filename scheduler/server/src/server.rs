@@ -81,7 +81,7 @@ pub async fn start_on(
     let recovered = tokio::task::spawn_blocking(move || recovery::recover(opening, disk))
         .await
         .map_err(|_| ServerError::Journal("recovery failed".to_owned()))??;
-    let Recovered { data_dir, shared, parts, journal, warnings } = recovered;
+    let Recovered { data_dir, shared, parts, journal, mut warnings } = recovered;
     let listener = listen(&config, &shared)?;
     let advertised = advertised(&config, listener.local_addr());
     let (said, ended) = watch::channel(None);
@@ -101,7 +101,19 @@ pub async fn start_on(
         said.send_replace(Some(result.and(closed).map_err(Arc::new)));
     });
     let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener)));
-    Ok(ServerHandle { shared, listener, advertised, warnings, accepting, ended })
+    let mut handle =
+        ServerHandle { shared, listener, advertised, warnings: Vec::new(), accepting, ended };
+    // Live work goes on already; whoever starts the server is to know what became of the past.
+    match handle.shared.history.opened().await {
+        Ok(opened) => warnings.extend(opened.warnings),
+        Err(error) => {
+            let reason = error.to_string();
+            let _ = handle.shutdown().await;
+            return Err(ServerError::History(reason));
+        }
+    }
+    handle.warnings = warnings;
+    Ok(handle)
 }
 
 /// How long requests may take to tell their clients that they are done, or not.
@@ -117,9 +129,9 @@ async fn answer_what_is_under_way(shared: &Shared) {
 
 /// Closes what is on disk once nothing uses it any more.
 async fn close(shared: &Arc<Shared>, journal: Arc<Journal>) -> Result<(), ServerError> {
-    let history = Arc::clone(&shared.history);
+    let history = shared.history.now();
     let closing = tokio::task::spawn_blocking(move || {
-        if let Err(error) = history.flush() {
+        if let Some(Err(error)) = history.map(|history| history.flush()) {
             // What it lacks is read from the journal at the next start.
             tracing::warn!(%error, "the history could not be flushed");
         }

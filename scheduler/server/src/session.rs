@@ -67,7 +67,7 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
         return Err(protocol("a session begins with a hello".to_owned()));
     };
     check(&info).map_err(protocol)?;
-    let known = shared.driver.view(move |core| core.node(node).is_some()).await;
+    let known = shared.driver.view_live(move |core| core.node(node).is_some()).await;
     match known {
         Ok(true) => Ok(Greeted { info, incarnation, attempts, send, recv }),
         Ok(false) => Err((

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wrun_net::{Authority, Connection};
-use wrun_protocol::wire::user::{ErrorCode, RequestError};
+use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::{JobId, NodeId, TenantName};
 use wrun_store::History;
 
@@ -16,6 +16,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::components::Components;
 use crate::driver::Driver;
+use crate::history::Opening;
 use crate::watchers::Watchers;
 
 /// See the module.
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) driver: Driver,
     pub(crate) blobs: Blobs,
     pub(crate) components: Components,
-    pub(crate) history: Arc<History>,
+    pub(crate) history: Opening,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) nodes: Nodes,
     /// One permit for each request that is served.
@@ -40,21 +41,17 @@ impl Shared {
         &self,
         read: impl FnOnce(&History) -> Result<T, wrun_store::HistoryError> + Send + 'static,
     ) -> Result<T, RequestError> {
-        let history = Arc::clone(&self.history);
-        match tokio::task::spawn_blocking(move || read(&history)).await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the history cannot be read");
-                let text = format!("the history cannot be read: {error}");
-                Err(RequestError::new(ErrorCode::Internal, text))
-            }
-            Err(_) => Err(RequestError::new(ErrorCode::Internal, "reading the history failed")),
-        }
+        self.history.read(read).await
     }
 
     /// Whose job it is, be it live or in the history.
     pub(crate) async fn tenant_of(&self, job: JobId) -> Result<Option<TenantName>, RequestError> {
-        let live = self.driver.view(move |core| core.job_tenant(job).cloned()).await?;
+        let tenant = move |core: &wrun_core::Core| core.job_tenant(job).cloned();
+        // Nodes ask this of live jobs, and are not to wait for the history after a restart.
+        if let Some(tenant) = self.driver.view_live(tenant).await? {
+            return Ok(Some(tenant));
+        }
+        let live = self.driver.view(tenant).await?;
         if live.is_some() {
             return Ok(live);
         }

@@ -17,6 +17,7 @@ pub(super) enum Held {
     Send { outbox: Arc<Outbox>, message: ToWorker },
     Reply { request: RequestId, answer: Result<Answer, RequestError> },
     Changed(JobId),
+    Tell(Tell),
 }
 
 /// Two queues in order of sequence: effects wait for the journal; what was seen by a

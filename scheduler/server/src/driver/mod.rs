@@ -22,7 +22,7 @@ use wrun_protocol::{JobId, NodeId, SubmitId, TenantName};
 use crate::outbox::Outbox;
 use pending::Batch;
 
-pub(crate) use recorder::Recorder;
+pub(crate) use recorder::{Begin, Recorder, Untold};
 pub(crate) use run::{Parts, Run};
 
 /// Commands that wait for the core, at most.
@@ -47,8 +47,9 @@ pub(crate) enum Command {
     Submit { tenant: TenantName, jobs: Vec<Accepted>, reply: oneshot::Sender<Batch> },
     /// Anything else that is answered once.
     Ask { make: MakeInput, reply: oneshot::Sender<Batch> },
-    /// Look at the core; told once everything that was seen is durable and recorded.
-    View(Look),
+    /// Look at the core; told once everything that was seen is durable, and also in the
+    /// history where `recorded`.
+    View { look: Look, recorded: bool },
     /// A node's session has begun.
     Connect {
         node: NodeId,
@@ -126,6 +127,23 @@ impl Driver {
         &self,
         look: impl FnOnce(&Core) -> T + Send + 'static,
     ) -> Result<T, RequestError> {
+        self.look(true, look).await
+    }
+
+    /// Looks at the core for what is live only. What is returned was durable by then. Unlike
+    /// [`Self::view`] it does not wait for the history.
+    pub(crate) async fn view_live<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        self.look(false, look).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        recorded: bool,
+        look: impl FnOnce(&Core) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
         let (reply, seen) = oneshot::channel();
         let look: Look = Box::new(move |core| {
             let found = look(core);
@@ -134,7 +152,7 @@ impl Driver {
                 let _ = reply.send(found);
             })
         });
-        self.send(Command::View(look)).await?;
+        self.send(Command::View { look, recorded }).await?;
         seen.await.map_err(|_| stopping())
     }
 

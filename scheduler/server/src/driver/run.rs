@@ -18,7 +18,7 @@ use wrun_store::Journal;
 
 use super::held::{Held, HeldQueue};
 use super::pending::Pending;
-use super::{Accepted, Command, Recorder};
+use super::{Accepted, Command, Recorder, Untold};
 use crate::ServerError;
 use crate::clock::Clock;
 use crate::outbox::{EndReason, Outbox};
@@ -31,9 +31,12 @@ const BATCH: usize = 256;
 /// many while the core decides over the rest.
 const FACTS_AT_ONCE: usize = 8192;
 
-/// Facts that are not in the history yet, and effects that wait for facts, at most: above
-/// it no command is taken until the disk has caught up.
-const MAX_BEHIND: usize = 1 << 18;
+/// Effects that wait for facts, at most: above it no command is taken until the disk has
+/// caught up.
+const MAX_HELD: usize = 1 << 18;
+
+/// Facts and ended jobs that the history was not told, at most; likewise.
+const MAX_UNTOLD: usize = 1 << 16;
 
 /// About what a fact takes in the journal: a snapshot is due again only after about as many
 /// bytes of facts as the last one had.
@@ -65,8 +68,8 @@ pub(crate) struct Run {
     sessions: HashMap<NodeId, Arc<Outbox>>,
     pending: Pending,
     held: HeldQueue,
-    /// Facts that are in memory alone, with their numbers.
-    undurable: VecDeque<(u64, Fact)>,
+    /// What the history was not told yet.
+    untold: Untold,
     /// Facts to hand to the journal next.
     fresh: Vec<Fact>,
     /// Number of the last fact that the core emitted.
@@ -94,7 +97,7 @@ impl Run {
             sessions: HashMap::new(),
             pending: Pending::default(),
             held: HeldQueue::default(),
-            undurable: VecDeque::new(),
+            untold: Untold::default(),
             fresh: Vec::new(),
             emitted: last,
             flushed: last,
@@ -126,12 +129,13 @@ impl Run {
         loop {
             self.work();
             self.settle()?;
-            if !self.waiting.is_empty() && self.behind() < MAX_BEHIND {
+            if !self.waiting.is_empty() && !self.is_behind() {
                 tokio::task::yield_now().await;
                 continue;
             }
             if self.stopping && self.waiting.is_empty() && self.is_settled() {
-                return self.on_stop();
+                self.on_stop();
+                return Ok(());
             }
             let due = self.parts.core.poll_timeout();
             if due != armed {
@@ -140,7 +144,7 @@ impl Run {
                     timer.as_mut().reset(Instant::from_std(self.parts.clock.instant(due)));
                 }
             }
-            let takes = !self.stopping && self.waiting.is_empty() && self.behind() < MAX_BEHIND;
+            let takes = !self.stopping && self.waiting.is_empty() && !self.is_behind();
             tokio::select! {
                 biased;
                 changed = self.parts.durable.changed() => {
@@ -162,7 +166,7 @@ impl Run {
     /// Handles commands until none waits or there are facts enough for the journal.
     fn work(&mut self) {
         let now = self.parts.clock.now();
-        while self.fresh.len() < FACTS_AT_ONCE && self.behind() < MAX_BEHIND {
+        while self.fresh.len() < FACTS_AT_ONCE && !self.is_behind() {
             let Some(command) = self.waiting.pop_front() else { break };
             self.on_command(now, command);
             self.collect();
@@ -175,9 +179,11 @@ impl Run {
         self.hand_over()?;
         self.on_durable()?;
         self.release();
-        self.parts.recorder.send(&mut self.undurable, self.flushed)?;
+        let now = self.parts.clock.now();
+        self.parts.recorder.send(&mut self.untold, self.flushed, now)?;
         self.held.tell_views(self.parts.recorder.recorded());
-        self.consider_snapshot()
+        self.consider_snapshot();
+        Ok(())
     }
 
     fn on_command(&mut self, now: wrun_protocol::Timestamp, command: Command) {
@@ -196,10 +202,14 @@ impl Run {
                 let request = RequestId(self.pending.expect(1, reply));
                 self.parts.core.handle(now, make(request));
             }
-            Command::View(look) => {
+            Command::View { look, recorded } => {
                 self.collect();
                 let tell = look(&self.parts.core);
-                self.held.hold_view(self.emitted, tell);
+                if recorded {
+                    self.held.hold_view(self.emitted, tell);
+                } else {
+                    self.held.hold(self.emitted, Held::Tell(tell));
+                }
             }
             Command::Connect { node, outbox, info, incarnation, attempts } => {
                 // What was decided so far is for the session before.
@@ -237,8 +247,12 @@ impl Run {
             let held = match effect {
                 Effect::Append(fact) => {
                     self.emitted += 1;
-                    self.undurable.push_back((self.emitted, fact.clone()));
+                    self.untold.push(self.emitted, &fact);
                     self.fresh.push(fact);
+                    continue;
+                }
+                Effect::Ended(job) => {
+                    self.untold.push_ended(*job);
                     continue;
                 }
                 Effect::Send { node, message } => match self.sessions.get(&node) {
@@ -247,8 +261,6 @@ impl Run {
                 },
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
                 Effect::JobChanged(job) => Held::Changed(job),
-                // The history has rows of live jobs.
-                Effect::Ended(_) => continue,
             };
             self.held.hold(self.emitted, held);
         }
@@ -284,6 +296,7 @@ impl Run {
                     entry.or_insert_with(|| (outbox, Vec::new())).1.push(message);
                 }
                 Held::Reply { request, answer } => self.pending.on_answer(request, answer),
+                Held::Tell(tell) => tell(),
                 Held::Changed(job) => {
                     let core = &self.parts.core;
                     self.parts.watchers.on_changed(job, || core.job_tenant(job).is_none());
@@ -300,16 +313,18 @@ impl Run {
         }
     }
 
-    fn behind(&self) -> usize {
-        self.held.len().max(self.undurable.len())
+    fn is_behind(&self) -> bool {
+        self.held.len() >= MAX_HELD || self.untold.len() >= MAX_UNTOLD
     }
 
     fn is_settled(&self) -> bool {
-        self.flushed == self.emitted && self.undurable.is_empty() && self.held.is_empty()
+        self.flushed == self.emitted
+            && self.parts.recorder.recorded() >= self.emitted
+            && self.held.is_empty()
     }
 
-    /// Takes a snapshot when one is due, and hands it over once its last fact is durable.
-    fn consider_snapshot(&mut self) -> Result<(), ServerError> {
+    /// Takes a snapshot when one is due.
+    fn consider_snapshot(&mut self) {
         let due = self.emitted - self.snapshots.last >= self.snapshots.every;
         if due && self.snapshots.waiting.is_none() {
             let bytes = self.parts.core.snapshot();
@@ -318,24 +333,24 @@ impl Run {
                 self.parts.snapshot_facts.max(bytes.len() as u64 / BYTES_PER_FACT);
             self.snapshots.waiting = Some((self.emitted, bytes));
         }
-        if self.snapshots.waiting.as_ref().is_some_and(|(last, _)| *last <= self.flushed)
-            && let Some((last, bytes)) = self.snapshots.waiting.take()
-        {
-            self.parts.journal.snapshot(last, bytes).map_err(|error| ServerError::lost(&error))?;
-        }
-        Ok(())
+        self.send_snapshot();
     }
 
-    /// A last snapshot, so that the next start has little to read.
-    fn on_stop(&mut self) -> Result<(), ServerError> {
-        if self.emitted > self.snapshots.last {
-            let bytes = self.parts.core.snapshot();
-            self.parts
-                .journal
-                .snapshot(self.emitted, bytes)
-                .map_err(|error| ServerError::lost(&error))?;
+    /// Hands a snapshot over when the history was told all that is before it.
+    fn send_snapshot(&mut self) {
+        if let Some((last, bytes)) = self.snapshots.waiting.take() {
+            let back = self.parts.recorder.send_snapshot(last, bytes);
+            self.snapshots.waiting = back.map(|bytes| (last, bytes));
         }
-        Ok(())
+    }
+
+    /// A last snapshot, so that the next start has little to read. Everything was recorded, so
+    /// that there is room for it.
+    fn on_stop(&mut self) {
+        if self.emitted > self.snapshots.last {
+            self.snapshots.waiting = Some((self.emitted, self.parts.core.snapshot()));
+        }
+        self.send_snapshot();
     }
 }
 

@@ -10,7 +10,7 @@ use wrun_protocol::wire::user::{
 };
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{Digest, JobId, TaskId, TenantName, Timestamp};
-use wrun_store::{History, HistoryError, JobsFilter};
+use wrun_store::{History, HistoryError, JobRow, JobsFilter, TaskRow};
 
 use super::logs::is_over;
 use super::refused;
@@ -55,26 +55,36 @@ pub(super) async fn task(
 ) -> Result<Option<RecordedTask>, RequestError> {
     let found =
         shared.history(move |history| Ok((history.job(task.job)?, history.task(task)?))).await?;
-    let (Some(job), row) = found else { return Ok(None) };
-    let is_program = job.kind == ComponentKind::Command;
-    let found = match row {
-        Some(row) => RecordedTask {
-            detail: row.detail(task.index),
-            output: row.output,
-            log: row.log,
-            is_program,
-        },
-        None if job.state.is_terminal() && task.index < job.count() => {
-            let detail = never_ended(task.index, job.ended);
-            RecordedTask { detail, output: None, log: None, is_program }
-        }
-        None => return Ok(None),
+    let recorded = |row: TaskRow, kind: ComponentKind| RecordedTask {
+        detail: row.detail(task.index),
+        output: row.output,
+        log: row.log,
+        is_program: kind == ComponentKind::Command,
     };
-    Ok(Some(found))
+    Ok(match found {
+        (Some(job), Some(row)) => Some(recorded(row, job.kind)),
+        (Some(job), None) if task.index < job.count() => {
+            let detail = never_ended(task.index, job.ended);
+            let is_program = job.kind == ComponentKind::Command;
+            Some(RecordedTask { detail, output: None, log: None, is_program })
+        }
+        (None, Some(row)) => kind(shared, task.job).await?.map(|kind| recorded(row, kind)),
+        (_, None) => None,
+    })
+}
+
+/// Which interface a job exports that had not ended a moment ago.
+async fn kind(shared: &Shared, job: JobId) -> Result<Option<ComponentKind>, RequestError> {
+    let live = shared.driver.view(move |core| core.job_kind(job)).await?;
+    if live.is_some() {
+        return Ok(live);
+    }
+    let row = shared.history(move |history| history.job(job)).await?;
+    Ok(row.map(|row| row.kind))
 }
 
 /// A task of an ended job that has no row: it was cancelled before an attempt of it ended.
-fn never_ended(index: u32, ended: Option<Timestamp>) -> TaskDetail {
+fn never_ended(index: u32, ended: Timestamp) -> TaskDetail {
     TaskDetail {
         index,
         state: TaskState::Cancelled,
@@ -82,7 +92,7 @@ fn never_ended(index: u32, ended: Option<Timestamp>) -> TaskDetail {
         node: None,
         node_name: None,
         started: None,
-        ended,
+        ended: Some(ended),
         outcome: None,
         usage: Usage::default(),
         progress: None,
@@ -111,10 +121,11 @@ fn ended_tasks(
     limit: usize,
     state: Option<TaskState>,
 ) -> Result<Vec<TaskDetail>, HistoryError> {
-    let Some(ended) = history.job(job)? else { return Ok(Vec::new()) };
-    let count = ended.count();
-    // Between the rows of an ended job lie tasks that were cancelled.
-    let gaps = ended.state.is_terminal();
+    // Between the rows of an ended job lie tasks that were cancelled. Of a live job the rows
+    // are all there is.
+    let ended = history.job(job)?;
+    let count = ended.as_ref().map_or(u32::MAX, JobRow::count);
+    let gaps = ended.map(|job| job.ended);
     let wanted = |found: TaskState| is_over(found) && state.is_none_or(|state| state == found);
     let mut found: Vec<TaskDetail> = Vec::new();
     let mut next = from;
@@ -123,9 +134,9 @@ fn ended_tasks(
         let reach = rows.last().map_or(count, |last| last.tasks.end()).max(next + 1);
         for row in &rows {
             let first = row.tasks.first.max(next);
-            if gaps && wanted(TaskState::Cancelled) {
+            if let Some(ended) = gaps.filter(|_| wanted(TaskState::Cancelled)) {
                 let room = limit - found.len();
-                found.extend((next..first).take(room).map(|index| never_ended(index, ended.ended)));
+                found.extend((next..first).take(room).map(|index| never_ended(index, ended)));
             }
             if wanted(row.state) {
                 let room = limit - found.len();
@@ -133,9 +144,9 @@ fn ended_tasks(
             }
             next = row.tasks.end().max(next);
         }
-        if gaps && rows.is_empty() && wanted(TaskState::Cancelled) {
+        if let Some(ended) = gaps.filter(|_| rows.is_empty() && wanted(TaskState::Cancelled)) {
             let room = limit - found.len();
-            found.extend((next..count).take(room).map(|index| never_ended(index, ended.ended)));
+            found.extend((next..count).take(room).map(|index| never_ended(index, ended)));
         }
         next = reach;
     }

@@ -3,19 +3,17 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use wrun_core::Fact;
-use wrun_protocol::{IndexRange, JobId};
+use wrun_core::{EndedJob, Fact};
+use wrun_protocol::{IndexRange, Timestamp};
 
 use super::file::{File, Reader};
 use super::layer::{Below, Layer};
-use super::row::JobRow;
 use super::{HistoryError, HistoryOptions};
 
 /// A layer of this size, in bytes, waits for the one before it to be committed.
-const MAX_LAYER: usize = 48 << 20;
-/// A layer of this size, in bytes, is committed without waiting for more. Large enough
-/// that many small jobs come and end within one, and are written once.
-const LARGE_LAYER: usize = 24 << 20;
+const MAX_LAYER: usize = 24 << 20;
+/// A layer of this size, in bytes, is committed without waiting for more.
+const LARGE_LAYER: usize = 12 << 20;
 /// Tries to commit one layer, and the pause between them.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -43,32 +41,12 @@ pub(crate) struct State {
     failure: Option<String>,
 }
 
-#[cfg(test)]
-impl State {
-    pub(crate) fn last(&self) -> u64 {
-        self.last
-    }
-}
-
 struct Under<'a> {
     committing: Option<&'a Layer>,
     reader: Option<&'a Reader>,
 }
 
 impl Below for Under<'_> {
-    fn job(&self, job: u64) -> Option<JobRow> {
-        if let Some(row) = self.committing.and_then(|layer| layer.jobs.get(&job)) {
-            return Some(row.clone());
-        }
-        match self.reader?.job(job) {
-            Ok(row) => row,
-            Err(reason) => {
-                tracing::warn!(job, reason, "a row of the history is lost");
-                None
-            }
-        }
-    }
-
     fn task_keys(&self, job: u64, tasks: IndexRange) -> Vec<(u64, u32)> {
         let (first, last) = ((job, tasks.first), (job, tasks.end().saturating_sub(1)));
         let mut keys: Vec<_> = self
@@ -114,18 +92,10 @@ impl Shared {
         self.state().last
     }
 
-    pub(crate) fn apply(&self, seq: u64, fact: &Fact) {
+    pub(crate) fn apply(&self, seq: u64, fact: &Fact, ended: impl Iterator<Item = EndedJob>) {
         let mut state = self.state();
         if seq <= state.last {
             return;
-        }
-        if seq > state.last + 1 && state.last > 0 {
-            let (from, to) = (state.last + 1, seq - 1);
-            tracing::warn!(
-                from,
-                to,
-                "the history has lost facts; jobs that ended by them are not listed"
-            );
         }
         state.last = seq;
         if state.failure.is_some() {
@@ -137,8 +107,21 @@ impl Shared {
         let State { current, committing, reader, .. } = &mut *state;
         let under = Under { committing: committing.as_deref(), reader: reader.as_deref() };
         let before = current.bytes;
-        current.apply(seq, fact, &under);
+        current.apply(seq, fact, ended, &under);
         self.on_change(state, before);
+    }
+
+    pub(crate) fn advance(&self, seq: u64, at: Timestamp) {
+        let mut state = self.state();
+        if seq <= state.last {
+            return;
+        }
+        state.last = seq;
+        if state.failure.is_none() {
+            let before = state.current.bytes;
+            state.current.advance(seq, at);
+            self.on_change(state, before);
+        }
     }
 
     /// The current layer had `before` bytes until now. The committing thread is woken when
@@ -151,18 +134,6 @@ impl Shared {
         if first || (before < LARGE_LAYER && state.current.bytes >= LARGE_LAYER) {
             self.work.notify_one();
         }
-    }
-
-    pub(crate) fn adopt(&self, job: JobId, row: JobRow) {
-        let mut state = self.state();
-        let State { current, committing, reader, failure, .. } = &mut *state;
-        let under = Under { committing: committing.as_deref(), reader: reader.as_deref() };
-        if failure.is_some() || current.jobs.contains_key(&job.0) || under.job(job.0).is_some() {
-            return;
-        }
-        let before = current.bytes;
-        current.put_job(job.0, row);
-        self.on_change(state, before);
     }
 
     pub(crate) fn flush(&self) -> Result<(), HistoryError> {
@@ -182,6 +153,24 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.state().closed = true;
         self.work.notify_all();
+    }
+
+    /// Commits everything, and once more where that is what counts: see [`Self::applied`].
+    pub(crate) fn settle(&self) -> Result<(), HistoryError> {
+        let mut state = self.state();
+        let target = state.last;
+        while state.failure.is_none() && !state.closed && state.applied < target {
+            if state.current.is_empty() && state.committing.is_none() {
+                let last = state.last;
+                state.current.advance(last, Timestamp(0));
+            }
+            if !state.current.is_empty() {
+                state.flush = true;
+                self.work.notify_one();
+            }
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.failure.clone().map_or(Ok(()), |reason| Err(HistoryError::Unwritable(reason)))
     }
 
     /// The committing thread.

@@ -1,40 +1,51 @@
 //! The redb file: tables, reading, one commit. Says what is wrong; decides nothing.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use wrun_protocol::{SubmitId, TenantName, Timestamp};
 
-use super::layer::Layer;
+use super::jobs::{EndedBits, Jobs, Page, page_of};
+use super::layer::{EncodedJob, Layer};
 use super::row::{self, JobRow, TaskRow};
-use super::{HistoryError, Retention};
+use super::{HistoryError, Retention, submits, sweep};
 
+/// Ended jobs in pages; see [`super::jobs`].
 const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
+/// Ended jobs whose row is large.
+const LARGE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("large");
 const TASKS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("tasks");
-/// Ended jobs by tenant; the value is the state's tag.
-const ENDED: TableDefinition<'_, (&str, u64), u8> = TableDefinition::new("ended");
-const SUBMITS: TableDefinition<'_, (&str, [u8; 16]), u64> = TableDefinition::new("submits");
+/// Which jobs of which page ended how, by tenant.
+const ENDED: TableDefinition<'_, (&str, u64), [u8; 12]> = TableDefinition::new("ended");
+/// See [`submits`].
+const SUBMITS: TableDefinition<'_, submits::Key, &[u8]> = TableDefinition::new("submits");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const META_KEY: &str = "meta";
+/// The form of the tables. Another one is another history.
+const FORM: u32 = 2;
 
 /// Memory redb may use for pages, in bytes.
-const CACHE: usize = 32 << 20;
-/// Rows that one commit looks at for retention, besides twice those that it ends.
-const SWEEP: u64 = 2048;
-/// Between looks for jobs that are too old, in ms.
-const SWEEP_EVERY_MS: u64 = 60_000;
+const CACHE: usize = 16 << 20;
 
 /// Stored with every commit.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Meta {
+    form: u32,
+    /// Enters the hashes of submissions.
+    salt: u64,
     pub(crate) applied: u64,
     /// Ended jobs in the file.
-    ended: u64,
-    /// Where retention looks next, and when it last began from the first job.
-    sweep_from: u64,
-    swept: Timestamp,
+    pub(crate) ended: u64,
+    /// The page where retention looks next, and when it last began from the first.
+    pub(crate) sweep_from: u64,
+    pub(crate) swept: Timestamp,
 }
 
 pub(crate) struct File {
@@ -46,9 +57,20 @@ pub(crate) struct File {
 /// A consistent view of the file.
 pub(crate) struct Reader {
     pub(crate) jobs: ReadOnlyTable<u64, &'static [u8]>,
+    pub(crate) large: ReadOnlyTable<u64, &'static [u8]>,
     pub(crate) tasks: ReadOnlyTable<(u64, u32), &'static [u8]>,
-    pub(crate) ended: ReadOnlyTable<(&'static str, u64), u8>,
-    pub(crate) submits: ReadOnlyTable<(&'static str, [u8; 16]), u64>,
+    pub(crate) ended: ReadOnlyTable<(&'static str, u64), [u8; 12]>,
+    submits: ReadOnlyTable<submits::Key, &'static [u8]>,
+    salt: u64,
+}
+
+/// The tables, to be written.
+pub(crate) struct Tables<'t> {
+    pub(crate) jobs: Jobs<'t>,
+    pub(crate) ended: Table<'t, (&'static str, u64), [u8; 12]>,
+    pub(crate) submits: Table<'t, submits::Key, &'static [u8]>,
+    pub(crate) tasks: Table<'t, (u64, u32), &'static [u8]>,
+    meta: Table<'t, &'static str, &'static [u8]>,
 }
 
 /// Runs what may meet a damaged page: redb returns an error or panics then.
@@ -59,11 +81,7 @@ pub(crate) fn guarded<T, E: ToString>(run: impl FnOnce() -> Result<T, E>) -> Res
     }
 }
 
-type Boxed<T> = Result<T, Box<dyn std::error::Error>>;
-
-pub(crate) fn job_key(job: u64) -> [u8; 8] {
-    job.to_le_bytes()
-}
+pub(crate) type Boxed<T> = Result<T, Box<dyn std::error::Error>>;
 
 pub(crate) fn task_key(key: (u64, u32)) -> [u8; 12] {
     let mut bytes = [0; 12];
@@ -75,8 +93,22 @@ pub(crate) fn task_key(key: (u64, u32)) -> [u8; 12] {
     bytes
 }
 
+impl Meta {
+    fn new() -> Self {
+        // Randomly seeded by the standard library.
+        let salt = RandomState::new().build_hasher().finish();
+        let at = Timestamp(0);
+        Self { form: FORM, salt, applied: 0, ended: 0, sweep_from: 0, swept: at }
+    }
+
+    /// The hash of a submission in this file.
+    pub(crate) fn hash(&self, tenant: &TenantName, id: SubmitId) -> u64 {
+        submits::hash(self.salt, tenant, id)
+    }
+}
+
 impl File {
-    /// Opens or starts the file; a damaged one is moved aside, which the text tells.
+    /// Opens or starts the file; one that cannot be used is moved aside, which the text tells.
     pub(crate) fn open_or_start(path: &Path) -> Result<(Self, Option<String>), HistoryError> {
         let unwritable =
             |reason: String| HistoryError::Unwritable(format!("{}: {reason}", path.display()));
@@ -106,16 +138,23 @@ impl File {
     fn open(path: &Path) -> Boxed<Self> {
         let db = Database::builder().set_cache_size(CACHE).create(path)?;
         let transaction = db.begin_write()?;
-        let meta = {
-            transaction.open_table(JOBS)?;
-            transaction.open_table(TASKS)?;
-            transaction.open_table(ENDED)?;
-            transaction.open_table(SUBMITS)?;
+        let stored = {
             let table = transaction.open_table(META)?;
             let stored = table.get(META_KEY)?;
-            match stored {
-                Some(bytes) => row::decode(META_KEY.as_bytes(), bytes.value())?,
-                None => Meta::default(),
+            stored.map(|bytes| row::decode(META_KEY.as_bytes(), bytes.value())).transpose()?
+        };
+        let meta = match stored {
+            Some(Meta { form, .. }) if form != FORM => {
+                return Err(format!("it has form {form}, which this wrun does not know").into());
+            }
+            Some(meta) => {
+                Tables::open(&transaction)?;
+                meta
+            }
+            None => {
+                let meta = Meta::new();
+                Tables::open(&transaction)?.put_meta(&meta)?;
+                meta
             }
         };
         transaction.commit()?;
@@ -137,9 +176,11 @@ impl File {
             let transaction = self.db.begin_read()?;
             Ok(Reader {
                 jobs: transaction.open_table(JOBS)?,
+                large: transaction.open_table(LARGE)?,
                 tasks: transaction.open_table(TASKS)?,
                 ended: transaction.open_table(ENDED)?,
                 submits: transaction.open_table(SUBMITS)?,
+                salt: self.meta.salt,
             })
         })
     }
@@ -155,100 +196,99 @@ impl File {
         let mut meta = self.meta;
         let transaction = self.db.begin_write()?;
         {
-            let mut jobs = transaction.open_table(JOBS)?;
-            let mut ended = transaction.open_table(ENDED)?;
-            let mut submits = transaction.open_table(SUBMITS)?;
-            // Ids of submissions are random: sorted, neighbours share a page and the way to it.
-            let mut made: Vec<(&str, [u8; 16], u64)> = Vec::new();
-            for (id, job) in &layer.jobs {
-                let tag = row::state_tag(job.state);
-                let bytes = row::encode(&job_key(*id), tag, job)?;
-                jobs.insert(id, bytes.as_slice())?;
-                if job.state.is_terminal() {
-                    ended.insert((job.tenant.as_str(), *id), tag)?;
-                    made.push((job.tenant.as_str(), job.submit_id.0, *id));
-                }
-            }
-            made.sort_unstable();
-            for (tenant, submit, id) in made {
-                submits.insert((tenant, submit), id)?;
-            }
-            let mut tasks = transaction.open_table(TASKS)?;
-            for (key, task) in &layer.tasks {
-                match task {
-                    Some(task) => {
-                        let bytes = row::encode(&task_key(*key), 0, task)?;
-                        tasks.insert(key, bytes.as_slice())?;
-                    }
-                    None => drop(tasks.remove(key)?),
-                }
-            }
-            meta.ended += layer.ended;
+            let mut tables = Tables::open(&transaction)?;
+            let new = tables.put_jobs(layer, &meta)?;
+            tables.put_tasks(layer)?;
+            meta.ended += new;
             meta.applied = meta.applied.max(layer.seq);
-            let victims = sweep(&jobs, &mut meta, layer, retention)?;
-            for (id, job) in victims {
-                jobs.remove(id)?;
-                if let Some(job) = job {
-                    ended.remove((job.tenant.as_str(), id))?;
-                    submits.remove((job.tenant.as_str(), job.submit_id.0))?;
-                }
-                tasks.retain_in((id, 0)..=(id, u32::MAX), |_, _| false)?;
-            }
-            let mut table = transaction.open_table(META)?;
-            let bytes = row::encode(META_KEY.as_bytes(), 0, &meta)?;
-            table.insert(META_KEY, bytes.as_slice())?;
+            sweep::sweep(&mut tables, &mut meta, layer.at, new, retention)?;
+            tables.put_meta(&meta)?;
         }
         transaction.commit()?;
         Ok(meta)
     }
 }
 
-/// Jobs to forget. Looks at a bounded number of rows and goes on there the next time, so
-/// that the order of forgetting is nearly, not exactly, that of submission.
-fn sweep(
-    jobs: &impl ReadableTable<u64, &'static [u8]>,
-    meta: &mut Meta,
-    layer: &Layer,
-    retention: &Retention,
-) -> Boxed<Vec<(u64, Option<JobRow>)>> {
-    let mut victims = Vec::new();
-    let age = wrun_protocol::time::millis(retention.age);
-    let aged = layer.at.0.saturating_sub(meta.swept.0) >= SWEEP_EVERY_MS;
-    if meta.ended <= retention.jobs && meta.sweep_from == 0 && !aged {
-        return Ok(victims);
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Boxed<Self> {
+        Ok(Self {
+            jobs: Jobs {
+                pages: transaction.open_table(JOBS)?,
+                large: transaction.open_table(LARGE)?,
+            },
+            ended: transaction.open_table(ENDED)?,
+            submits: transaction.open_table(SUBMITS)?,
+            tasks: transaction.open_table(TASKS)?,
+            meta: transaction.open_table(META)?,
+        })
     }
-    if meta.sweep_from == 0 {
-        meta.swept = layer.at;
+
+    fn put_meta(&mut self, meta: &Meta) -> Boxed<()> {
+        let bytes = row::encode(META_KEY.as_bytes(), 0, meta)?;
+        self.meta.insert(META_KEY, bytes.as_slice())?;
+        Ok(())
     }
-    let mut rows = jobs.range(meta.sweep_from..)?;
-    for _ in 0..SWEEP + 2 * layer.ended {
-        let Some(entry) = rows.next() else {
-            meta.sweep_from = 0;
-            break;
-        };
-        let (key, value) = entry?;
-        let id = key.value();
-        meta.sweep_from = id + 1;
-        let is_live = row::tag(value.value()).is_none_or(|tag| tag < 2);
-        if is_live {
-            continue;
+
+    /// Returns how many jobs are new.
+    fn put_jobs(&mut self, layer: &Layer, meta: &Meta) -> Boxed<u64> {
+        let jobs: Vec<(u64, &EncodedJob)> = layer.jobs.iter().map(|(id, row)| (*id, row)).collect();
+        let mut new = 0;
+        for jobs in jobs.chunk_by(|one, other| page_of(one.0) == page_of(other.0)) {
+            let page = jobs.first().map_or(0, |(id, _)| page_of(*id));
+            new += self.jobs.put(page, jobs)?;
+            let mut rest: Vec<&(u64, &EncodedJob)> = jobs.iter().collect();
+            while let Some((_, first)) = rest.first() {
+                let tenant = first.tenant.as_str();
+                self.change_ended(tenant, page, |bits| {
+                    let of_tenant = rest.iter().filter(|(_, row)| row.tenant.as_str() == tenant);
+                    of_tenant.for_each(|(id, row)| bits.put(*id, row.tag));
+                })?;
+                rest.retain(|(_, row)| row.tenant.as_str() != tenant);
+            }
         }
-        // A row that cannot be read tells nobody anything: it goes first.
-        let job: Option<JobRow> = row::decode(&job_key(id), value.value()).ok();
-        let ended = job.as_ref().and_then(|job| job.ended).map_or(0, |at| at.0);
-        if meta.ended > retention.jobs || layer.at.0.saturating_sub(ended) > age {
-            meta.ended = meta.ended.saturating_sub(1);
-            victims.push((id, job));
-        }
+        let made = jobs.iter().map(|(id, row)| (meta.hash(&row.tenant, row.submit), *id));
+        submits::put(&mut self.submits, made.collect())?;
+        Ok(new)
     }
-    Ok(victims)
+
+    /// Changes which jobs of a page are in the index of a tenant.
+    pub(crate) fn change_ended(
+        &mut self,
+        tenant: &str,
+        page: u64,
+        change: impl FnOnce(&mut EndedBits),
+    ) -> Boxed<()> {
+        let stored = self.ended.get((tenant, page))?.map(|bytes| EndedBits::read(&bytes.value()));
+        let mut bits = stored.unwrap_or_default();
+        change(&mut bits);
+        if bits.is_empty() {
+            self.ended.remove((tenant, page))?;
+        } else {
+            self.ended.insert((tenant, page), bits.to_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn put_tasks(&mut self, layer: &Layer) -> Boxed<()> {
+        for (key, task) in &layer.tasks {
+            match task {
+                Some(task) => {
+                    let bytes = row::encode(&task_key(*key), 0, task)?;
+                    self.tasks.insert(key, bytes.as_slice())?;
+                }
+                None => drop(self.tasks.remove(key)?),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Reader {
     pub(crate) fn job(&self, job: u64) -> Result<Option<JobRow>, String> {
         guarded(|| -> Boxed<_> {
-            let Some(bytes) = self.jobs.get(job)? else { return Ok(None) };
-            Ok(Some(row::decode(&job_key(job), bytes.value())?))
+            let number = page_of(job);
+            let Some(bytes) = self.jobs.get(number)? else { return Ok(None) };
+            Page::read(number, bytes.value())?.row(job, &self.large)
         })
     }
 
@@ -279,13 +319,19 @@ impl Reader {
         })
     }
 
+    /// The job that a submission made. The index only says where to look: the row decides.
     pub(crate) fn submitted(
         &self,
         tenant: &TenantName,
         id: SubmitId,
     ) -> Result<Option<u64>, String> {
-        guarded(|| {
-            self.submits.get((tenant.as_str(), id.0)).map(|found| found.map(|id| id.value()))
-        })
+        let hash = submits::hash(self.salt, tenant, id);
+        for job in guarded(|| submits::find(&self.submits, hash))? {
+            let row = self.job(job)?;
+            if row.is_some_and(|row| row.submit_id == id && row.tenant == *tenant) {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
     }
 }

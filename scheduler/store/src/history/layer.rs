@@ -1,41 +1,55 @@
 //! Rows that are not committed yet, and what each fact does to them. No I/O of its own.
+//!
+//! Of a live job there is nothing but rows of tasks that have ended: what the job was comes
+//! with the fact that ends it, and its row, which never changes, is kept as it is stored.
 
 use std::collections::{BTreeMap, HashMap};
 
-use wrun_core::Fact;
 use wrun_core::fact::{Next, Success};
+use wrun_core::{EndedJob, Fact};
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, TaskState};
 use wrun_protocol::wire::worker::TaskResult;
 use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, SubmitId, TenantName, Timestamp};
 
-use super::row::{JobRow, TaskRow, add};
+use super::row::{self, JobRow, TaskRow, add};
 
 /// Ends of neighbouring tasks that were reported within this time share a row, in ms.
 const MERGE_MS: u64 = 1000;
 
 /// What a row takes in memory besides its contents, roughly, in bytes.
-const ROW_BYTES: usize = 400;
+const JOB_BYTES: usize = 200;
+const TASK_BYTES: usize = 300;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Layer {
-    pub(crate) jobs: BTreeMap<u64, JobRow>,
+    /// Jobs that ended.
+    pub(crate) jobs: BTreeMap<u64, EncodedJob>,
     /// `None` hides a committed row.
     pub(crate) tasks: BTreeMap<(u64, u32), Option<TaskRow>>,
-    pub(crate) submits: HashMap<(SubmitId, TenantName), JobId>,
-    /// Jobs that ended in this layer.
-    pub(crate) ended: u64,
+    submits: HashMap<SubmitId, u64>,
+    /// Jobs of one tenant whose submission has the id of another's.
+    namesakes: Vec<u64>,
     /// The last fact's sequence and time.
     pub(crate) seq: u64,
     pub(crate) at: Timestamp,
     /// Memory held, roughly, in bytes.
     pub(crate) bytes: usize,
+    scratch: Vec<u8>,
+}
+
+/// A [`JobRow`] as it is stored, and what it is looked for by.
+#[derive(Debug)]
+pub(crate) struct EncodedJob {
+    pub(crate) tag: u8,
+    pub(crate) tenant: TenantName,
+    pub(crate) submit: SubmitId,
+    pub(crate) bytes: Box<[u8]>,
 }
 
 /// What lies below a layer.
 pub(crate) trait Below {
-    fn job(&self, job: u64) -> Option<JobRow>;
     /// Keys of rows of the job's tasks that begin in the range.
     fn task_keys(&self, job: u64, tasks: IndexRange) -> Vec<(u64, u32)>;
 }
@@ -47,70 +61,64 @@ fn size(content: Option<&Content>) -> usize {
     }
 }
 
+/// The part of a fact that ended tasks, and with them perhaps their job.
+struct Ends<'a> {
+    succeeded: u32,
+    failed: u32,
+    usage: &'a Usage,
+    failure: Option<&'a Outcome>,
+    sole: Option<TaskRow>,
+}
+
 impl Layer {
     pub(crate) fn is_empty(&self) -> bool {
-        self.seq == 0 && self.jobs.is_empty()
+        self.seq == 0
     }
 
-    pub(crate) fn apply(&mut self, seq: u64, fact: &Fact, below: &impl Below) {
-        self.seq = seq;
-        self.at = self.at.max(fact.at());
+    /// Facts up to `seq` are dealt with, or tell nothing.
+    pub(crate) fn advance(&mut self, seq: u64, at: Timestamp) {
+        self.seq = self.seq.max(seq);
+        self.at = self.at.max(at);
+    }
+
+    /// `ended` are the jobs that the fact ends, in its order.
+    pub(crate) fn apply(
+        &mut self,
+        seq: u64,
+        fact: &Fact,
+        mut ended: impl Iterator<Item = EndedJob>,
+        below: &impl Below,
+    ) {
+        self.advance(seq, fact.at());
         match fact {
-            Fact::JobSubmitted { .. } => {
-                if let Some((job, row)) = JobRow::submitted(fact) {
-                    self.put_job(job.0, row);
-                }
-            }
-            Fact::Placed { at, tasks, .. } => {
-                // For the only task of a job, what its end tells is enough: a write less for
-                // each of a million small jobs.
-                for assignment in tasks.iter().filter(|of| of.tasks != IndexRange::one(0)) {
-                    self.on_placed(*at, assignment.job, below);
-                }
-            }
             Fact::Succeeded { at, node, tasks } => {
                 for success in tasks {
-                    self.on_succeeded(*at, *node, success, below);
+                    let job = success.ends_job.and_then(|_| of(&mut ended, success.tasks.job));
+                    self.on_succeeded(*at, *node, success, job, below);
                 }
             }
             Fact::Ended { at, node, attempt, result, next } => {
-                self.on_ended(*at, *node, *attempt, result, *next, below);
+                let job = of(&mut ended, attempt.task.job);
+                self.on_ended(*at, *node, *attempt, result, *next, job);
             }
-            Fact::JobCancelled { at, job } => self.end(*at, *job, Some(JobState::Cancelled), below),
+            Fact::JobCancelled { at, job } => {
+                if let Some(job) = of(&mut ended, *job) {
+                    let (number, row) = (job.job, JobRow::of(job, *at, JobState::Cancelled));
+                    self.put_job(number, row);
+                }
+            }
             _ => {}
         }
     }
 
-    pub(crate) fn put_job(&mut self, job: u64, row: JobRow) {
-        self.bytes += ROW_BYTES + row.spec.as_bytes().len();
-        self.jobs.insert(job, row);
-    }
-
-    /// The job's row, to change. `None` for a job that history does not know: it was lost.
-    fn job(&mut self, job: JobId, below: &impl Below) -> Option<&mut JobRow> {
-        if !self.jobs.contains_key(&job.0) {
-            let row = below.job(job.0)?;
-            self.put_job(job.0, row);
-        }
-        self.jobs.get_mut(&job.0)
-    }
-
-    fn on_placed(&mut self, at: Timestamp, job: JobId, below: &impl Below) {
-        if let Some(row) = self.job(job, below)
-            && row.started.is_none()
-        {
-            row.started = Some(at);
-            row.state = JobState::Running;
-        }
-    }
-
-    /// An attempt ended: the job had started by then, about as long ago as it ran.
-    fn on_started(&mut self, at: Timestamp, job: JobId, used: &Usage, of: u32, below: &impl Below) {
-        let ran_ms = used.wall_us / 1000 / u64::from(of.max(1));
-        self.on_placed(Timestamp(at.0.saturating_sub(ran_ms)), job, below);
-    }
-
-    fn on_succeeded(&mut self, at: Timestamp, node: NodeId, of: &Success, below: &impl Below) {
+    fn on_succeeded(
+        &mut self,
+        at: Timestamp,
+        node: NodeId,
+        of: &Success,
+        ended: Option<EndedJob>,
+        below: &impl Below,
+    ) {
         let job = of.tasks.job;
         let row = TaskRow {
             tasks: of.tasks.tasks,
@@ -131,10 +139,12 @@ impl Layer {
             let (first, end) = ((job.0, row.tasks.first), (job.0, row.tasks.end()));
             self.tasks.range_mut(first..end).for_each(|(_, row)| *row = None);
         }
-        self.on_started(at, job, &of.usage, row.tasks.count, below);
-        self.count(job, &of.usage, row.tasks.count, 0, below);
-        self.put_task(job, row, of.ends_job, below);
-        self.end(at, job, of.ends_job, below);
+        let sole = self.put_task(job, row, ended.as_ref());
+        if let (Some(ended), Some(state)) = (ended, of.ends_job) {
+            let (succeeded, usage) = (of.tasks.tasks.count, &of.usage);
+            let ends = Ends { succeeded, failed: 0, usage, failure: None, sole };
+            self.end(at, ended, state, ends);
+        }
     }
 
     fn on_ended(
@@ -144,26 +154,14 @@ impl Layer {
         attempt: AttemptId,
         result: &TaskResult,
         next: Next,
-        below: &impl Below,
+        ended: Option<EndedJob>,
     ) {
-        let job = attempt.task.job;
         let success = result.outcome.is_success();
         let (ends_job, state) = match next {
             Next::Retry { .. } => (None, TaskState::Pending),
             Next::Final { ends_job } if success => (ends_job, TaskState::Succeeded),
             Next::Final { ends_job } => (ends_job, TaskState::Failed),
         };
-        let (succeeded, failed) = match state {
-            TaskState::Pending => (0, 0),
-            _ => (u32::from(success), u32::from(!success)),
-        };
-        self.on_started(at, job, &result.usage, 1, below);
-        self.count(job, &result.usage, succeeded, failed, below);
-        if failed > 0
-            && let Some(row) = self.job(job, below)
-        {
-            row.failure.get_or_insert_with(|| result.outcome.clone());
-        }
         let row = TaskRow {
             tasks: IndexRange::one(attempt.task.index),
             state,
@@ -175,30 +173,24 @@ impl Layer {
             output: result.output.clone(),
             log: result.log.clone(),
         };
-        self.bytes += size(row.output.as_ref()) + size(row.log.as_ref());
-        self.put_task(job, row, ends_job, below);
-        self.end(at, job, ends_job, below);
-    }
-
-    fn count(&mut self, job: JobId, used: &Usage, good: u32, bad: u32, below: &impl Below) {
-        if let Some(row) = self.job(job, below) {
-            add(&mut row.usage, used);
-            row.succeeded = row.succeeded.saturating_add(good);
-            row.failed = row.failed.saturating_add(bad);
+        let sole = self.put_task(attempt.task.job, row, ended.as_ref());
+        if let (Some(ended), Some(state)) = (ended, ends_job) {
+            let (succeeded, failed) = (u32::from(success), u32::from(!success));
+            let failure = (!success).then_some(&result.outcome);
+            let ends = Ends { succeeded, failed, usage: &result.usage, failure, sole };
+            self.end(at, ended, state, ends);
         }
     }
 
-    fn put_task(&mut self, job: JobId, new: TaskRow, ends: Option<JobState>, below: &impl Below) {
-        let first = new.tasks.first;
-        if let Some(row) = self.job(job, below)
-            && ends.is_some()
+    /// Keeps the row of a task, or gives it back where it is the only one of a job that has
+    /// `ended`: one row for both.
+    fn put_task(&mut self, job: JobId, new: TaskRow, ended: Option<&EndedJob>) -> Option<TaskRow> {
+        if ended.is_some_and(|job| job.succeeded + job.failed == 0)
             && new.tasks == IndexRange::one(0)
-            && row.succeeded + row.failed == 1
         {
-            // The only task of its job: one row for both.
-            row.sole = Some(new);
-            return;
+            return Some(new);
         }
+        let first = new.tasks.first;
         if new.output.is_none()
             && new.log.is_none()
             && let Some((_, Some(before))) =
@@ -213,23 +205,55 @@ impl Layer {
         {
             before.tasks.count += new.tasks.count;
             add(&mut before.usage, &new.usage);
-            return;
+            return None;
         }
-        self.bytes += ROW_BYTES;
+        self.bytes += TASK_BYTES + size(new.output.as_ref()) + size(new.log.as_ref());
         self.tasks.insert((job.0, first), Some(new));
+        None
     }
 
-    fn end(&mut self, at: Timestamp, job: JobId, state: Option<JobState>, below: &impl Below) {
-        let Some(state) = state else { return };
-        let Some(row) = self.job(job, below) else { return };
-        let first_time = row.ended.is_none();
-        row.state = state;
-        row.ended = Some(at);
-        let key = (row.submit_id, row.tenant.clone());
-        if first_time {
-            self.ended += 1;
-        }
-        self.submits.insert(key, job);
-        self.bytes += ROW_BYTES / 2;
+    fn end(&mut self, at: Timestamp, job: EndedJob, state: JobState, ends: Ends<'_>) {
+        let number = job.job;
+        let mut row = JobRow::of(job, at, state);
+        row.succeeded = row.succeeded.saturating_add(ends.succeeded);
+        row.failed = row.failed.saturating_add(ends.failed);
+        add(&mut row.usage, ends.usage);
+        row.failure = row.failure.or_else(|| ends.failure.cloned());
+        row.sole = ends.sole;
+        self.put_job(number, row);
     }
+
+    fn put_job(&mut self, job: JobId, row: JobRow) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        match postcard::to_extend(&row, scratch) {
+            Ok(bytes) => {
+                let tag = row::state_tag(row.state);
+                self.bytes += JOB_BYTES + bytes.len();
+                if *self.submits.entry(row.submit_id).or_insert(job.0) != job.0 {
+                    self.namesakes.push(job.0);
+                }
+                let JobRow { tenant, submit_id: submit, .. } = row;
+                let row = EncodedJob { tag, tenant, submit, bytes: bytes.as_slice().into() };
+                self.jobs.insert(job.0, row);
+                self.scratch = bytes;
+            }
+            // Plain data always has an encoding.
+            Err(error) => tracing::error!(%job, %error, "a job is not in the history"),
+        }
+    }
+
+    /// The job that ended in this layer which a submission made.
+    pub(crate) fn submitted(&self, tenant: &TenantName, id: SubmitId) -> Option<u64> {
+        let first = self.submits.get(&id)?;
+        let agrees = |job: &&u64| {
+            self.jobs.get(job).is_some_and(|row| row.submit == id && row.tenant == *tenant)
+        };
+        std::iter::once(first).chain(&self.namesakes).find(agrees).copied()
+    }
+}
+
+/// The next of the ended jobs, which the fact says is `job`.
+fn of(ended: &mut impl Iterator<Item = EndedJob>, job: JobId) -> Option<EndedJob> {
+    ended.next().filter(|ended| ended.job == job)
 }

@@ -1,15 +1,21 @@
 //! The history: what has become of jobs and tasks, on redb. A projection of the journal
 //! that may be lost without losing live work; it never stops the server.
 //!
+//! It is told nothing of live jobs: what a job was comes with the fact that ends it. Until
+//! then it holds rows of those of its tasks that have ended.
+//!
 //! Facts are applied in order, in memory; a thread of its own commits them in batches,
 //! together with the sequence they reach up to. Every row carries a version and a CRC of
 //! its own, because redb can return a wrong row for a flipped byte.
 
 mod commit;
 mod file;
+mod jobs;
 mod layer;
 mod query;
 mod row;
+mod submits;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +24,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use wrun_core::Fact;
+use wrun_core::{EndedJob, Fact};
 use wrun_protocol::wire::user::JobState;
-use wrun_protocol::{JobId, TenantName};
+use wrun_protocol::{JobId, TenantName, Timestamp};
 
 use commit::Shared;
 use file::File;
@@ -114,16 +120,22 @@ impl History {
         Ok(HistoryOpened { history, warning })
     }
 
-    /// Applies the durable fact `seq`; those applied before are ignored. Blocks while more
-    /// waits to be committed than may (48 MiB).
-    pub fn apply(&self, seq: u64, fact: &Fact) {
-        self.shared.apply(seq, fact);
+    /// Whether a fact tells the history anything. The others may be left out of
+    /// [`Self::apply`]: [`Self::advance`] stands for them.
+    pub fn is_told(fact: &Fact) -> bool {
+        matches!(fact, Fact::Succeeded { .. } | Fact::Ended { .. } | Fact::JobCancelled { .. })
     }
 
-    /// Puts in the row of a live job that it does not have: after the history was lost and
-    /// the journal no longer has the job's submission.
-    pub fn adopt(&self, job: JobId, row: JobRow) {
-        self.shared.adopt(job, row);
+    /// Applies the durable fact `seq`, with the jobs that it ends in the order in which it
+    /// names them; facts applied before are ignored. Blocks while more waits to be committed
+    /// than may (24 MiB).
+    pub fn apply(&self, seq: u64, fact: &Fact, ended: impl IntoIterator<Item = EndedJob>) {
+        self.shared.apply(seq, fact, ended.into_iter());
+    }
+
+    /// Every fact up to `seq`, which happened at `at`, was applied or tells nothing.
+    pub fn advance(&self, seq: u64, at: Timestamp) {
+        self.shared.advance(seq, at);
     }
 
     /// Everything up to this sequence stays in the history even if its last commit is
@@ -137,6 +149,14 @@ impl History {
     /// up to it.
     pub fn last(&self) -> u64 {
         self.shared.last()
+    }
+
+    /// Commits until [`Self::applied`] has reached [`Self::last`], and waits for it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unwritable`] if it could not be kept.
+    pub fn settle(&self) -> Result<(), HistoryError> {
+        self.shared.settle()
     }
 
     /// Commits everything applied so far and waits for it.

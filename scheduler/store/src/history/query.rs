@@ -6,7 +6,8 @@ use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::{JobId, SubmitId, TaskId, TenantName};
 
-use super::file::{Reader, guarded};
+use super::file::{Boxed, Reader, guarded};
+use super::jobs::{EndedBits, Page, page_of};
 use super::layer::Layer;
 use super::row::{self, JobRow, TaskRow};
 use super::{History, HistoryError, JobsFilter};
@@ -14,7 +15,7 @@ use super::{History, HistoryError, JobsFilter};
 type Answer<T> = Result<T, HistoryError>;
 
 impl History {
-    /// A job, live or ended.
+    /// A job that has ended.
     ///
     /// # Errors
     /// [`HistoryError::Unreadable`] for a damaged row.
@@ -22,7 +23,7 @@ impl History {
         let state = self.shared.state();
         let layers = [Some(&state.current), state.committing.as_deref()];
         if let Some(row) = layers.into_iter().flatten().find_map(|layer| layer.jobs.get(&job.0)) {
-            return Ok(Some(row.clone()));
+            return row::payload(&row.bytes).map(Some).map_err(HistoryError::Unreadable);
         }
         let reader = state.reader.clone();
         drop(state);
@@ -44,19 +45,12 @@ impl History {
         let reader = state.reader.clone();
         drop(state);
         if let Some(reader) = reader {
-            let ids = match &filter.tenant {
+            let committed = match &filter.tenant {
                 Some(tenant) => of_tenant(&reader, tenant, filter.state, below, limit),
                 None => of_all(&reader, filter.state, below, limit),
             };
-            for id in ids.map_err(HistoryError::Unreadable)? {
-                if found.contains_key(&id) {
-                    continue;
-                }
-                if let Ok(Some(row)) = reader.job(id)
-                    && wanted(&row, filter)
-                {
-                    found.insert(id, row);
-                }
+            for (id, row) in committed.map_err(HistoryError::Unreadable)? {
+                found.entry(id).or_insert(row);
             }
         }
         Ok(found.into_iter().rev().take(limit).map(|(id, row)| (JobId(id), row)).collect())
@@ -115,27 +109,23 @@ impl History {
     /// [`HistoryError::Unreadable`] for a damaged file.
     pub fn job_by_submit_id(&self, tenant: &TenantName, id: SubmitId) -> Answer<Option<JobId>> {
         let state = self.shared.state();
-        let key = (id, tenant.clone());
         let layers = [Some(&state.current), state.committing.as_deref()];
-        if let Some(job) = layers.into_iter().flatten().find_map(|layer| layer.submits.get(&key)) {
-            return Ok(Some(*job));
+        if let Some(job) =
+            layers.into_iter().flatten().find_map(|layer| layer.submitted(tenant, id))
+        {
+            return Ok(Some(JobId(job)));
         }
         let reader = state.reader.clone();
         drop(state);
         let Some(reader) = reader else { return Ok(None) };
-        let unreadable = HistoryError::Unreadable;
-        let Some(job) = reader.submitted(tenant, id).map_err(unreadable)? else { return Ok(None) };
-        // The index has no CRC: the row decides.
-        let row = reader.job(job).map_err(unreadable)?;
-        let agrees = |row: &JobRow| row.submit_id == id && row.tenant == *tenant;
-        Ok(row.filter(agrees).map(|_| JobId(job)))
+        let job = reader.submitted(tenant, id).map_err(HistoryError::Unreadable)?;
+        Ok(job.map(JobId))
     }
 }
 
-fn wanted(row: &JobRow, filter: &JobsFilter) -> bool {
-    row.state.is_terminal()
-        && filter.state.is_none_or(|state| state == row.state)
-        && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tenant)
+fn wanted(tag: u8, tenant: &TenantName, filter: &JobsFilter) -> bool {
+    filter.state.is_none_or(|state| row::state_tag(state) == tag)
+        && filter.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
 }
 
 fn in_layer<'a>(
@@ -144,8 +134,9 @@ fn in_layer<'a>(
     below: u64,
     limit: usize,
 ) -> impl Iterator<Item = (u64, JobRow)> + 'a {
-    let rows = layer.jobs.range(..below).rev().filter(|(_, row)| wanted(row, filter));
-    rows.take(limit).map(|(id, row)| (*id, row.clone()))
+    let rows = layer.jobs.range(..below).rev();
+    let rows = rows.filter(|(_, row)| wanted(row.tag, &row.tenant, filter)).take(limit);
+    rows.filter_map(|(id, row)| Some((*id, row::payload(&row.bytes).ok()?)))
 }
 
 fn of_tenant(
@@ -154,19 +145,31 @@ fn of_tenant(
     state: Option<JobState>,
     below: u64,
     limit: usize,
-) -> Result<Vec<u64>, String> {
-    guarded(|| -> Result<_, redb::StorageError> {
-        let mut ids = Vec::new();
-        for entry in reader.ended.range((tenant.as_str(), 0)..(tenant.as_str(), below))?.rev() {
-            if ids.len() >= limit {
+) -> Result<Vec<(u64, JobRow)>, String> {
+    guarded(|| -> Boxed<_> {
+        let mut found = Vec::new();
+        let pages = (tenant.as_str(), 0)..=(tenant.as_str(), page_of(below));
+        for entry in reader.ended.range(pages)?.rev() {
+            if found.len() >= limit {
                 break;
             }
-            let (key, tag) = entry?;
-            if state.is_none_or(|state| row::state_tag(state) == tag.value()) {
-                ids.push(key.value().1);
+            let (key, bits) = entry?;
+            let number = key.value().1;
+            let Some(bytes) = reader.jobs.get(number)? else { continue };
+            let Ok(page) = Page::read(number, bytes.value()) else { continue };
+            for JobId(id) in EndedBits::read(&bits.value()).jobs(number, state) {
+                // The index has no CRC: the row decides.
+                if id < below
+                    && found.len() < limit
+                    && let Ok(Some(row)) = page.row(id, &reader.large)
+                    && row.tenant == *tenant
+                    && state.is_none_or(|state| state == row.state)
+                {
+                    found.push((id, row));
+                }
             }
         }
-        Ok(ids)
+        Ok(found)
     })
 }
 
@@ -175,19 +178,25 @@ fn of_all(
     state: Option<JobState>,
     below: u64,
     limit: usize,
-) -> Result<Vec<u64>, String> {
-    guarded(|| -> Result<_, redb::StorageError> {
-        let mut ids = Vec::new();
-        for entry in reader.jobs.range(..below)?.rev() {
-            if ids.len() >= limit {
+) -> Result<Vec<(u64, JobRow)>, String> {
+    guarded(|| -> Boxed<_> {
+        let mut found = Vec::new();
+        for entry in reader.jobs.range(..=page_of(below))?.rev() {
+            if found.len() >= limit {
                 break;
             }
             let (key, bytes) = entry?;
-            let tag = row::tag(bytes.value()).unwrap_or(0);
-            if tag >= 2 && state.is_none_or(|state| row::state_tag(state) == tag) {
-                ids.push(key.value());
+            let Ok(page) = Page::read(key.value(), bytes.value()) else { continue };
+            for (id, tag) in page.jobs().rev() {
+                if id < below
+                    && found.len() < limit
+                    && state.is_none_or(|state| row::state_tag(state) == tag)
+                    && let Ok(Some(row)) = page.row(id, &reader.large)
+                {
+                    found.push((id, row));
+                }
             }
         }
-        Ok(ids)
+        Ok(found)
     })
 }

@@ -1,15 +1,15 @@
-//! Rows as they are stored: a version byte, the job's state for quick filters, a CRC, then
-//! postcard. Versions are added to, never edited.
+//! Rows as they are stored: a version byte, a tag for quick filters, a CRC, then the payload,
+//! mostly postcard. Versions are added to, never edited.
 
 use serde::{Deserialize, Serialize};
-use wrun_core::Fact;
+use wrun_core::EndedJob;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, JobSummary, TaskCounts, TaskDetail, TaskState};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TenantName, Timestamp};
 
-/// A job, live or ended.
+/// A job that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobRow {
     /// Whose it is.
@@ -20,14 +20,14 @@ pub struct JobRow {
     pub kind: ComponentKind,
     /// As accepted.
     pub spec: EncodedSpec,
-    /// Where it stands. While it is live the core knows better whether it runs.
+    /// How it ended.
     pub state: JobState,
     /// When it was accepted.
     pub submitted: Timestamp,
-    /// When a task was first placed; for a job of one task, reckoned from its end.
+    /// When a task was first placed.
     pub started: Option<Timestamp>,
     /// When it ended.
-    pub ended: Option<Timestamp>,
+    pub ended: Timestamp,
     /// Tasks that ended well.
     pub succeeded: u32,
     /// Tasks that ended otherwise.
@@ -36,7 +36,7 @@ pub struct JobRow {
     pub usage: Usage,
     /// The first failure of a task.
     pub failure: Option<Outcome>,
-    /// The only task of a job of one task, once it has ended.
+    /// The only task of a job of one task, if it came to an end.
     pub sole: Option<TaskRow>,
 }
 
@@ -64,25 +64,24 @@ pub struct TaskRow {
 }
 
 impl JobRow {
-    /// The row of a job that was just accepted; `None` for any other fact.
-    pub fn submitted(fact: &Fact) -> Option<(JobId, Self)> {
-        let Fact::JobSubmitted { at, job, tenant, id, kind, spec } = fact else { return None };
-        let row = Self {
-            tenant: tenant.clone(),
-            submit_id: *id,
-            kind: *kind,
-            spec: spec.clone(),
-            state: JobState::Pending,
-            submitted: *at,
-            started: None,
-            ended: None,
-            succeeded: 0,
-            failed: 0,
-            usage: Usage::default(),
-            failure: None,
+    /// The row of a job that ended as `state` at `at`; what the fact that ended it tells
+    /// besides is not in it yet.
+    pub(crate) fn of(job: EndedJob, at: Timestamp, state: JobState) -> Self {
+        Self {
+            tenant: job.tenant,
+            submit_id: job.submit_id,
+            kind: job.kind,
+            spec: job.spec,
+            state,
+            submitted: job.submitted,
+            started: job.started,
+            ended: at,
+            succeeded: job.succeeded,
+            failed: job.failed,
+            usage: job.usage,
+            failure: job.failure,
             sole: None,
-        };
-        Some((*job, row))
+        }
     }
 
     /// Tasks in the job; 1 if the specification cannot be read.
@@ -96,16 +95,14 @@ impl JobRow {
             .spec
             .decode()
             .map_or((String::new(), 0, 1), |spec| (spec.name, spec.priority, spec.count));
-        let rest = count.saturating_sub(self.succeeded).saturating_sub(self.failed);
-        let cancelled = if self.state.is_terminal() { rest } else { 0 };
-        let pending = rest - cancelled;
+        let cancelled = count.saturating_sub(self.succeeded).saturating_sub(self.failed);
         JobSummary {
             id,
             name,
             tenant: self.tenant.clone(),
             state: self.state,
             tasks: TaskCounts {
-                pending,
+                pending: 0,
                 running: 0,
                 succeeded: self.succeeded,
                 failed: self.failed,
@@ -114,7 +111,7 @@ impl JobRow {
             priority,
             submitted: self.submitted,
             started: self.started,
-            ended: self.ended,
+            ended: Some(self.ended),
         }
     }
 }
@@ -156,19 +153,20 @@ fn crc(key: &[u8], tag: u8, payload: &[u8]) -> u32 {
     crc32c::crc32c_append(head, payload)
 }
 
-/// The stored form. `tag` is what filters look at without decoding.
-pub(crate) fn encode<T: Serialize>(key: &[u8], tag: u8, row: &T) -> Result<Vec<u8>, String> {
-    let mut bytes = postcard::to_extend(row, vec![0; HEADER]).map_err(|error| error.to_string())?;
+/// The stored form of what `write` appends. `tag` is what filters look at without decoding.
+pub(crate) fn sealed(key: &[u8], tag: u8, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER];
+    write(&mut bytes);
     let crc = crc(key, tag, bytes.get(HEADER..).unwrap_or_default());
     if let Some((head, _)) = bytes.split_first_chunk_mut::<HEADER>() {
         let [a, b, c, d] = crc.to_le_bytes();
         *head = [VERSION, tag, a, b, c, d];
     }
-    Ok(bytes)
+    bytes
 }
 
-/// Reads what [`encode`] wrote under `key`.
-pub(crate) fn decode<T: for<'a> Deserialize<'a>>(key: &[u8], bytes: &[u8]) -> Result<T, String> {
+/// The payload of what [`sealed`] made for `key`.
+pub(crate) fn unsealed<'a>(key: &[u8], bytes: &'a [u8]) -> Result<&'a [u8], String> {
     let Some(([version, tag, stored @ ..], payload)) = bytes.split_first_chunk::<HEADER>() else {
         return Err("a row is cut short".to_owned());
     };
@@ -178,12 +176,23 @@ pub(crate) fn decode<T: for<'a> Deserialize<'a>>(key: &[u8], bytes: &[u8]) -> Re
     if *stored != crc(key, *tag, payload).to_le_bytes() {
         return Err("a row does not match its CRC".to_owned());
     }
-    wrun_protocol::codec::decode(payload).map_err(|error| error.to_string())
+    Ok(payload)
 }
 
-/// The tag of a row, unchecked.
-pub(crate) fn tag(bytes: &[u8]) -> Option<u8> {
-    bytes.get(1).copied()
+/// The stored form of a value.
+pub(crate) fn encode<T: Serialize>(key: &[u8], tag: u8, row: &T) -> Result<Vec<u8>, String> {
+    let payload = postcard::to_stdvec(row).map_err(|error| error.to_string())?;
+    Ok(sealed(key, tag, |bytes| bytes.extend_from_slice(&payload)))
+}
+
+/// Reads what [`encode`] wrote under `key`.
+pub(crate) fn decode<T: for<'a> Deserialize<'a>>(key: &[u8], bytes: &[u8]) -> Result<T, String> {
+    payload(unsealed(key, bytes)?)
+}
+
+/// Reads a value without a header of its own.
+pub(crate) fn payload<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
+    wrun_protocol::codec::decode(bytes).map_err(|error| error.to_string())
 }
 
 /// A job's state as a tag.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use wrun_core::Fact;
 use wrun_core::fact::{Next, Success};
+use wrun_core::{Config, Core, Fact};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, TaskState};
@@ -80,11 +80,26 @@ fn options() -> HistoryOptions {
     HistoryOptions { commit_after: Duration::from_secs(3600), ..HistoryOptions::default() }
 }
 
-fn apply(history: &History, facts: impl IntoIterator<Item = Fact>) {
-    let mut seq = history.shared.state().last();
-    for fact in facts {
-        seq += 1;
-        history.apply(seq, &fact);
+/// Facts in order, and the core that says what jobs they end.
+struct Story {
+    core: Core,
+    seq: u64,
+}
+
+impl Story {
+    fn new() -> Self {
+        let mut core = Core::new(Config::default());
+        let (at, token, name) = (Timestamp(0), [0; 32], "n".to_owned());
+        core.apply(&Fact::NodeJoined { at, node: NODE, name, token });
+        Self { core, seq: 0 }
+    }
+
+    fn tell(&mut self, history: &History, facts: impl IntoIterator<Item = Fact>) {
+        for fact in facts {
+            self.seq += 1;
+            self.core.apply(&fact);
+            history.apply(self.seq, &fact, self.core.take_ended());
+        }
     }
 }
 
@@ -96,6 +111,7 @@ fn open(dir: &tempfile::TempDir) -> HistoryOpened {
     History::open(&dir.path().join("history.redb"), options()).unwrap()
 }
 
+/// An answer for each of the jobs up to `count` that ended, and none for the others.
 fn check(history: &History, count: u64) {
     for filtered in [None, Some(tenant(0)), Some(tenant(1))] {
         for wanted in [None, Some(JobState::Failed), Some(JobState::Pending)] {
@@ -118,11 +134,14 @@ fn check(history: &History, count: u64) {
         }
     }
     for job in 1..=count {
-        let row = history.job(JobId(job)).unwrap().unwrap();
-        assert_eq!((row.state, &row.tenant), (state(job), &tenant(job)));
-        assert_eq!(row.summary(JobId(job)).name, format!("job {job}"));
         let by_id = history.job_by_submit_id(&tenant(job), submit_id(job)).unwrap();
         assert_eq!(by_id, state(job).is_terminal().then_some(JobId(job)));
+        let row = history.job(JobId(job)).unwrap();
+        assert_eq!(row.is_some(), state(job).is_terminal(), "of live jobs nothing is known");
+        let Some(row) = row else { continue };
+        assert_eq!((row.state, &row.tenant), (state(job), &tenant(job)));
+        assert_eq!(row.summary(JobId(job)).name, format!("job {job}"));
+        assert_eq!((row.submitted, row.ended), (Timestamp(job), Timestamp(job + 2)));
     }
     assert_eq!(history.job_by_submit_id(&tenant(2), submit_id(1)).unwrap(), None);
 }
@@ -130,12 +149,12 @@ fn check(history: &History, count: u64) {
 #[test]
 fn answers_are_the_same_before_a_commit_after_it_and_after_reopening() {
     let dir = tempfile::tempdir().unwrap();
-    let history = open(&dir).history;
-    apply(&history, jobs(1..=50));
+    let (history, mut story) = (open(&dir).history, Story::new());
+    story.tell(&history, jobs(1..=50));
     check(&history, 50);
     history.flush().unwrap();
     check(&history, 50);
-    apply(&history, jobs(51..=90));
+    story.tell(&history, jobs(51..=90));
     check(&history, 90);
     drop(history);
     let opened = open(&dir);
@@ -148,23 +167,28 @@ fn a_fact_is_applied_once_and_what_may_be_forgotten_lags_one_commit() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(&dir).history;
     for _ in 0..2 {
-        history.apply(1, &submitted(1, 2));
-        history.apply(2, &succeeded(9, assignment(1, 1, 0, 1), None));
+        history.apply(2, &succeeded(9, assignment(1, 1, 0, 1), None), []);
     }
     history.flush().unwrap();
-    assert_eq!((history.job(JobId(1)).unwrap().unwrap().succeeded, history.applied()), (1, 0));
-    history.apply(3, &placed(1));
+    let row = history.task(JobId(1).task(0)).unwrap().unwrap();
+    assert_eq!((row.usage, history.applied()), (USED, 0));
+    history.advance(3, Timestamp(9));
     history.flush().unwrap();
-    assert_eq!(history.applied(), 2);
+    assert_eq!((history.applied(), history.last()), (2, 3));
+    history.settle().unwrap();
+    assert_eq!(history.applied(), 3);
+    history.settle().unwrap();
 }
 
 #[test]
 fn successes_of_an_array_share_rows_and_hide_the_attempts_before() {
     for flush in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let history = open(&dir).history;
+        let (history, mut story) = (open(&dir).history, Story::new());
         let retry = Next::Retry { not_before: Timestamp(0) };
-        apply(&history, [submitted(1, 1000), placed(1), failed(1, 150, 1, retry)]);
+        let all = assignment(1, 1, 0, 1000);
+        let placed = Fact::Placed { at: Timestamp(2), node: NODE, tasks: vec![all] };
+        story.tell(&history, [submitted(1, 1000), placed, failed(1, 150, 1, retry)]);
         let ranges = [(1, 0, 100), (1, 100, 50), (2, 150, 1), (1, 151, 49), (1, 300, 100)];
         let row = history.task(JobId(1).task(150)).unwrap().unwrap();
         assert_eq!((row.state, row.log.is_some()), (TaskState::Pending, true));
@@ -172,9 +196,12 @@ fn successes_of_an_array_share_rows_and_hide_the_attempts_before() {
             history.flush().unwrap();
         }
         for (attempt, first, count) in ranges {
-            apply(&history, [succeeded(9, assignment(1, attempt, first, count), None)]);
+            let tasks = vec![assignment(1, attempt, first, count)];
+            let again = Fact::Placed { at: Timestamp(9), node: NODE, tasks };
+            let done = succeeded(9, assignment(1, attempt, first, count), None);
+            story.tell(&history, (attempt > 1).then_some(again).into_iter().chain([done]));
         }
-        apply(&history, [failed(1, 500, 1, Next::Final { ends_job: None })]);
+        story.tell(&history, [failed(1, 500, 1, Next::Final { ends_job: None })]);
         for _ in 0..2 {
             let rows = history.tasks(JobId(1), 0, 100).unwrap();
             let ranges: Vec<_> =
@@ -188,7 +215,10 @@ fn successes_of_an_array_share_rows_and_hide_the_attempts_before() {
             assert_eq!(history.task(JobId(1).task(250)).unwrap(), None);
             history.flush().unwrap();
         }
+        assert_eq!(history.job(JobId(1)).unwrap(), None);
+        story.tell(&history, [Fact::JobCancelled { at: Timestamp(20), job: JobId(1) }]);
         let row = history.job(JobId(1)).unwrap().unwrap();
+        assert_eq!((row.state, row.summary(JobId(1)).tasks.cancelled), (JobState::Cancelled, 699));
         assert_eq!((row.succeeded, row.failed, row.usage.cpu_us), (300, 1, 70));
         assert_eq!(row.failure, Some(Outcome::Failed(Failure::Exit { code: 3 })));
     }
@@ -200,25 +230,93 @@ fn jobs_beyond_the_retention_are_forgotten_with_everything_of_theirs() {
     let retention = Retention { jobs: 10, age: Duration::from_secs(3600) };
     let options = HistoryOptions { retention, ..options() };
     let history = History::open(&dir.path().join("history.redb"), options).unwrap().history;
-    apply(&history, jobs(1..=40));
+    let mut story = Story::new();
+    story.tell(&history, jobs(1..=40));
     history.flush().unwrap();
     let all = JobsFilter { limit: 1000, ..JobsFilter::default() };
     let left: Vec<_> = history.jobs(&all).unwrap().iter().map(|(job, _)| job.0).collect();
     assert_eq!((left.len(), left[0]), (10, 40));
     assert_eq!(history.job_by_submit_id(&tenant(1), submit_id(1)).unwrap(), None);
-    assert!(history.job(JobId(3)).unwrap().is_some(), "live jobs stay");
-    apply(&history, [Fact::NodeLost { at: Timestamp(4_000_000), node: NODE }]);
+    let of_tenant = JobsFilter { tenant: Some(tenant(1)), ..all.clone() };
+    let of_tenant: Vec<_> = history.jobs(&of_tenant).unwrap().iter().map(|(id, _)| id.0).collect();
+    assert_eq!(of_tenant, left.iter().copied().filter(|id| id % 3 == 1).collect::<Vec<_>>());
+    history.advance(1000, Timestamp(4_000_000));
     history.flush().unwrap();
-    apply(&history, [Fact::NodeLost { at: Timestamp(4_100_000), node: NODE }]);
+    history.advance(1001, Timestamp(4_100_000));
     history.flush().unwrap();
     assert_eq!(history.jobs(&all).unwrap(), []);
+    for job in 1..=40 {
+        assert_eq!(history.job_by_submit_id(&tenant(job), submit_id(job)).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_job_that_lived_through_many_others_is_found_among_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, mut story) = (open(&dir).history, Story::new());
+    story.tell(&history, (1..=200).map(|job| submitted(job, 1)));
+    // They end in another order than they came, a few in each commit.
+    for first in 1..=20 {
+        for job in (first..=200).step_by(20).filter(|job| state(*job).is_terminal()) {
+            story.tell(&history, [Some(placed(job)), ended(job)].into_iter().flatten());
+        }
+        history.flush().unwrap();
+    }
+    check(&history, 200);
+}
+
+#[test]
+fn jobs_with_large_specifications_are_kept_and_forgotten_like_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { jobs: 3, age: Duration::from_secs(3600) };
+    let options = HistoryOptions { retention, ..options() };
+    let history = History::open(&dir.path().join("history.redb"), options).unwrap().history;
+    let mut story = Story::new();
+    let long = |job: u64| vec![format!("{job}").repeat(5000)];
+    for id in (1..=12).map(|number| number * 4) {
+        let Fact::JobSubmitted { at, job, tenant, id: submit, kind, spec } = submitted(id, 1)
+        else {
+            panic!("another fact");
+        };
+        let spec = JobSpec { args: long(id), ..spec.decode().unwrap() };
+        let spec = EncodedSpec::encode(&spec).unwrap();
+        let come = Fact::JobSubmitted { at, job, tenant, id: submit, kind, spec };
+        story.tell(&history, [come, placed(id), ended(id).unwrap()]);
+        history.flush().unwrap();
+        let row = history.job(job).unwrap().unwrap();
+        assert_eq!(row.spec.decode().unwrap().args, long(id));
+    }
+    let all = JobsFilter { limit: 1000, ..JobsFilter::default() };
+    let left: Vec<_> = history.jobs(&all).unwrap().iter().map(|(job, _)| job.0).collect();
+    assert_eq!(left, [48, 44, 40]);
+}
+
+#[test]
+fn a_submission_is_found_though_another_tenant_chose_the_same_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, mut story) = (open(&dir).history, Story::new());
+    for job in 1..=3 {
+        let Fact::JobSubmitted { at, job, tenant, kind, spec, .. } = submitted(job, 1) else {
+            panic!("another fact");
+        };
+        let come = Fact::JobSubmitted { at, job, tenant, id: submit_id(9), kind, spec };
+        let end = Fact::JobCancelled { at, job };
+        story.tell(&history, [come, end]);
+    }
+    for _ in 0..2 {
+        for job in 1..=3 {
+            let found = history.job_by_submit_id(&tenant(job), submit_id(9)).unwrap();
+            assert_eq!(found, Some(JobId(job)));
+        }
+        history.flush().unwrap();
+    }
 }
 
 #[test]
 fn damage_at_any_sampled_byte_yields_no_wrong_row_and_no_stop() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(&dir).history;
-    apply(&history, jobs(1..=60));
+    Story::new().tell(&history, jobs(1..=60));
     let rows: Vec<_> = (1..=60).map(|job| history.job(JobId(job)).unwrap()).collect();
     drop(history);
     let path = dir.path().join("history.redb");
@@ -247,7 +345,9 @@ fn damage_at_any_sampled_byte_yields_no_wrong_row_and_no_stop() {
         for (job, row) in history.jobs(&all).unwrap_or_default() {
             assert_eq!(Some(row), rows[job.0 as usize - 1]);
         }
-        apply(&history, jobs(1001..=1002));
+        let mut story = Story::new();
+        story.seq = 1000;
+        story.tell(&history, jobs(1001..=1002));
         history.flush().unwrap();
         let kept = history.job(JobId(1001)).unwrap().unwrap();
         assert_eq!(kept.state, state(1001));
@@ -256,21 +356,11 @@ fn damage_at_any_sampled_byte_yields_no_wrong_row_and_no_stop() {
 }
 
 #[test]
-fn a_live_job_that_was_lost_can_be_adopted() {
+fn rows_are_encoded_as_they_always_were() {
     let dir = tempfile::tempdir().unwrap();
     let history = open(&dir).history;
-    apply(&history, [succeeded(5, assignment(7, 1, 0, 1), None)]);
-    assert_eq!(history.job(JobId(7)).unwrap(), None);
-    let (job, row) = JobRow::submitted(&submitted(7, 2)).unwrap();
-    history.adopt(job, row);
-    apply(&history, [succeeded(6, assignment(7, 1, 1, 1), Some(JobState::Succeeded))]);
-    history.flush().unwrap();
-    assert_eq!(history.job(job).unwrap().unwrap().state, JobState::Succeeded);
-}
-
-#[test]
-fn rows_are_encoded_as_they_always_were() {
-    let (_, row) = JobRow::submitted(&submitted(1, 2)).unwrap();
+    Story::new().tell(&history, jobs(1..=1));
+    let row = history.job(JobId(1)).unwrap().unwrap();
     let bytes = row::encode(b"key", 0, &row).unwrap();
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(text, include_str!("golden.txt").trim());

@@ -75,8 +75,22 @@ impl Journal {
         dir: &Path,
         options: JournalOptions,
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_restoring(disk, dir, options, <[u8]>::to_vec)
+    }
+
+    /// [`Journal::open_on`], but `restore` makes of the newest snapshot what it is for, while
+    /// the facts are checked on another thread.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_restoring<T>(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: JournalOptions,
+        restore: impl FnOnce(&[u8]) -> T,
+    ) -> Result<(Self, Recovered<T>), OpenError> {
         let lock = recover::prepare(&*disk, dir)?;
-        let (recovered, last) = recover::recover(&disk, dir)?;
+        let (recovered, last) = recover::recover(&disk, dir, restore)?;
         let queue = Arc::new(Queue::new(recovered.last_seq(), options.max_waiting));
         let snapshots = Arc::new(Snapshots::new(Arc::clone(&disk), dir, &recovered));
         let writer = writer::Writer::new(

@@ -12,14 +12,15 @@ use super::writer::{Open, create_segment, segment_path};
 use crate::disk::{Disk, DiskLock};
 
 /// What opening found.
-pub struct Recovered {
-    /// The newest snapshot: the state after the fact of this sequence.
-    pub snapshot: Option<(u64, Vec<u8>)>,
-    /// Every fact that is still there, in order. It begins before the snapshot where the
-    /// history may not have applied everything yet.
+pub struct Recovered<T = Vec<u8>> {
+    /// What was made of the newest snapshot, the state after the fact [`Self::covered`].
+    pub snapshot: Option<T>,
+    /// Every fact that is still there, in order. It begins before the snapshot where segments
+    /// were not dropped yet.
     pub facts: Facts,
     /// A tail that was never acknowledged and is cut off now.
     pub cut: Option<TailCut>,
+    covered: u64,
     last_seq: u64,
 }
 
@@ -47,6 +48,23 @@ pub struct Facts {
     disk: Arc<dyn Disk>,
     segments: std::collections::VecDeque<Segment>,
     current: Option<(Segment, Vec<u8>, usize)>,
+    /// Facts up to this one are passed over.
+    after: u64,
+}
+
+impl Facts {
+    /// What is still to come, to be read once more.
+    pub fn again(&self) -> Self {
+        let (disk, segments) = (Arc::clone(&self.disk), self.segments.clone());
+        Self { disk, segments, current: None, after: self.after }
+    }
+
+    /// Without the facts up to `seq`, which are not decoded.
+    pub fn after(mut self, seq: u64) -> Self {
+        self.segments.retain(|segment| segment.next > seq.saturating_add(1));
+        self.after = self.after.max(seq);
+        self
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +78,12 @@ struct Segment {
     next: u64,
 }
 
-impl Recovered {
+impl<T> Recovered<T> {
+    /// Sequence of the last fact that the snapshot covers; 0 without one.
+    pub fn covered(&self) -> u64 {
+        self.covered
+    }
+
     /// Sequence of the last fact; 0 before the first.
     pub fn last_seq(&self) -> u64 {
         self.last_seq
@@ -90,21 +113,53 @@ fn numbered(files: &[PathBuf], extension: &str) -> Vec<u64> {
     numbers
 }
 
-pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Recovered, Open), OpenError> {
+/// Checks everything; meanwhile `restore` makes what it is for of the newest snapshot.
+pub(crate) fn recover<T>(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    restore: impl FnOnce(&[u8]) -> T,
+) -> Result<(Recovered<T>, Open), OpenError> {
     let files = disk.list(dir).map_err(|error| OpenError::io("list", dir, &error))?;
     let snapshots = numbered(&files, "snapshot");
     let snapshot = match snapshots.last() {
         Some(seq) => Some(read_snapshot(&**disk, dir, *seq)?),
         None => None,
     };
-    let covered = snapshot.as_ref().map_or(0, |(seq, _)| *seq);
-    let firsts = numbered(&files, "log");
+    let covered = snapshots.last().copied().unwrap_or(0);
+    let (snapshot, checked) = std::thread::scope(|scope| {
+        let checking = scope.spawn(|| check(&**disk, dir, covered, &numbered(&files, "log")));
+        let state = |bytes: Vec<u8>| restore(bytes.get(HEADER..).unwrap_or_default());
+        (snapshot.map(state), checking.join())
+    });
+    let ended = |_| OpenError::corrupt(dir, 0, "the thread that checks it ended unexpectedly");
+    let Checked { mut segments, cut } = checked.map_err(ended)??;
+    // Everything is checked; what was never finished may go.
+    let superseded =
+        snapshots.iter().rev().skip(1).map(|seq| super::snapshot::snapshot_path(dir, *seq));
+    let unfinished = files.iter().filter(|path| path.extension().is_some_and(|e| e == "tmp"));
+    for path in unfinished.cloned().chain(superseded) {
+        disk.remove(&path).map_err(|error| OpenError::io("remove", &path, &error))?;
+    }
+    let open = open_last(&**disk, dir, &mut segments, cut.as_ref())?;
+    let last_seq = open.next - 1;
+    let facts =
+        Facts { disk: Arc::clone(disk), segments: segments.into(), current: None, after: 0 };
+    Ok((Recovered { snapshot, facts, cut, covered, last_seq }, open))
+}
+
+struct Checked {
+    segments: Vec<Segment>,
+    cut: Option<TailCut>,
+}
+
+/// Checks every segment, and that they join up with each other and the snapshot.
+fn check(disk: &dyn Disk, dir: &Path, covered: u64, firsts: &[u64]) -> Result<Checked, OpenError> {
     let (mut segments, mut cut) = (Vec::new(), None);
     let mut next = firsts.first().copied().unwrap_or(1);
     if next > covered + 1 || next == 0 || (firsts.is_empty() && covered > 0) {
         return Err(OpenError::Gap { dir: dir.to_owned(), missing: covered + 1 });
     }
-    for first in &firsts {
+    for first in firsts {
         if *first != next {
             return Err(OpenError::Gap { dir: dir.to_owned(), missing: next });
         }
@@ -119,16 +174,7 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Recovered, Op
     if next <= covered {
         return Err(OpenError::Gap { dir: dir.to_owned(), missing: next });
     }
-    // Everything is checked; what was never finished may go.
-    let superseded =
-        snapshots.iter().rev().skip(1).map(|seq| super::snapshot::snapshot_path(dir, *seq));
-    let unfinished = files.iter().filter(|path| path.extension().is_some_and(|e| e == "tmp"));
-    for path in unfinished.cloned().chain(superseded) {
-        disk.remove(&path).map_err(|error| OpenError::io("remove", &path, &error))?;
-    }
-    let open = open_last(&**disk, dir, &mut segments, cut.as_ref())?;
-    let facts = Facts { disk: Arc::clone(disk), segments: segments.into(), current: None };
-    Ok((Recovered { snapshot, facts, cut, last_seq: next - 1 }, open))
+    Ok(Checked { segments, cut })
 }
 
 fn refused(path: &Path, bad: BadHeader) -> OpenError {
@@ -138,15 +184,15 @@ fn refused(path: &Path, bad: BadHeader) -> OpenError {
     }
 }
 
-fn read_snapshot(disk: &dyn Disk, dir: &Path, seq: u64) -> Result<(u64, Vec<u8>), OpenError> {
+/// The bytes of a snapshot that is whole, header included.
+fn read_snapshot(disk: &dyn Disk, dir: &Path, seq: u64) -> Result<Vec<u8>, OpenError> {
     let path = super::snapshot::snapshot_path(dir, seq);
-    let mut bytes = disk.read(&path).map_err(|error| OpenError::io("read", &path, &error))?;
+    let bytes = disk.read(&path).map_err(|error| OpenError::io("read", &path, &error))?;
     let (found, _) = format::read_snapshot(&bytes).map_err(|bad| refused(&path, bad))?;
     if found != seq {
         return Err(OpenError::corrupt(&path, 0, format!("it is the snapshot of fact {found}")));
     }
-    bytes.drain(..HEADER);
-    Ok((seq, bytes))
+    Ok(bytes)
 }
 
 fn check_segment(
@@ -263,7 +309,7 @@ impl Iterator for Facts {
                     return Some(Err(error));
                 };
                 *at += record.size();
-                if record.is_mark() {
+                if record.is_mark() || record.seq <= self.after {
                     continue;
                 }
                 let fact = wrun_protocol::codec::decode(record.payload).map_err(|error| {

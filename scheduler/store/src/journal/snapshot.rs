@@ -44,9 +44,9 @@ pub(crate) fn snapshot_path(dir: &Path, seq: u64) -> PathBuf {
 }
 
 impl Snapshots {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, recovered: &Recovered) -> Self {
+    pub(crate) fn new<T>(disk: Arc<dyn Disk>, dir: &Path, recovered: &Recovered<T>) -> Self {
         let state = State {
-            written: recovered.snapshot.as_ref().map_or(0, |(seq, _)| *seq),
+            written: recovered.covered(),
             segments: recovered.segments(),
             durable: recovered.last_seq(),
             ..State::default()

@@ -184,7 +184,9 @@ fn segments_are_dropped_once_snapshot_and_history_cover_them() {
     journal.snapshot(last - 5, b"state".to_vec()).unwrap();
     journal.close().unwrap();
     let (journal, recovered, told) = open(&disk, 400).unwrap();
-    assert_eq!(recovered.snapshot, Some((last - 5, b"state".to_vec())));
+    assert_eq!((recovered.covered(), &recovered.snapshot), (last - 5, &Some(b"state".to_vec())));
+    let late = numbers(recovered.facts.again().after(last - 3)).unwrap();
+    assert_eq!(late, [last - 2, last - 1, last]);
     let found = numbers(recovered.facts).unwrap();
     assert!(found[0] > 1 && found[0] <= last - 19 && found.last() == Some(&last), "{found:?}");
     // The snapshot itself is damaged: refused.
