@@ -96,6 +96,7 @@ impl Core {
         for ix in nodes {
             self.start_node(ix);
         }
+        self.doubt_gangs();
         self.state.dependents.doubt_all();
         self.settle_dependents();
         self.tell_changes();
@@ -166,6 +167,7 @@ impl Core {
             }
             Input::Timeout => {}
         }
+        self.mend_gangs();
         self.settle_dependents();
         self.tell_changes();
     }

@@ -312,6 +312,8 @@ pub enum RequeueCause {
     Preempted,
     /// Stopped and put back at a user's wish. Costs nothing.
     Requested,
+    /// Stopped because another task of its gang failed or was lost. Costs nothing.
+    Gang,
 }
 
 impl Fact {

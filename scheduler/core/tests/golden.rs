@@ -76,6 +76,7 @@ fn facts() -> Vec<Fact> {
         requeued(RequeueCause::NodeLost),
         requeued(RequeueCause::Preempted),
         requeued(RequeueCause::Requested),
+        requeued(RequeueCause::Gang),
         Fact::Checkpointed { at, attempt, content: Content::Inline(vec![8].into()) },
         Fact::JobCancelled { at, job },
         Fact::Reported { at, node, report: 500 },

@@ -16,9 +16,18 @@ use crate::state::nodes::node_id;
 impl Core {
     /// Gives up those of `tasks` that the node still has.
     pub(crate) fn give_up(&mut self, ix: NodeIx, tasks: &[Assignment], cause: RequeueCause) {
+        let (broken, tasks): (Vec<Assignment>, Vec<Assignment>) =
+            tasks.iter().partition(|tasks| self.is_broken_gang(tasks.job));
         if cause == RequeueCause::NodeLost {
             tasks.iter().for_each(|tasks| self.fail_exhausted(ix, *tasks));
         }
+        self.put_back(ix, &tasks, cause);
+        if !broken.is_empty() {
+            self.put_back(ix, &broken, RequeueCause::Gang);
+        }
+    }
+
+    fn put_back(&mut self, ix: NodeIx, tasks: &[Assignment], cause: RequeueCause) {
         let mut left = Vec::new();
         for tasks in tasks {
             self.state.held(ix, *tasks, |run, ()| left.push(run));
@@ -34,8 +43,11 @@ impl Core {
     fn fail_exhausted(&mut self, ix: NodeIx, tasks: Assignment) {
         let Some(policy) = self.retry_policy(tasks.job) else { return };
         let (first, end) = (tasks.tasks.first, tasks.tasks.end());
-        let exhausted: Vec<TaskId> = if policy.requeues == 0 {
+        let gang = self.gang_exhausted(tasks.job, &policy);
+        let exhausted: Vec<TaskId> = if policy.requeues == 0 || gang == Some(true) {
             tasks.tasks.indices().map(|index| tasks.job.task(index)).collect()
+        } else if gang == Some(false) {
+            Vec::new()
         } else {
             let extras = self.state.extras.range(tasks.job.task(first)..tasks.job.task(end));
             let spent = extras.filter(|(_, extra)| extra.requeues >= policy.requeues);

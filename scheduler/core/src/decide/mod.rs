@@ -6,6 +6,7 @@ mod array;
 mod backlog;
 mod depend;
 mod dispatch;
+mod gang_life;
 mod give_up;
 mod nodes;
 mod notice;

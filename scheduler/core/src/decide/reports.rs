@@ -133,12 +133,15 @@ impl Core {
         self.observe(attempt.task.job, result.usage.wall_us, 1);
         let retry_at = match &result.outcome {
             Outcome::Succeeded => None,
+            Outcome::Failed(_) if self.is_broken_gang(attempt.task.job) => {
+                return self.give_up(ix, &[alone(attempt)], RequeueCause::Gang);
+            }
             // The worker withdrew: not the task's fault, and not its end.
             Outcome::Failed(Failure::NodeLost) => {
                 return self.give_up(ix, &[alone(attempt)], RequeueCause::NodeLost);
             }
             Outcome::Failed(failure) => self.retry_policy(attempt.task.job).and_then(|policy| {
-                let spent = self.state.extras.get(&attempt.task).map_or(0, |extra| extra.retries);
+                let spent = self.retries_spent(attempt.task);
                 let again = policy.covers(failure) && spent < policy.retries;
                 let wait = std::time::Duration::from_millis(policy.backoff_before(spent + 1));
                 again.then(|| self.now.after(wait))

@@ -359,6 +359,9 @@ impl State {
         if let Tasks::Many(array) = &mut job.tasks {
             array.delayed.insert(task.index, attempt.attempt);
             array.counts.pending += 1;
+            if array.gang {
+                self.broken_gangs.insert(task.job);
+            }
             add_usage(&mut array.usage, &result.usage);
         }
         self.groups.set_ready(job.group, task.job, was_ready, job.ready_tasks());
@@ -378,6 +381,9 @@ impl State {
                 Outcome::Succeeded => {
                     array.counts.succeeded += count;
                     if array.gang {
+                        if array.counts.pending > 0 {
+                            self.broken_gangs.insert(tasks.job);
+                        }
                         array.over.insert(tasks, Over::Succeeded);
                     }
                 }
@@ -385,6 +391,9 @@ impl State {
                     array.counts.failed += count;
                     array.failure.get_or_insert_with(|| outcome.clone());
                     array.over.insert(tasks, Over::Failed);
+                    if array.gang {
+                        self.broken_gangs.insert(tasks.job);
+                    }
                 }
             }
             add_usage(&mut array.usage, usage);
@@ -420,10 +429,18 @@ impl State {
             Tasks::Many(array) => {
                 array.counts.pending += count;
                 array.ready.insert(tasks, ());
+                if array.gang {
+                    self.broken_gangs.insert(tasks.job);
+                }
             }
         }
+        let is_gang = matches!(&job.tasks, Tasks::Many(array) if array.gang);
         self.groups.set_ready(job.group, tasks.job, was_ready, job.ready_tasks());
-        if cause == RequeueCause::NodeLost {
+        if cause == RequeueCause::NodeLost && is_gang {
+            // What a gang loses at a time, it loses once.
+            let first = tasks.job.task(tasks.tasks.first);
+            self.extras.entry(first).or_default().requeues += 1;
+        } else if cause == RequeueCause::NodeLost {
             for index in tasks.tasks.indices() {
                 self.extras.entry(tasks.job.task(index)).or_default().requeues += 1;
             }

@@ -249,10 +249,19 @@ impl Job {
 }
 
 impl Array {
+    /// Whether attempts run on that some tasks have lost: those of one placement have one
+    /// number, so that a gang of which a part is placed already is told from a broken one.
+    fn is_broken(&self) -> bool {
+        match (self.placed.first(1), self.ready.first(1)) {
+            (Some(placed), Some(ready)) => placed.attempt <= ready.attempt,
+            _ => false,
+        }
+    }
+
     /// Tasks that can be placed now, by all that bounds them within the job.
     fn ready_tasks(&self) -> u32 {
         let kept_back = self.delayed.len() as u32 + self.waiting.count();
-        if self.gang && kept_back > 0 {
+        if self.gang && (kept_back > 0 || self.is_broken()) {
             return 0;
         }
         let ready = self.counts.pending.saturating_sub(kept_back);

@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) progress: BTreeMap<TaskId, (u16, String)>,
     pub(crate) submits: Submits,
     pub(crate) dependents: Dependents,
+    /// Gangs that lost a task since they were looked at. Not recorded.
+    pub(crate) broken_gangs: BTreeSet<JobId>,
     /// Placed tasks that were told that they will be stopped, and when at the latest.
     pub(crate) noticed: BTreeMap<TaskId, Timestamp>,
     pub(crate) nodes: Nodes,
@@ -116,6 +118,7 @@ impl State {
             progress: BTreeMap::new(),
             submits: Submits::new(config.remembered_submits),
             dependents: Dependents::default(),
+            broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),
             tokens: BTreeMap::new(),

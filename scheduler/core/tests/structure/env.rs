@@ -180,6 +180,17 @@ pub(crate) fn stopped(effects: &[Effect]) -> Vec<(u64, Assignment)> {
     })
 }
 
+/// Nodes and indices of tasks that were told to stop and come back.
+pub(crate) fn told_to_stop(effects: &[Effect]) -> Vec<(u64, u32)> {
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { node, message: ToWorker::Preempt { attempt, .. } } => {
+            Some((node.0, attempt.task.index))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
 fn sent(effects: &[Effect], of: impl Fn(&ToWorker) -> Vec<Assignment>) -> Vec<(u64, Assignment)> {
     let mut runs = Vec::new();
     for effect in effects {

@@ -12,3 +12,4 @@
 mod arrays;
 mod dependencies;
 mod env;
+mod gangs;
