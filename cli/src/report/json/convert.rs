@@ -28,6 +28,7 @@ impl From<&task::Outcome> for Outcome {
                 F::Setup { .. } => ("setup", None),
                 F::Cancelled => ("cancelled", None),
                 F::NodeLost => ("node-lost", None),
+                F::Dependency { .. } => ("dependency", None),
             },
         };
         Self { kind, message: outcome.to_string(), code }
