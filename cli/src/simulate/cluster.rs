@@ -23,9 +23,11 @@ const PLENTY: u64 = 1 << 50;
 /// worth.
 const CPU_BY_NAME: &str = "cpu-milli";
 
-/// The scheduler's settings: the server's own, but for leases.
+/// The scheduler's settings: the server's own, but that no lease ends, and that the queue
+/// is in order before each placement. A server puts that off while it is busy; virtual time
+/// waits for it.
 pub(crate) fn config() -> Config {
-    Config { lease: LEASE, ..Config::default() }
+    Config { lease: LEASE, rank_interval: Duration::ZERO, ..Config::default() }
 }
 
 /// Instants of the core from here on, in milliseconds, are ends of leases.
