@@ -161,6 +161,10 @@ impl Core {
                 let answer = self.on_join(token_hash, name);
                 self.reply(request, answer);
             }
+            Input::Change { request, job, change } => {
+                let answer = self.on_change(job, change);
+                self.reply(request, answer);
+            }
             Input::SetPolicy { request, policy } => {
                 let answer = self.on_set_policy(policy);
                 self.reply(request, answer);
@@ -187,11 +191,13 @@ impl Core {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let lease = self.leases.first().map(|(at, _)| *at);
         let delay = self.state.delays.first().map(|(at, _)| *at);
-        lease.into_iter().chain(delay).min()
+        let timer = self.state.timers.first().map(|(at, _)| *at);
+        lease.into_iter().chain(delay).chain(timer).min()
     }
 
     fn on_time(&mut self) {
         self.state.end_delays(self.now);
+        self.on_job_timers();
         while let Some((at, ix)) = self.leases.first().copied()
             && at <= self.now
         {

@@ -4,7 +4,7 @@
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
-use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
 use wrun_protocol::{
@@ -182,6 +182,15 @@ pub enum Input {
         token_hash: [u8; 32],
         /// The name it asks for.
         name: String,
+    },
+    /// A user changes a job that has not ended → `Reply` with [`crate::Answer::Done`].
+    Change {
+        /// Echoed.
+        request: RequestId,
+        /// Which job; that the caller may see it, and may do this, has been checked.
+        job: JobId,
+        /// What; checked here.
+        change: JobChange,
     },
     /// An administrator replaces the policy → `Reply` with [`crate::Answer::Done`].
     SetPolicy {

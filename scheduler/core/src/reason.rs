@@ -33,6 +33,18 @@ pub enum PendingReason {
         /// The earliest instant of the next attempt.
         until: Timestamp,
     },
+    /// A user holds it.
+    Held,
+    /// It is not to start yet.
+    Begin {
+        /// The earliest instant.
+        at: Timestamp,
+    },
+    /// It could not end before its deadline, at which it is cancelled.
+    Deadline {
+        /// The deadline.
+        deadline: Timestamp,
+    },
     /// A job that it depends on has not come that far.
     Dependency {
         /// For what it waits.
@@ -70,10 +82,15 @@ impl fmt::Display for PendingReason {
                 }
             }
             Self::BackOff { until } => {
-                let seconds = until.0 / 1000 % (24 * 3600);
-                let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-                write!(f, "it failed and runs again at {hour:02}:{minute:02}:{second:02} UTC")
+                write!(f, "it failed and runs again at {}", Clock(*until))
             }
+            Self::Held => f.write_str("it is held: release it to let it be placed"),
+            Self::Begin { at } => write!(f, "it is not to start before {}", Clock(*at)),
+            Self::Deadline { deadline } => write!(
+                f,
+                "by its time limit it could not end before its deadline at {}, when it is cancelled",
+                Clock(*deadline)
+            ),
             Self::Dependency { on } => write!(f, "it waits for {on}"),
             Self::MaxRunning { most: 1 } => {
                 f.write_str("a task of the job is placed, and it allows one at a time")
@@ -83,5 +100,44 @@ impl fmt::Display for PendingReason {
             }
             Self::Placing => f.write_str("it is being placed"),
         }
+    }
+}
+
+/// An instant for people.
+struct Clock(Timestamp);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, seconds) = (self.0.0 / 86_400_000, self.0.0 / 1000 % 86_400);
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
+/// Year, month and day of so many days after 1970-01-01, in the Gregorian calendar.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Counted in years that begin in March, so that the leap day is the last of them.
+    let since = days + 719_468;
+    let (era, of_era) = (since / 146_097, since % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march + 2) / 5 + 1;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_said_by_day_and_second() {
+        let said = |ms: u64| Clock(Timestamp(ms)).to_string();
+        assert_eq!(said(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(said(951_827_696_000), "2000-02-29 12:34:56 UTC");
+        assert_eq!(said(1_772_323_199_999), "2026-02-28 23:59:59 UTC");
+        assert_eq!(said(1_772_323_200_000), "2026-03-01 00:00:00 UTC");
     }
 }

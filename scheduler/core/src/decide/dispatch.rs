@@ -63,7 +63,8 @@ impl Core {
         let tenant = self.state.groups.get(job.group).map(|group| group.key.tenant);
         let tenant = tenant.and_then(|tenant| self.state.tenants.get(tenant));
         if let Some(tenant) = tenant.map(|tenant| tenant.name.clone()) {
-            let (kind, spec) = (job.kind, job.spec.encoded());
+            let kind = job.kind;
+            let Some(spec) = self.state.encoded_spec_of(id) else { return alone };
             self.send(ix, ToWorker::Job { job: id, tenant, kind, spec });
         }
         alone

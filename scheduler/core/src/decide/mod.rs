@@ -2,8 +2,10 @@
 //! changes only as those facts are applied.
 
 mod admin;
+mod admission;
 mod array;
 mod backlog;
+mod change;
 mod depend;
 mod dispatch;
 mod gang_life;

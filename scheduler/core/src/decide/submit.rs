@@ -30,9 +30,11 @@ impl Core {
         let decoded = spec
             .decode()
             .map_err(|error| RequestError::new(ErrorCode::InvalidInput, error.to_string()))?;
+        let mut resolved = decoded.clone();
+        self.check_wishes(&tenant, &mut resolved)?;
         self.check_quota(known, decoded.count)?;
         let (at, job) = (self.now, JobId(self.state.next_job));
-        self.check_fits(&GroupKey::of(known.unwrap_or(TenantIx::MAX), job, decoded.clone()))?;
+        self.check_fits(&GroupKey::of(known.unwrap_or(TenantIx::MAX), job, resolved))?;
         let depends_on: Vec<JobId> =
             decoded.scheduling.depends_on.iter().map(|on| on.job).collect();
         for Settled { on, tasks, met } in self.check_dependencies(known, &decoded, ended)? {

@@ -2,11 +2,13 @@
 
 use wrun_protocol::job::{EncodedSpec, JobSpec};
 use wrun_protocol::task::{Content, Outcome, Usage};
+use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
 use wrun_protocol::{AttemptId, IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use super::State;
+use super::changes::Times;
 use super::dependents::Settled;
 use super::groups::GroupKey;
 use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks, add_usage};
@@ -88,7 +90,6 @@ impl State {
             }
             Fact::PolicySet { policy, .. } => self.apply_policy(policy),
             Fact::NodeOffered { .. }
-            | Fact::JobChanged { .. }
             | Fact::PlacedWith { .. }
             | Fact::Frozen { .. }
             | Fact::Reserved { .. }
@@ -98,6 +99,7 @@ impl State {
                     self.noticed.insert(attempt.task, *until);
                 }
             }
+            Fact::JobChanged { job, change, .. } => self.change(*job, change),
             Fact::DependencySettled { job, on, tasks, met, .. } => {
                 self.settle(*job, Settled { on: *on, tasks: *tasks, met: *met });
             }
@@ -131,7 +133,7 @@ impl State {
     }
 
     /// A job was accepted; `decoded` is its specification.
-    pub(crate) fn submit(&mut self, submitted: Submitted<'_>, decoded: JobSpec) {
+    pub(crate) fn submit(&mut self, submitted: Submitted<'_>, mut decoded: JobSpec) {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
         let count = decoded.count;
         let tasks = Job::tasks_of(id, &decoded);
@@ -148,6 +150,13 @@ impl State {
         if !decoded.scheduling.depends_on.is_empty() {
             self.enter_dependencies(id, &mut job, &decoded);
         }
+        let unlimited = decoded.limits.wall_ms.is_none();
+        self.rules.resolve(tenant, &mut decoded);
+        if let Some(limit) = decoded.limits.wall_ms.filter(|_| unlimited) {
+            self.note_change(id, &JobChange::TimeLimit(Some(limit)));
+        }
+        job.gates.set(Gates::HELD, decoded.scheduling.hold);
+        let times = Times::of(&decoded);
         let tenant = self.tenants.enter(tenant);
         let group = self.groups.enter(GroupKey::of(tenant, id, decoded));
         job.group = group;
@@ -160,6 +169,9 @@ impl State {
         let ready = job.ready_tasks();
         self.jobs.insert(id, job);
         self.groups.set_ready(group, id, 0, ready);
+        if times.is_some() {
+            self.set_times(id, times);
+        }
     }
 
     /// Attempts are given to a node.
@@ -463,6 +475,7 @@ impl State {
             self.take_placed(node, tasks);
         }
         self.forget_extras(id, IndexRange { first: 0, count: u32::MAX });
+        self.forget_changes(id);
         let Some(job) = self.jobs.remove(id) else { return };
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);

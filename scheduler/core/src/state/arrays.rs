@@ -79,7 +79,6 @@ impl State {
     }
 
     /// At most `most` tasks of the job are placed at once from now on; 0 is without bound.
-    #[expect(dead_code, reason = "a change of the bound is applied with the other changes")]
     pub(super) fn bound_running(&mut self, id: JobId, most: u32) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let was_ready = job.ready_tasks();

@@ -41,10 +41,25 @@ pub(crate) struct Gates(u8);
 impl Gates {
     /// A job that it depends on has not come that far.
     pub(crate) const DEPENDENCY: Self = Self(1);
+    /// A user holds it.
+    pub(crate) const HELD: Self = Self(2);
+    /// Its time has not come. Follows from the clock.
+    pub(crate) const BEGIN: Self = Self(4);
+    /// It would not end before its deadline. Follows from the clock.
+    pub(crate) const DEADLINE: Self = Self(8);
 
     /// Whether nothing keeps the job back.
     pub(crate) fn are_open(self) -> bool {
         self.0 == 0
+    }
+
+    pub(crate) fn is_shut(self, gate: Self) -> bool {
+        self.0 & gate.0 != 0
+    }
+
+    /// Without those that follow from the clock.
+    pub(crate) fn recorded(self) -> Self {
+        Self(self.0 & !(Self::BEGIN.0 | Self::DEADLINE.0))
     }
 
     pub(crate) fn set(&mut self, gate: Self, shut: bool) {

@@ -210,6 +210,39 @@ impl Loads {
         used.slots = used.slots.saturating_sub(each.slots.saturating_mul(count));
     }
 
+    /// `count` tasks count as those of another group that wants the same; at least `running`
+    /// of them are known to have started. Returns whether the old group has none left here.
+    pub(crate) fn regroup(&mut self, from: GroupIx, to: GroupIx, count: u32, running: u32) -> bool {
+        let Some(load) = self.by_group.get_mut(&from) else { return false };
+        // Which of them wait is not known where others of the group are here as well.
+        let waiting = count.saturating_sub(running).min(load.waiting);
+        let holding = (count - waiting).min(load.holding);
+        load.waiting -= waiting;
+        load.holding -= holding;
+        load.running = load.running.saturating_sub(running);
+        let gone = load.holding + load.waiting == 0;
+        if gone {
+            self.by_group.remove(&from);
+        }
+        let load = self.by_group.entry(to).or_default();
+        load.waiting += waiting;
+        load.holding += holding;
+        load.running += running;
+        let mut left = waiting;
+        let mut order = VecDeque::with_capacity(self.order.len() + 1);
+        while let Some((group, runs)) = self.order.pop_back() {
+            let moved = if group == from { left.min(runs) } else { 0 };
+            left -= moved;
+            for (group, runs) in [(to, moved), (group, runs - moved)] {
+                if runs > 0 {
+                    order.push_front((group, runs));
+                }
+            }
+        }
+        self.order = order;
+        gone
+    }
+
     /// Recomputes what is held from the counts, as recovery needs it.
     pub(crate) fn recount(&mut self, groups: &mut Groups) {
         let holding: Vec<_> = self.by_group.iter().map(|(g, load)| (*g, load.holding)).collect();

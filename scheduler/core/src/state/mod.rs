@@ -6,6 +6,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod arrays;
+pub(crate) mod changes;
 pub(crate) mod dependents;
 pub(crate) mod fair_share;
 pub(crate) mod groups;
@@ -27,6 +28,7 @@ use wrun_protocol::{JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::config::Config;
 use crate::ended::EndedJob;
+use changes::{Changes, Times};
 use dependents::Dependents;
 use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
@@ -48,6 +50,12 @@ pub(crate) struct State {
     pub(crate) extras: BTreeMap<TaskId, Extra>,
     /// Tasks that wait for their back-off, by its end. Derived.
     pub(crate) delays: BTreeSet<(Timestamp, TaskId)>,
+    /// What was changed of jobs since they were accepted.
+    pub(crate) changes: BTreeMap<JobId, Changes>,
+    /// When jobs may start, where that is not at any time.
+    pub(crate) times: BTreeMap<JobId, Times>,
+    /// When to look at them. Derived.
+    pub(crate) timers: BTreeSet<(Timestamp, JobId)>,
     /// The last word of running tasks. Not recorded.
     pub(crate) progress: BTreeMap<TaskId, (u16, String)>,
     pub(crate) submits: Submits,
@@ -115,6 +123,9 @@ impl State {
             jobs: Jobs::default(),
             extras: BTreeMap::new(),
             delays: BTreeSet::new(),
+            changes: BTreeMap::new(),
+            times: BTreeMap::new(),
+            timers: BTreeSet::new(),
             progress: BTreeMap::new(),
             submits: Submits::new(config.remembered_submits),
             dependents: Dependents::default(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wrun_protocol::Timestamp;
 use wrun_protocol::policy::{Partition, Policy, Qos, QueueOrder};
+use wrun_protocol::{JobSpec, TenantName, Timestamp};
 
 use super::State;
 use super::fair_share::ShareTree;
@@ -16,6 +16,7 @@ pub(crate) struct Rules {
     pub(crate) policy: Policy,
     partitions: BTreeMap<String, usize>,
     qos: BTreeMap<String, usize>,
+    tenants: BTreeMap<TenantName, usize>,
     default_partition: Option<usize>,
     /// The highest priority of a partition, and of a class; at least 1.
     pub(crate) top_partition: u32,
@@ -36,7 +37,9 @@ impl From<Policy> for Rules {
         let first = (!policy.partitions.is_empty()).then_some(0);
         let top_partition = policy.partitions.iter().map(|partition| partition.priority).max();
         let top_qos = policy.qos.iter().map(|qos| qos.priority).max();
+        let tenants = policy.tenants.iter().map(|tenant| tenant.name.clone());
         Self {
+            tenants: tenants.zip(0..).collect(),
             partitions: partitions.zip(0..).collect(),
             qos: classes.zip(0..).collect(),
             default_partition: marked.or(first),
@@ -76,6 +79,28 @@ impl Rules {
             None => self.default_partition,
         };
         self.policy.partitions.get(place?)
+    }
+
+    /// The class of service of the tenant's jobs that name none.
+    pub(crate) fn default_qos(&self, tenant: &TenantName) -> Option<&str> {
+        self.policy.tenants.get(*self.tenants.get(tenant)?)?.default_qos.as_deref()
+    }
+
+    /// Puts the policy's defaults where the job says nothing.
+    pub(crate) fn resolve(&self, tenant: &TenantName, spec: &mut JobSpec) {
+        let wishes = &mut spec.scheduling;
+        if wishes.qos.is_none() {
+            wishes.qos = self.default_qos(tenant).map(ToOwned::to_owned);
+        }
+        let partition = self.partition(wishes.partition.as_deref());
+        if wishes.partition.is_none() {
+            wishes.partition = partition.map(|partition| partition.name.clone());
+        }
+        if spec.limits.wall_ms.is_none() {
+            let qos = wishes.qos.as_deref().and_then(|name| self.qos(name));
+            let most = [partition.and_then(|p| p.max_time_ms), qos.and_then(|q| q.max_time_ms)];
+            spec.limits.wall_ms = most.into_iter().flatten().min();
+        }
     }
 
     /// Whether ranks change while nothing happens to their groups.

@@ -17,6 +17,7 @@ use wrun_protocol::wire::worker::{Assignment, ComponentKind};
 use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use super::State;
+use super::changes::{Changes, Times};
 use super::dependents::Dependents;
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks};
@@ -41,6 +42,10 @@ enum Section {
     Dependents(Box<Dependents>),
     /// Attempts that were told that they will be stopped, and when.
     Noticed(BTreeMap<TaskId, Timestamp>),
+    /// What was changed of jobs.
+    Changes(BTreeMap<JobId, Changes>),
+    /// When jobs may start.
+    Times(BTreeMap<JobId, Times>),
     /// What tenants have used until the header's instant, by their place in its list.
     Usage(Vec<Used>),
 }
@@ -188,6 +193,12 @@ impl State {
         if !self.noticed.is_empty() {
             sections.push(Section::Noticed(self.noticed.clone()));
         }
+        if !self.changes.is_empty() {
+            sections.push(Section::Changes(self.changes.clone()));
+        }
+        if !self.times.is_empty() {
+            sections.push(Section::Times(self.times.clone()));
+        }
         let used = self.groups.accounts.records(self.at);
         if !used.is_empty() {
             sections.push(Section::Usage(used));
@@ -203,6 +214,8 @@ impl State {
                 self.groups.accounts.charge_by(&policy);
                 self.rules = Rules::from(*policy);
             }
+            Section::Changes(changes) => self.changes = changes,
+            Section::Times(times) => self.restore_times(times),
             Section::Usage(used) => self.groups.accounts.restore(used, self.at),
         }
     }
@@ -217,7 +230,7 @@ impl State {
             submit: job.id,
             submitted: job.submitted,
             started: job.started,
-            gates: job.gates,
+            gates: job.gates.recorded(),
             spec: &job.spec,
             tasks: match &job.tasks {
                 Tasks::One(One { attempt, place }) => TasksRecord::One {

@@ -117,6 +117,10 @@ impl Accounts {
         self.now = self.now.max(now);
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The tenant holds more from now.
     pub(crate) fn hold(&mut self, tenant: TenantIx, more: &Held) {
         self.change(tenant, |held| held.add(more));
