@@ -358,6 +358,11 @@ impl<E: Executor> Slots<E> {
         })
     }
 
+    /// How many wait.
+    pub(crate) fn queued_count(&self) -> u64 {
+        self.queued
+    }
+
     /// Everything that runs.
     pub(crate) fn running(&self) -> impl Iterator<Item = &Running<E>> {
         self.places.iter().filter_map(|place| place.running.as_ref())

@@ -36,9 +36,11 @@ use crate::setup::Workshop;
 const MAX_FINISHING: usize = 256;
 
 /// Events in one go from which on the agent lets more gather before it looks again, and
-/// for how long: on a busy node one frame then tells of many tasks.
+/// for how long: on a busy node one frame then tells of many tasks. Longer while so much
+/// waits here that the server need not hurry to send more.
 const BUSY: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
+const GATHER_AMONG_MANY: Duration = Duration::from_millis(4);
 
 /// What was being waited for.
 pub(crate) enum Done<E: Executor> {

@@ -7,7 +7,7 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, limits};
 use wrun_sandbox::CheckpointDone;
 
 use super::server::one;
-use super::{Agent, BUSY, Done, GATHER, Saved};
+use super::{Agent, BUSY, Done, GATHER, GATHER_AMONG_MANY, Saved};
 use crate::events::{Checkpoint, Ended, Event};
 use crate::executor::Executor;
 use crate::job::Setup;
@@ -32,7 +32,7 @@ impl<E: Executor> Agent<E> {
         let mut events = std::mem::take(&mut self.events);
         self.parts.floor.events.drain(&mut events);
         if events.len() >= BUSY {
-            self.gather_until = Some(Instant::now() + GATHER);
+            self.gather_until = Some(Instant::now() + self.time_to_gather(events.len()));
         }
         let mut successes = Vec::with_capacity(events.len());
         for event in events.drain(..) {
@@ -47,6 +47,12 @@ impl<E: Executor> Agent<E> {
         self.events = events;
         self.on_succeeded(successes);
         self.sweep_soon();
+    }
+
+    /// For how long to let events gather, when `last` came since the last time.
+    fn time_to_gather(&self, last: usize) -> std::time::Duration {
+        let queued = self.parts.floor.slots().queued_count();
+        if queued >= 4 * last as u64 { GATHER_AMONG_MANY } else { GATHER }
     }
 
     fn on_succeeded(&mut self, mut successes: Vec<Success>) {
