@@ -12,6 +12,7 @@ mod run;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use wrun_core::input::Prior;
 use wrun_core::{Answer, Core, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
@@ -29,11 +30,13 @@ pub(crate) use run::{Parts, Run};
 pub(crate) const MAX_WAITING: usize = 1024;
 
 /// A job whose specification, component and blobs were checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Accepted {
     pub(crate) id: SubmitId,
     pub(crate) kind: ComponentKind,
     pub(crate) spec: EncodedSpec,
+    /// Jobs that it waits for and that have ended.
+    pub(crate) ended: Vec<Prior>,
 }
 
 type MakeInput = Box<dyn FnOnce(RequestId) -> Input + Send>;

@@ -191,9 +191,8 @@ impl Run {
             Command::Submit { tenant, jobs, reply } => {
                 let first = self.pending.expect(jobs.len(), reply);
                 for (request, job) in (first..).zip(jobs) {
-                    let Accepted { id, kind, spec } = job;
+                    let Accepted { id, kind, spec, ended } = job;
                     let (request, tenant) = (RequestId(request), tenant.clone());
-                    let ended = Vec::new();
                     let input = Input::Submit { request, tenant, id, kind, spec, ended };
                     self.parts.core.handle(now, input);
                 }

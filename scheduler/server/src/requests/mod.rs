@@ -4,6 +4,7 @@
 mod attach;
 mod blobs;
 mod cluster;
+mod depends;
 mod jobs;
 mod live;
 mod logs;

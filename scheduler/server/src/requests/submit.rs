@@ -3,12 +3,13 @@
 
 use wrun_protocol::job::{EncodedSpec, Input};
 use wrun_protocol::limits::MAX_SUBMISSIONS;
+use wrun_protocol::scheduling::Dependency;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, Submission};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{Digest, JobId, JobSpec, TenantName, resources};
 
-use super::refused;
+use super::{depends, refused};
 use crate::authorise::Caller;
 use crate::components::Checked;
 use crate::driver::Accepted;
@@ -16,6 +17,9 @@ use crate::shared::Shared;
 
 /// Submissions checked before others on the same thread get a turn: about a millisecond.
 const CHECKED_IN_A_ROW: usize = 256;
+
+/// How often the jobs that a new one waits for are looked at: each may end between two looks.
+const MOST_LOOKS: usize = 8;
 
 type Answer = Result<JobId, RequestError>;
 
@@ -40,9 +44,12 @@ pub(super) async fn on_submit(
         answers.push(match earlier {
             Some(job) => Some(Ok(job)),
             None => match check(shared, caller, submission).await {
-                Ok(job) => {
+                Ok((job, depends_on)) if depends_on.is_empty() => {
                     accepted.push(job);
                     None
+                }
+                Ok((job, depends_on)) => {
+                    Some(submit_waiting(shared, caller, job, &depends_on).await)
                 }
                 Err(error) => Some(Err(error)),
             },
@@ -81,16 +88,39 @@ async fn recorded(
     shared.history(move |history| history.job_by_submit_id(&tenant, id)).await
 }
 
+/// Submits a job that waits for others. One of them may end between the look into the
+/// history and the core's: the core then says so, and is asked again.
+async fn submit_waiting(
+    shared: &Shared,
+    caller: &Caller,
+    job: Accepted,
+    depends_on: &[Dependency],
+) -> Answer {
+    let mut answer = Err(refused(ErrorCode::Internal, "the scheduler gave no answer"));
+    for _ in 0..MOST_LOOKS {
+        let ended = depends::priors(shared, caller, depends_on).await?;
+        let jobs = vec![Accepted { ended, ..job.clone() }];
+        let answers = shared.driver.submit(caller.tenant.clone(), jobs).await?;
+        answer = answers.into_iter().next().unwrap_or(answer);
+        match &answer {
+            Err(error) if error.code == ErrorCode::Unavailable => {}
+            _ => break,
+        }
+    }
+    answer
+}
+
 async fn check(
     shared: &Shared,
     caller: &Caller,
     submission: Submission,
-) -> Result<Accepted, RequestError> {
+) -> Result<(Accepted, Vec<Dependency>), RequestError> {
     let tenant = &caller.tenant;
     let Submission { id, spec } = submission;
     let decoded =
         spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
     caller.may_be_nice(decoded.scheduling.nice)?;
+    let depends_on = decoded.scheduling.depends_on.clone();
     if decoded.scheduling.cache {
         let text = "cache: results are not remembered by this version; leave it out";
         return Err(refused(ErrorCode::InvalidInput, text));
@@ -103,7 +133,8 @@ async fn check(
     } else {
         adapted(decoded, component.component)?
     };
-    Ok(Accepted { id, kind: component.kind, spec })
+    let accepted = Accepted { id, kind: component.kind, spec, ended: Vec::new() };
+    Ok((accepted, depends_on))
 }
 
 /// Names the component that a module was adapted to; see [`crate::components`].
