@@ -260,7 +260,8 @@ impl Core {
             step = step.saturating_mul(2);
             match group.ready.range(JobId(middle)..).next() {
                 Some(job) if is_below(*job) => {
-                    (low, high) = if *job == JobId(high) { (low, middle) } else { (low, job.0) };
+                    // Between `middle` and `high` there may be none: it is one from beyond.
+                    high = if job.0 < high { job.0 } else { middle };
                 }
                 Some(job) => low = job.0,
                 None => high = middle,
