@@ -19,6 +19,8 @@ pub struct Config {
     /// How often the queue is put in order by what time and usage have changed since. Zero
     /// is before every placement; the longer the queue, the less often it is.
     pub rank_interval: Duration,
+    /// How often groups that found no room look for tasks to pre-empt.
+    pub preempt_interval: Duration,
     /// Most tasks of one tenant that have not ended; above it a submit is refused.
     pub max_queued_tasks_per_tenant: u64,
     /// Submissions of ended jobs whose ids are remembered; history knows the older ones.
@@ -36,6 +38,7 @@ impl Default for Config {
             max_backlog: 8192,
             backlog: Duration::from_millis(100),
             rank_interval: Duration::from_millis(100),
+            preempt_interval: Duration::from_millis(100),
             max_queued_tasks_per_tenant: 20_000_000,
             remembered_submits: 1 << 16,
             max_tokens: 1024,

@@ -9,6 +9,7 @@ use wrun_protocol::{JobId, TaskId, Timestamp};
 
 use crate::RestoreError;
 use crate::config::Config;
+use crate::decide::preempt::Preemption;
 use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
 use crate::effect::{Answer, Effect};
@@ -33,6 +34,7 @@ pub struct Core {
     pub(crate) leases: BTreeSet<(Timestamp, NodeIx)>,
     pub(crate) backlogs: Backlogs,
     pub(crate) ranking: Ranking,
+    pub(crate) preemption: Preemption,
     /// Why attempts with a notice are to be put back.
     pub(crate) asked_back: BTreeMap<TaskId, RequeueCause>,
 }
@@ -60,6 +62,7 @@ impl Core {
             leases: BTreeSet::new(),
             backlogs: Backlogs::default(),
             ranking: Ranking::default(),
+            preemption: Preemption::default(),
             asked_back: BTreeMap::new(),
         }
     }
@@ -192,12 +195,14 @@ impl Core {
         let lease = self.leases.first().map(|(at, _)| *at);
         let delay = self.state.delays.first().map(|(at, _)| *at);
         let timer = self.state.timers.first().map(|(at, _)| *at);
-        lease.into_iter().chain(delay).chain(timer).min()
+        lease.into_iter().chain(delay).chain(timer).chain(self.preemption_due()).min()
     }
 
     fn on_time(&mut self) {
         self.state.end_delays(self.now);
         self.on_job_timers();
+        self.end_frozen();
+        self.search_again();
         while let Some((at, ix)) = self.leases.first().copied()
             && at <= self.now
         {

@@ -60,7 +60,11 @@ impl Core {
         let Some(node) = self.state.nodes.get(ix) else { return };
         let budget = u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX);
         let idle = node.loads.by_group.is_empty();
-        if !node.takes_tasks() || idle || !self.may_have_backlog(node, budget) {
+        if !node.takes_tasks()
+            || self.is_clearing(ix)
+            || idle
+            || !self.may_have_backlog(node, budget)
+        {
             return;
         }
         let ahead = self.backlog_ns(node);

@@ -14,6 +14,7 @@ mod nodes;
 mod notice;
 mod place;
 mod policy;
+pub(crate) mod preempt;
 pub(crate) mod rank;
 pub(crate) mod recall;
 mod reports;

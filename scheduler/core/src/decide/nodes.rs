@@ -121,6 +121,7 @@ impl Core {
         }
         self.send_welcome(ix, &stale);
         self.repeat_notices(ix, &adopted);
+        self.repeat_freezes(ix, &adopted);
         self.state.nodes.dirty.insert(ix);
         self.arm_lease(ix);
         if self.state.nodes.get(ix).is_some_and(|node| node.drain) {

@@ -53,6 +53,7 @@ impl Core {
         let refilled = std::mem::take(&mut self.state.groups.refilled);
         self.refresh_queue();
         self.rank_queue();
+        self.resume_frozen(&dirty);
         let rooms: Vec<Room> = dirty.iter().map(|ix| self.state.nodes.reindex(*ix)).collect();
         let few = dirty.len() <= self.state.nodes.len() / FEW;
         let fresh = few.then(|| Rooms::of(rooms));
@@ -60,7 +61,8 @@ impl Core {
         self.fill_capacity(&mut round);
         self.fill_backlogs(&mut round, &refilled);
         self.recall_for(&round);
-        self.dispatch(round.plan);
+        self.dispatch(std::mem::take(&mut round.plan));
+        self.preempt_for(&round.blocked);
     }
 
     fn fill_capacity(&mut self, round: &mut Round) {
@@ -189,11 +191,13 @@ impl Core {
     }
 
     /// Nodes with room for the group, the emptiest first, and for how many tasks each.
-    fn nodes_with_room(&self, group: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
-        let Some(group) = self.state.groups.get(group) else { return Vec::new() };
+    fn nodes_with_room(&self, group_ix: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
+        let Some(group) = self.state.groups.get(group_ix) else { return Vec::new() };
         let wanted = Room::new(&group.key.wanted, ANY_CLASS);
-        let room =
-            |ix: NodeIx| self.state.nodes.get(ix).map_or(0, |node| node.room_for(&group.key));
+        let room = |ix: NodeIx| match self.state.nodes.get(ix) {
+            Some(node) if !self.is_kept_from(ix, group_ix) => node.room_for(&group.key),
+            _ => 0,
+        };
         // Room only shrinks while placing: what found none looks at what changed alone.
         let (rooms, numbers) = match &round.fresh {
             Some(fresh) if group.blocked => (fresh, Some(&round.dirty)),

@@ -91,12 +91,15 @@ impl State {
             Fact::PolicySet { policy, .. } => self.apply_policy(policy),
             Fact::NodeOffered { .. }
             | Fact::PlacedWith { .. }
-            | Fact::Frozen { .. }
             | Fact::Reserved { .. }
             | Fact::Unreserved { .. } => {}
+            Fact::Frozen { at, node, tasks, frozen } => {
+                tasks.iter().for_each(|run| self.freeze(*at, node_ix(*node), *run, *frozen));
+            }
             Fact::Noticed { node, attempt, until, .. } => {
                 if self.holds(node_ix(*node), attempt.task, attempt.attempt) {
                     self.noticed.insert(attempt.task, *until);
+                    self.forget_oldest(attempt.task);
                 }
             }
             Fact::JobChanged { job, change, .. } => self.change(*job, change),
@@ -274,6 +277,9 @@ impl State {
         let (group, ready) = (job.group, job.ready_tasks());
         self.groups.set_ready(group, tasks.job, was_ready, ready);
         if count > 0 {
+            if !self.frozen.is_empty() {
+                self.melt_all(tasks);
+            }
             self.vacate(ix, tasks, running);
             if !self.noticed.is_empty() {
                 for index in tasks.tasks.indices() {

@@ -86,6 +86,16 @@ impl GroupKey {
         }
     }
 
+    /// What may be done to its tasks for the sake of others.
+    pub(crate) fn preemptible(&self) -> Preemptible {
+        self.wishes.as_ref().map(|wishes| wishes.preemptible).unwrap_or_default()
+    }
+
+    /// Whether its tasks stand and fall together.
+    pub(crate) fn is_gang(&self) -> bool {
+        self.wishes.as_ref().is_some_and(|wishes| wishes.gang > 1)
+    }
+
     /// Whether a node could hold a task if it were empty.
     pub(crate) fn suits(&self, node: &NodeInfo) -> bool {
         node.capacity.covers(&self.wanted)

@@ -9,6 +9,7 @@ pub(crate) mod arrays;
 pub(crate) mod changes;
 pub(crate) mod dependents;
 pub(crate) mod fair_share;
+pub(crate) mod frozen;
 pub(crate) mod groups;
 pub(crate) mod jobs;
 pub(crate) mod length;
@@ -30,6 +31,7 @@ use crate::config::Config;
 use crate::ended::EndedJob;
 use changes::{Changes, Times};
 use dependents::Dependents;
+use frozen::Frozen;
 use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
@@ -60,6 +62,8 @@ pub(crate) struct State {
     pub(crate) progress: BTreeMap<TaskId, (u16, String)>,
     pub(crate) submits: Submits,
     pub(crate) dependents: Dependents,
+    /// Placed tasks that are frozen for others, or were.
+    pub(crate) frozen: Frozen,
     /// Gangs that lost a task since they were looked at. Not recorded.
     pub(crate) broken_gangs: BTreeSet<JobId>,
     /// Placed tasks that were told that they will be stopped, and when at the latest.
@@ -129,6 +133,7 @@ impl State {
             progress: BTreeMap::new(),
             submits: Submits::new(config.remembered_submits),
             dependents: Dependents::default(),
+            frozen: Frozen::default(),
             broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),

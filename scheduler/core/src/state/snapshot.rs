@@ -19,6 +19,7 @@ use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
 use super::State;
 use super::changes::{Changes, Times};
 use super::dependents::Dependents;
+use super::frozen::Ice;
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks};
 use super::length::LengthRecord;
@@ -46,6 +47,8 @@ enum Section {
     Changes(BTreeMap<JobId, Changes>),
     /// When jobs may start.
     Times(BTreeMap<JobId, Times>),
+    /// Attempts that are frozen for others, or were.
+    Frozen(Vec<(TaskId, Ice)>),
     /// What tenants have used until the header's instant, by their place in its list.
     Usage(Vec<Used>),
 }
@@ -190,6 +193,9 @@ impl State {
         if !self.dependents.is_empty() {
             sections.push(Section::Dependents(Box::new(self.dependents.clone())));
         }
+        if !self.frozen.is_empty() {
+            sections.push(Section::Frozen(self.frozen.records()));
+        }
         if !self.noticed.is_empty() {
             sections.push(Section::Noticed(self.noticed.clone()));
         }
@@ -209,7 +215,13 @@ impl State {
     fn restore_section(&mut self, section: Section) {
         match section {
             Section::Dependents(dependents) => self.dependents = *dependents,
-            Section::Noticed(noticed) => self.noticed = noticed,
+            Section::Noticed(noticed) => {
+                noticed.keys().for_each(|task| self.forget_oldest(*task));
+                self.noticed = noticed;
+            }
+            Section::Frozen(frozen) => {
+                frozen.into_iter().for_each(|(task, ice)| self.set_ice(task, ice));
+            }
             Section::Policy(policy) => {
                 self.groups.accounts.charge_by(&policy);
                 self.rules = Rules::from(*policy);

@@ -75,6 +75,14 @@ impl Model {
                     self.jobs.get_mut(&run.job).unwrap().started = true;
                 }
             }
+            Fact::Frozen { node, tasks, .. } => self.each(tasks, fact, |last, task, attempt| {
+                assert_eq!((*last, *task), (attempt, Task::Placed(*node)));
+            }),
+            Fact::Noticed { node, attempt, .. } => {
+                let job = &self.jobs[&attempt.task.job];
+                let task = job.tasks[attempt.task.index as usize];
+                assert_eq!(task, (attempt.attempt, Task::Placed(*node)), "{fact:?}");
+            }
             Fact::DependencySettled { job, on, tasks, met, .. } => {
                 self.settled.entry(*job).or_default().push((*on, *tasks));
                 let indices = tasks.map(|tasks| tasks.indices());

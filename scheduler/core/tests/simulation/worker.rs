@@ -1,7 +1,7 @@
 //! A worker as the wire's contract describes it, without a sandbox: tasks run until the
 //! world says that they end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wrun_protocol::job::OnDisconnect;
 use wrun_protocol::node::NodeInfo;
@@ -22,6 +22,8 @@ pub(crate) struct Worker {
     jobs: BTreeMap<JobId, JobSpec>,
     queue: VecDeque<AttemptId>,
     pub(crate) running: Vec<AttemptId>,
+    /// Those of them that are frozen: they do nothing, and hold no CPU.
+    frozen: BTreeSet<AttemptId>,
     reports: VecDeque<(u64, Report)>,
     next_report: u64,
     sent: u64,
@@ -42,6 +44,7 @@ impl Worker {
             jobs: BTreeMap::new(),
             queue: VecDeque::new(),
             running: Vec::new(),
+            frozen: BTreeSet::new(),
             reports: VecDeque::new(),
             next_report: 1,
             sent: 0,
@@ -140,13 +143,22 @@ impl Worker {
                 self.reports.retain(|(number, _)| *number > report);
             }
             ToWorker::HeartbeatAck { beat } => self.lease_from = self.beats[beat as usize],
-            ToWorker::Forget(_) | ToWorker::Freeze { .. } => {}
+            ToWorker::Freeze { attempt, frozen: true } => {
+                if self.running.contains(&attempt) {
+                    self.frozen.insert(attempt);
+                }
+            }
+            ToWorker::Freeze { attempt, frozen: false } => {
+                self.frozen.remove(&attempt);
+            }
+            ToWorker::Forget(_) => {}
         }
     }
 
     fn stop(&mut self, run: Assignment) {
         self.queue.retain(|attempt| !within(&run, attempt));
         self.running.retain(|attempt| !within(&run, attempt));
+        self.frozen.retain(|attempt| !within(&run, attempt));
     }
 
     /// Starts what fits, in order. Returns what it started.
@@ -168,7 +180,11 @@ impl Worker {
 
     fn used(&self) -> Resources {
         self.running.iter().fold(Resources::default(), |sum, attempt| {
-            sum.checked_add(&self.jobs[&attempt.task.job].resources).unwrap()
+            let mut holds = self.jobs[&attempt.task.job].resources;
+            if self.frozen.contains(attempt) {
+                holds.cpu_milli = 0;
+            }
+            sum.checked_add(&holds).unwrap()
         })
     }
 
@@ -183,6 +199,9 @@ impl Worker {
         }
         let at = random.below(self.running.len());
         let attempt = self.running[at];
+        if self.frozen.contains(&attempt) {
+            return;
+        }
         let usage = Usage { wall_us: random.pick(&[10, 200, 400_000]), ..Usage::default() };
         let result = |outcome| Box::new(TaskResult { outcome, usage, output: None, log: None });
         match random.below(if faulty { 10 } else { 6 }) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, RequestId};
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::scheduling::{Dependency, DependsOn};
+use wrun_protocol::policy::{Policy, Qos};
+use wrun_protocol::scheduling::{Dependency, DependsOn, Preemptible};
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
 use wrun_protocol::{
@@ -78,10 +79,26 @@ impl World {
             requests: 0,
             incarnations: 1,
         };
+        world.set_policy();
         for number in 1..=1 + world.random.below(3) as u64 {
             world.join(number);
         }
         world
+    }
+
+    /// Two classes, of which one may pre-empt the other, in half of the worlds.
+    fn set_policy(&mut self) {
+        if self.random.one_in(2) {
+            return;
+        }
+        let bulk = Qos { name: "bulk".to_owned(), priority: 1, ..Qos::default() };
+        let preempts = ["bulk".to_owned()].into();
+        let urgent = Qos { name: "urgent".to_owned(), priority: 2, preempts, ..Qos::default() };
+        let mut policy = Policy { qos: vec![bulk, urgent], ..Policy::default() };
+        policy.preemption.notice_ms = self.random.pick(&[0, 20]);
+        policy.preemption.max_frozen_ms = self.random.pick(&[40, 100_000]);
+        let request = self.request();
+        self.handle(Input::SetPolicy { request, policy: Box::new(policy) });
     }
 
     fn join(&mut self, number: u64) {
@@ -330,6 +347,15 @@ impl World {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&(self.submits.len() as u64).to_le_bytes());
         let tenant = random.pick(&["ann", "bob"]);
+        if !self.core.policy().qos.is_empty() && !random.one_in(4) {
+            spec.scheduling.qos = Some(random.pick(&["bulk", "bulk", "urgent"]).to_owned());
+            spec.scheduling.preemptible = Preemptible {
+                freeze: random.one_in(2),
+                checkpoint: random.one_in(2),
+                requeue: random.one_in(2),
+            };
+            spec.resources.memory = random.pick(&[64 << 20, 64 << 20, 400 << 20]);
+        }
         if self.random.one_in(3) {
             self.depend(&mut spec, tenant);
         }

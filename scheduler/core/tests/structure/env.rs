@@ -69,6 +69,17 @@ impl Env {
         self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts })
     }
 
+    /// Time passes in which every node says that it lives.
+    pub(crate) fn wait(&mut self, ms: u64) {
+        let until = self.now.0 + ms;
+        while self.now.0 < until {
+            self.now.0 = until.min(self.now.0 + 5000);
+            for node in self.core.nodes() {
+                self.handle(Input::Heartbeat { node: node.id, beat: 1 });
+            }
+        }
+    }
+
     /// The node is back and says that it still has these.
     pub(crate) fn reconnect(&mut self, number: u64, attempts: Vec<Assignment>) -> Vec<Effect> {
         let node = NodeId(number);

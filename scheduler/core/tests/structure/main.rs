@@ -13,3 +13,4 @@ mod arrays;
 mod dependencies;
 mod env;
 mod gangs;
+mod preemption;
