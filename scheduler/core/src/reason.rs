@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use wrun_protocol::resources::Bytes;
 use wrun_protocol::scheduling::Dependency;
 use wrun_protocol::{Resources, Timestamp};
+
+pub use crate::state::quotas::{Bound, LimitReached, Scope};
 
 /// Why tasks of a job wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum PendingReason {
         /// The earliest instant of the next attempt.
         until: Timestamp,
     },
+    /// A quota leaves no room for another task.
+    Limit(LimitReached),
     /// A user holds it.
     Held,
     /// It is not to start yet.
@@ -84,6 +89,7 @@ impl fmt::Display for PendingReason {
             Self::BackOff { until } => {
                 write!(f, "it failed and runs again at {}", Clock(*until))
             }
+            Self::Limit(limit) => limit.fmt(f),
             Self::Held => f.write_str("it is held: release it to let it be placed"),
             Self::Begin { at } => write!(f, "it is not to start before {}", Clock(*at)),
             Self::Deadline { deadline } => write!(
@@ -99,6 +105,28 @@ impl fmt::Display for PendingReason {
                 write!(f, "{most} tasks of the job are placed, as many as it allows at once")
             }
             Self::Placing => f.write_str("it is being placed"),
+        }
+    }
+}
+
+impl fmt::Display for LimitReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scope {
+            Scope::Partition(name) => write!(f, "partition `{name}`"),
+            Scope::Qos(name) => write!(f, "QoS `{name}`"),
+            Scope::QosTenant(qos, tenant) => write!(f, "tenant {tenant} in QoS `{qos}`"),
+            Scope::Tenant(tenant) => write!(f, "tenant {tenant}"),
+        }?;
+        let (used, most) = (self.used, self.most);
+        let milli = |amount: u64| amount as f64 / 1000.0;
+        match self.bound {
+            Bound::Queued => write!(f, " has {used} tasks that have not ended, of at most {most}"),
+            Bound::Running => write!(f, " has {used} tasks placed, of at most {most}"),
+            Bound::Cpu => write!(f, " has {} CPU, of at most {}", milli(used), milli(most)),
+            Bound::Memory => {
+                write!(f, " has {} memory, of at most {}", Bytes(used), Bytes(most))
+            }
+            Bound::Gpu => write!(f, " has {} GPU, of at most {}", milli(used), milli(most)),
         }
     }
 }

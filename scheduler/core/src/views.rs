@@ -200,6 +200,9 @@ impl Core {
             return Some(reason);
         }
         let group = self.state.groups.get(job.group)?;
+        if let Some(limit) = self.limit_reached(id) {
+            return Some(PendingReason::Limit(limit));
+        }
         let mut known = false;
         let (mut suitable, mut ready, mut room) = (0, 0, 0);
         for (_, node) in self.state.nodes.iter().filter(|(_, node)| node.info.is_some()) {

@@ -131,6 +131,7 @@ impl Core {
                 return false;
             };
             let (count, each) = self.may_wait(group, sharers, filling);
+            let count = count.min(self.state.groups.may_place(group).unwrap_or(0));
             let until = self.until(rank, turn.line, (head, group), count);
             let count = if count > 1 { self.ready_before(group, until, count) } else { count };
             let added = match count {

@@ -10,6 +10,7 @@ mod depend;
 mod dispatch;
 mod gang_life;
 mod give_up;
+mod limits;
 mod nodes;
 mod notice;
 mod place;

@@ -44,13 +44,16 @@ pub(crate) struct Turn {
 
 impl Core {
     pub(crate) fn wants_placement(&self) -> bool {
-        !self.state.nodes.dirty.is_empty() || !self.state.groups.refilled.is_empty()
+        !self.state.nodes.dirty.is_empty()
+            || !self.state.groups.refilled.is_empty()
+            || !self.state.groups.quotas.shrunk.is_empty()
     }
 
     /// Decides over everything that changed since the last round.
     pub(crate) fn place_tasks(&mut self) {
         let dirty = self.state.nodes.dirty.take();
         let refilled = std::mem::take(&mut self.state.groups.refilled);
+        self.wake_parked();
         self.refresh_queue();
         self.rank_queue();
         self.resume_frozen(&dirty);
@@ -146,13 +149,15 @@ impl Core {
         until: Option<JobId>,
         round: &mut Round,
     ) -> u32 {
+        let quantum = quantum.min(self.within_limits(group));
         let wanted = self.ready_before(group, until, quantum);
+        if wanted == 0 {
+            return 0;
+        }
         let nodes = self.nodes_with_room(group, wanted, round);
         if nodes.is_empty() {
-            if wanted > 0 {
-                self.state.groups.block(group);
-                round.blocked.push(group);
-            }
+            self.state.groups.block(group);
+            round.blocked.push(group);
             return 0;
         }
         let share = wanted.div_ceil(nodes.len() as u32);

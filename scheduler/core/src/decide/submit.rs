@@ -34,7 +34,9 @@ impl Core {
         self.check_wishes(&tenant, &mut resolved)?;
         self.check_quota(known, decoded.count)?;
         let (at, job) = (self.now, JobId(self.state.next_job));
-        self.check_fits(&GroupKey::of(known.unwrap_or(TenantIx::MAX), job, resolved))?;
+        let key = GroupKey::of(known.unwrap_or(TenantIx::MAX), job, resolved);
+        self.check_queued(&tenant, &key, decoded.count)?;
+        self.check_fits(&key)?;
         let depends_on: Vec<JobId> =
             decoded.scheduling.depends_on.iter().map(|on| on.job).collect();
         for Settled { on, tasks, met } in self.check_dependencies(known, &decoded, ended)? {
@@ -71,36 +73,38 @@ impl Core {
         if self.state.groups.find(key).is_some() {
             return Ok(());
         }
-        let mut known = self.state.nodes.iter().filter_map(|(_, node)| node.info.as_ref());
-        let mut labelled = 0;
-        let mut largest = Resources::default();
-        let mut any = false;
-        for info in &mut known {
-            if key.suits(info) {
+        let known = self.state.nodes.iter().map(|(_, node)| node);
+        let mut described = 0;
+        let mut willing: Option<Resources> = None;
+        for node in known.filter(|node| node.info.is_some()) {
+            if node.suits(key) {
                 return Ok(());
             }
-            any = true;
-            let no_wish = GroupKey { wanted: Resources::default(), ..key.clone() };
-            if no_wish.suits(info) {
-                labelled += 1;
-                largest = if labelled == 1 { info.capacity } else { largest.max(info.capacity) };
+            described += 1;
+            if node.suits(&GroupKey { wanted: Resources::default(), ..key.clone() }) {
+                let capacity = node.capacity();
+                willing = Some(willing.map_or(capacity, |largest| largest.max(capacity)));
             }
         }
-        if !any {
+        if described == 0 {
             return Ok(());
         }
+        let partition = key.wishes.as_deref().and_then(|wishes| wishes.partition.as_deref());
+        let place = partition.map_or(String::new(), |name| format!(" of partition `{name}`"));
         let labels: Vec<String> =
             key.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
-        let message = if labelled == 0 {
-            format!(
-                "no node carries the labels {}: see `wrun nodes` for those there are",
+        let message = match willing {
+            None if labels.is_empty() => {
+                format!("there is no node{place}: see `wrun nodes` for those there are")
+            }
+            None => format!(
+                "no node{place} carries the labels {}: see `wrun nodes` for those there are",
                 labels.join(", ")
-            )
-        } else {
-            format!(
-                "a task takes {}, and no node with the labels it wants is that large: the largest has {largest}; ask for less or add a larger node",
+            ),
+            Some(largest) => format!(
+                "a task takes {}, and no node{place} with the labels it wants is that large: the largest has {largest}; ask for less or add a larger node",
                 key.wanted
-            )
+            ),
         };
         Err(RequestError::new(ErrorCode::Unsatisfiable, message))
     }

@@ -116,6 +116,7 @@ impl State {
         incarnation: u64,
     ) {
         self.nodes.describe(ix, info);
+        self.assign_partitions_of(ix);
         let Some(node) = self.nodes.get_mut(ix) else { return };
         node.lost = false;
         if node.incarnation != incarnation {
@@ -161,14 +162,12 @@ impl State {
         job.gates.set(Gates::HELD, decoded.scheduling.hold);
         let times = Times::of(&decoded);
         let tenant = self.tenants.enter(tenant);
-        let group = self.groups.enter(GroupKey::of(tenant, id, decoded));
+        let group = self.enter_group(GroupKey::of(tenant, id, decoded));
         job.group = group;
         self.at = self.at.max(at);
         self.next_job = self.next_job.max(id.0 + 1);
         self.submits.enter(tenant, submit, id);
-        if let Some(tenant) = self.tenants.get_mut(tenant) {
-            tenant.live_tasks += u64::from(count);
-        }
+        self.count_live(group, count.into(), 0);
         let ready = job.ready_tasks();
         self.jobs.insert(id, job);
         self.groups.set_ready(group, id, 0, ready);
@@ -222,6 +221,7 @@ impl State {
         let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
         node.loads.add(group, placed, &capacity, &mut self.groups);
         self.placed += u64::from(placed);
+        self.groups.count_placed(group, placed);
         self.groups.set_ready(group, tasks.job, was_ready, ready);
         if let Some(group) = self.groups.get_mut(group) {
             group.on.insert(ix);
@@ -241,6 +241,7 @@ impl State {
         }
         node.task_count -= count;
         self.placed -= u64::from(count);
+        self.groups.count_vacated(group, count);
         let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
         if node.loads.remove(group, count, running, &capacity, &mut self.groups)
             && let Some(group) = self.groups.get_mut(group)
@@ -415,10 +416,8 @@ impl State {
                 }
             }
             add_usage(&mut array.usage, usage);
-            let tenant = self.groups.get(job.group).map(|group| group.key.tenant);
-            if let Some(tenant) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
-                tenant.live_tasks -= u64::from(count);
-            }
+            let group = job.group;
+            self.count_live(group, 0, count.into());
         }
         self.dependents.on_tasks_ended(tasks.job, tasks.tasks);
         self.forget_extras(tasks.job, tasks.tasks);
@@ -487,15 +486,14 @@ impl State {
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };
         self.submits.end(tenant, job.id, id);
-        if let Some(tenant) = self.tenants.get_mut(tenant) {
-            tenant.live_tasks -= match &job.tasks {
-                Tasks::One(_) => 1,
-                Tasks::Many(array) => {
-                    let counts = &array.counts;
-                    u64::from(array.count - counts.succeeded - counts.failed - counts.cancelled)
-                }
-            };
-        }
+        let live = match &job.tasks {
+            Tasks::One(_) => 1,
+            Tasks::Many(array) => {
+                let counts = &array.counts;
+                array.count - counts.succeeded - counts.failed - counts.cancelled
+            }
+        };
+        self.count_live(job.group, 0, live.into());
         self.groups.leave(job.group);
     }
 }

@@ -48,10 +48,8 @@ impl State {
         let Tasks::Many(array) = &mut job.tasks else { return };
         array.counts.cancelled += count;
         runs.iter().for_each(|run| array.over.insert(*run, Over::Cancelled));
-        let tenant = self.groups.get(job.group).map(|group| group.key.tenant);
-        if let Some(tenant) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
-            tenant.live_tasks -= u64::from(count);
-        }
+        let group = job.group;
+        self.count_live(group, 0, count.into());
     }
 
     /// Tasks that had ended wait again.
@@ -72,10 +70,8 @@ impl State {
             array.failure = None;
         }
         self.groups.set_ready(job.group, tasks.job, was_ready, job.ready_tasks());
-        let tenant = self.groups.get(job.group).map(|group| group.key.tenant);
-        if let Some(tenant) = tenant.and_then(|tenant| self.tenants.get_mut(tenant)) {
-            tenant.live_tasks += u64::from(count);
-        }
+        let group = job.group;
+        self.count_live(group, count.into(), 0);
     }
 
     /// At most `most` tasks of the job are placed at once from now on; 0 is without bound.

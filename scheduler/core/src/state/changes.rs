@@ -222,11 +222,16 @@ impl State {
             return;
         }
         let spots = self.spots_by_node(id);
-        let to = self.groups.enter(key);
+        let to = self.enter_group(key);
         let Some(job) = self.jobs.get_mut(id) else { return };
         let ready = job.ready_tasks();
         job.group = to;
+        let (live, placed) = (u64::from(job.live_tasks()), job.counts().running);
         self.groups.set_ready(from, id, ready, 0);
+        self.count_live(from, 0, live);
+        self.count_live(to, live, 0);
+        self.groups.count_vacated(from, placed);
+        self.groups.count_placed(to, placed);
         self.groups.set_ready(to, id, 0, ready);
         for (ix, (count, running)) in spots {
             let Some(node) = self.nodes.get_mut(ix) else { continue };

@@ -17,6 +17,7 @@ use wrun_protocol::{JobId, Resources};
 use super::jobs::NodeIx;
 use super::length::{Length, LengthIx, Lengths};
 use super::nodes::ANY_CLASS;
+use super::quotas::{QuotaIx, Quotas};
 use super::room::Room;
 use super::usage::{Accounts, Held};
 
@@ -142,9 +143,20 @@ pub(crate) struct Group {
     pub(crate) wall_us: Option<u64>,
     /// Where what earlier tasks took is kept, where no limit says it.
     pub(crate) length: Option<LengthIx>,
+    /// What bounds it; empty where nothing does.
+    pub(crate) quotas: Box<[QuotaIx]>,
+    /// The quota that it waits for, and its rank when it began to. Not recorded.
+    pub(crate) parked: Option<(QuotaIx, Rank)>,
     /// Where it is queued.
     queued: Option<Standing>,
     stale: bool,
+}
+
+impl Group {
+    /// Where it is queued; `None` where nothing of it can be placed.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.queued
+    }
 }
 
 /// What the search through the queue looks at, side by side: a group itself is far away
@@ -159,13 +171,14 @@ pub(crate) struct Glance {
 
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    table: Vec<Option<Box<Group>>>,
+    pub(super) table: Vec<Option<Box<Group>>>,
     /// By place in the table.
     glances: Vec<Glance>,
     vacant: Vec<GroupIx>,
     by_key: BTreeMap<GroupKey, GroupIx>,
     pub(crate) lengths: Lengths,
     pub(crate) accounts: Accounts,
+    pub(crate) quotas: Quotas,
     /// First to be served first.
     queue: BTreeSet<(Standing, GroupIx)>,
     /// By line: when it was last served, counted in servings. Not recorded.
@@ -225,6 +238,8 @@ impl Groups {
             blocked: false,
             wall_us: None,
             length: self.lengths.enter(key.tenant, key.length),
+            quotas: Box::default(),
+            parked: None,
             queued: None,
             stale: false,
         });
@@ -248,6 +263,7 @@ impl Groups {
         if entry.jobs > 0 {
             return;
         }
+        self.unpark(group);
         self.requeue(group, None);
         self.refilled.remove(&group);
         if let Some(entry) = self.table.get_mut(group as usize).and_then(Option::take) {
@@ -320,7 +336,7 @@ impl Groups {
         }
     }
 
-    fn mark(&mut self, group: GroupIx) {
+    pub(super) fn mark(&mut self, group: GroupIx) {
         let Some(entry) = self.get_mut(group) else { return };
         if !std::mem::replace(&mut entry.stale, true) {
             self.stale.push(group);
@@ -334,7 +350,8 @@ impl Groups {
             let slot = self.table.get_mut(group as usize).and_then(Option::as_deref_mut);
             let Some(entry) = slot else { continue };
             entry.stale = false;
-            let now = entry.ready.first().map(|head| stand(&self.lengths, entry, *head));
+            let head = entry.ready.first().filter(|_| entry.parked.is_none());
+            let now = head.map(|head| stand(&self.lengths, entry, *head));
             self.requeue(group, now);
         }
     }

@@ -16,6 +16,7 @@ pub(crate) mod length;
 pub(crate) mod load;
 pub(crate) mod nodes;
 pub(crate) mod policy;
+pub(crate) mod quotas;
 pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod span;

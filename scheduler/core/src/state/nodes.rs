@@ -34,6 +34,10 @@ pub(crate) struct Node {
     pub(crate) tasks: Spans<Timestamp>,
     pub(crate) task_count: u32,
     pub(crate) loads: Loads,
+    /// The partitions that it is in, by name. Derived.
+    pub(crate) partitions: BTreeSet<String>,
+    /// Jobs that are in no partition by name may run here. Derived.
+    pub(crate) by_default: bool,
     pub(crate) session: Session,
 }
 
@@ -68,6 +72,8 @@ impl Node {
             tasks: Spans::default(),
             task_count: 0,
             loads: Loads::default(),
+            partitions: BTreeSet::new(),
+            by_default: true,
             session: Session::default(),
         }
     }
@@ -82,7 +88,9 @@ impl Node {
 
     /// Whether it could hold a task of the group if it were empty.
     pub(crate) fn suits(&self, group: &GroupKey) -> bool {
-        self.info.as_ref().is_some_and(|info| group.suits(info))
+        let partition = group.wishes.as_deref().and_then(|wishes| wishes.partition.as_ref());
+        let within = partition.map_or(self.by_default, |name| self.partitions.contains(name));
+        within && self.info.as_ref().is_some_and(|info| group.suits(info))
     }
 
     /// How many tasks of the group it can hold now. None while others wait there first.

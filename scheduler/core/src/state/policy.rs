@@ -1,8 +1,8 @@
 //! The policy in force, with what is looked up in it often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use wrun_protocol::policy::{Partition, Policy, Qos, QueueOrder};
+use wrun_protocol::policy::{Limits, Partition, Policy, Qos, QueueOrder, TenantPolicy};
 use wrun_protocol::{JobSpec, TenantName, Timestamp};
 
 use super::State;
@@ -18,6 +18,7 @@ pub(crate) struct Rules {
     qos: BTreeMap<String, usize>,
     tenants: BTreeMap<TenantName, usize>,
     default_partition: Option<usize>,
+    limits: bool,
     /// The highest priority of a partition, and of a class; at least 1.
     pub(crate) top_partition: u32,
     pub(crate) top_qos: u32,
@@ -39,6 +40,7 @@ impl From<Policy> for Rules {
         let top_qos = policy.qos.iter().map(|qos| qos.priority).max();
         let tenants = policy.tenants.iter().map(|tenant| tenant.name.clone());
         Self {
+            limits: has_bounds(&policy),
             tenants: tenants.zip(0..).collect(),
             partitions: partitions.zip(0..).collect(),
             qos: classes.zip(0..).collect(),
@@ -48,6 +50,14 @@ impl From<Policy> for Rules {
             policy,
         }
     }
+}
+
+/// Whether anything in the policy has bounds.
+fn has_bounds(policy: &Policy) -> bool {
+    let tenants = policy.tenants.iter().map(|tenant| &tenant.limits);
+    let partitions = policy.partitions.iter().map(|partition| &partition.limits);
+    let classes = policy.qos.iter().flat_map(|qos| [&qos.limits, &qos.tenant_limits]);
+    tenants.chain(partitions).chain(classes).any(|limits| *limits != Limits::default())
 }
 
 impl State {
@@ -62,9 +72,37 @@ impl State {
         ShareTree::new(&self.rules.policy.tenants, known)
     }
 
+    /// Works out anew which nodes are in which partitions.
+    pub(super) fn assign_partitions(&mut self) {
+        let nodes: Vec<NodeIx> = self.nodes.iter().map(|(ix, _)| ix).collect();
+        nodes.into_iter().for_each(|ix| self.assign_partitions_of(ix));
+    }
+
+    /// Works out anew in which partitions a node is.
+    pub(super) fn assign_partitions_of(&mut self, ix: NodeIx) {
+        let Some(node) = self.nodes.get_mut(ix) else { return };
+        let info = node.info.as_ref();
+        let within = |partition: &&Partition| {
+            let unnamed = partition.nodes.is_empty() && partition.labels.is_empty();
+            let labels = info.map(|info| &info.labels);
+            let labelled = !partition.labels.is_empty()
+                && partition.labels.iter().all(|(label, value)| {
+                    labels.is_some_and(|labels| labels.get(label) == Some(value))
+                });
+            unnamed || partition.nodes.contains(&node.name) || labelled
+        };
+        let names = self.rules.policy.partitions.iter().filter(within);
+        let names: BTreeSet<String> = names.map(|partition| partition.name.clone()).collect();
+        let default = self.rules.partition(None);
+        node.by_default = default.is_none_or(|partition| names.contains(&partition.name));
+        node.partitions = names;
+    }
+
     pub(crate) fn apply_policy(&mut self, policy: &Policy) {
         self.groups.accounts.charge_by(policy);
         self.rules = Rules::from(policy.clone());
+        self.recount_quotas();
+        self.assign_partitions();
         // Which nodes suit what, and what class a backlog is of, may be otherwise now.
         let nodes: Vec<NodeIx> = self.nodes.iter().map(|(ix, _)| ix).collect();
         nodes.into_iter().for_each(|ix| self.nodes.dirty.insert(ix));
@@ -81,9 +119,19 @@ impl Rules {
         self.policy.partitions.get(place?)
     }
 
+    /// The tenant, if the policy names it.
+    pub(crate) fn tenant(&self, name: &TenantName) -> Option<&TenantPolicy> {
+        self.policy.tenants.get(*self.tenants.get(name)?)
+    }
+
+    /// Whether anything has bounds.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.limits
+    }
+
     /// The class of service of the tenant's jobs that name none.
     pub(crate) fn default_qos(&self, tenant: &TenantName) -> Option<&str> {
-        self.policy.tenants.get(*self.tenants.get(tenant)?)?.default_qos.as_deref()
+        self.tenant(tenant)?.default_qos.as_deref()
     }
 
     /// Puts the policy's defaults where the job says nothing.

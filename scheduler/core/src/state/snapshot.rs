@@ -292,6 +292,8 @@ impl State {
         while !rest.is_empty() {
             state.restore_section(read(&mut rest)?);
         }
+        state.recount_quotas();
+        state.assign_partitions();
         Ok(state)
     }
 

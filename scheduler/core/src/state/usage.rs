@@ -41,13 +41,21 @@ impl Held {
         }
     }
 
-    fn add(&mut self, more: &Self) {
+    pub(crate) fn max(&self, other: &Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.max(other.cpu_milli),
+            memory: self.memory.max(other.memory),
+            gpu_milli: self.gpu_milli.max(other.gpu_milli),
+        }
+    }
+
+    pub(crate) fn add(&mut self, more: &Self) {
         self.cpu_milli = self.cpu_milli.saturating_add(more.cpu_milli);
         self.memory = self.memory.saturating_add(more.memory);
         self.gpu_milli = self.gpu_milli.saturating_add(more.gpu_milli);
     }
 
-    fn take(&mut self, less: &Self) {
+    pub(crate) fn take(&mut self, less: &Self) {
         self.cpu_milli = self.cpu_milli.saturating_sub(less.cpu_milli);
         self.memory = self.memory.saturating_sub(less.memory);
         self.gpu_milli = self.gpu_milli.saturating_sub(less.gpu_milli);

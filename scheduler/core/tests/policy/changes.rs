@@ -13,7 +13,7 @@ use wrun_protocol::{JobId, JobSpec, Timestamp};
 use crate::env::{BEGIN, Env, answer, env, job};
 
 impl Env {
-    fn change(&mut self, job: JobId, change: JobChange) -> Result<Answer, RequestError> {
+    pub(crate) fn change(&mut self, job: JobId, change: JobChange) -> Result<Answer, RequestError> {
         answer(&self.handle(Input::Change { request: RequestId(9), job, change }))
     }
 }

@@ -120,13 +120,20 @@ impl Env {
 
     /// A node of so many CPUs joins and connects.
     pub(crate) fn node(&mut self, number: u64, cpus: u32) {
+        self.node_with(number, cpus, &[]);
+    }
+
+    /// The same with labels.
+    pub(crate) fn node_with(&mut self, number: u64, cpus: u32, labels: &[(&str, &str)]) {
+        let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
         let (hash, name) = ([number as u8; 32], format!("node-{number}"));
         let expires = self.now.after(Duration::from_secs(1));
         self.handle(Input::CreateToken { request: RequestId(0), hash, expires });
         self.handle(Input::Join { request: RequestId(0), token_hash: hash, name: name.clone() });
         let capacity =
             Resources { cpu_milli: cpus * 1000, memory: 64 << 30, scratch: 8 << 30, slots: 64 };
-        let info = NodeInfo { name, capacity, labels: BTreeMap::new(), version: String::new() };
+        let labels = labels.collect();
+        let info = NodeInfo { name, capacity, labels, version: String::new() };
         let (node, attempts) = (NodeId(number), Vec::new());
         self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts });
     }

@@ -11,5 +11,6 @@
 
 mod changes;
 mod env;
+mod limits;
 mod orders;
 mod shares;
