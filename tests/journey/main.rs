@@ -13,6 +13,7 @@ mod json;
 mod nodes;
 mod project;
 mod retries;
+mod scheduling;
 mod schema;
 mod settings;
 
