@@ -11,6 +11,7 @@ pub(crate) mod dependents;
 pub(crate) mod fair_share;
 pub(crate) mod frozen;
 pub(crate) mod groups;
+pub(crate) mod index;
 pub(crate) mod jobs;
 pub(crate) mod length;
 pub(crate) mod load;

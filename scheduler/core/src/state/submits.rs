@@ -5,41 +5,22 @@
 //! that a million queued jobs do not hold a million ids twice.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use wrun_protocol::{JobId, SubmitId};
 
 use super::groups::TenantIx;
+use super::index::Index;
 
 type Key = (SubmitId, TenantIx);
-
-/// Passes on a number that is a hash already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 << 8) | u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 /// No map is ever iterated: its order is that of a hash.
 #[derive(Debug)]
 pub(crate) struct Submits {
     /// Live jobs by the hash of their submission.
-    live: HashMap<u64, JobId, BuildHasherDefault<Hashed>>,
-    /// Live jobs whose hash another had before them.
-    collided: BTreeMap<Key, JobId>,
+    live: Index,
+    /// Live jobs whose number is too large for the index.
+    late: BTreeMap<Key, JobId>,
     by_id: HashMap<Key, JobId, BuildHasherDefault<DefaultHasher>>,
     /// Those whose job has ended, oldest first.
     ended: VecDeque<Key>,
@@ -53,8 +34,8 @@ fn hash(key: &Key) -> u64 {
 impl Submits {
     pub(crate) fn new(remembered: usize) -> Self {
         Self {
-            live: HashMap::default(),
-            collided: BTreeMap::new(),
+            live: Index::new(),
+            late: BTreeMap::new(),
             by_id: HashMap::default(),
             ended: VecDeque::new(),
             remembered,
@@ -71,33 +52,26 @@ impl Submits {
         &self,
         tenant: TenantIx,
         id: SubmitId,
-        is_of: impl FnOnce(JobId) -> bool,
+        is_of: impl Fn(JobId) -> bool,
     ) -> Option<JobId> {
         let key = (id, tenant);
-        if let Some(job) = self.live.get(&hash(&key)).copied()
-            && is_of(job)
-        {
-            return Some(job);
-        }
-        self.collided.get(&key).or_else(|| self.by_id.get(&key)).copied()
+        let live = self.live.find(hash(&key), is_of);
+        live.or_else(|| self.late.get(&key).or_else(|| self.by_id.get(&key)).copied())
     }
 
     /// A job has come.
     pub(crate) fn enter(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
         let key = (id, tenant);
-        if *self.live.entry(hash(&key)).or_insert(job) != job {
-            self.collided.insert(key, job);
+        if !self.live.insert(hash(&key), job) {
+            self.late.insert(key, job);
         }
     }
 
     /// The job has ended: its submission is remembered for a while.
     pub(crate) fn end(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
         let key = (id, tenant);
-        let hash = hash(&key);
-        if self.live.get(&hash) == Some(&job) {
-            self.live.remove(&hash);
-        } else {
-            self.collided.remove(&key);
+        if !self.live.remove(hash(&key), job) {
+            self.late.remove(&key);
         }
         self.enter_ended(tenant, id, job);
     }
@@ -150,7 +124,17 @@ mod tests {
         submits.enter(0, mine, JobId(8));
         assert_eq!(submits.find(0, mine, |job| made(job, mine)), Some(JobId(8)));
         submits.end(0, mine, JobId(8));
-        assert_eq!(submits.live.get(&hash(&(mine, 0))), Some(&JobId(7)));
+        assert_eq!(submits.live.find(hash(&(mine, 0)), |_| true), Some(JobId(7)));
         assert_eq!(submits.find(0, mine, |job| made(job, mine)), Some(JobId(8)));
+    }
+
+    #[test]
+    fn a_job_of_the_far_future_is_found_like_any_other() {
+        let mut submits = Submits::new(0);
+        let (id, job) = (SubmitId([1; 16]), JobId(u64::MAX - 1));
+        submits.enter(0, id, job);
+        assert_eq!(submits.find(0, id, |_| false), Some(job));
+        submits.end(0, id, job);
+        assert_eq!(submits.find(0, id, |_| false), None);
     }
 }
