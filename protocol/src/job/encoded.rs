@@ -113,6 +113,11 @@ impl EncodedSpec {
         Self(Bytes::copy_from_slice(bytes))
     }
 
+    /// A copy of what [`Self::as_bytes`] gave, put together from parts.
+    pub fn from_parts(parts: &[&[u8]]) -> Self {
+        Self(parts.concat().into())
+    }
+
     /// The encoded bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -11,7 +11,7 @@ use super::State;
 use super::changes::Times;
 use super::dependents::Settled;
 use super::groups::GroupKey;
-use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks, add_usage};
+use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spot, Tasks, add_usage};
 use super::nodes::{Node, node_ix};
 use crate::fact::{Fact, Next, RequeueCause, Success};
 
@@ -141,8 +141,9 @@ impl State {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
         let count = decoded.count;
         let tasks = Job::tasks_of(id, &decoded);
+        let of = self.tenants.enter(tenant);
         let mut job = Job {
-            spec: Spec::from(spec),
+            spec: self.tenants.hold(of, spec.as_bytes()),
             id: submit,
             submitted: at,
             started: Timestamp(0),

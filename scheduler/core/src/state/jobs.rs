@@ -1,13 +1,12 @@
 //! The jobs that have not ended, and where their tasks stand.
 //!
-//! A job of one task is one small allocation; an array keeps runs of tasks. What few
+//! A job of one task needs no allocation of its own; an array keeps runs of tasks. What few
 //! tasks have (retries, checkpoints) is kept apart in [`Extra`]. Nothing here decides.
 
 use std::collections::BTreeMap;
 
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use wrun_protocol::job::{EncodedSpec, JobSpec};
+use serde::{Deserialize, Serialize};
+use wrun_protocol::job::JobSpec;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{TaskCounts, TaskState};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
@@ -15,6 +14,7 @@ use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, Timestamp};
 
 use super::groups::GroupIx;
 use super::span::Spans;
+use super::spec::Spec;
 
 /// A node's number in 32 bits: nodes are numbered by the core, from 1.
 pub(crate) type NodeIx = u32;
@@ -64,47 +64,6 @@ impl Gates {
 
     pub(crate) fn set(&mut self, gate: Self, shut: bool) {
         self.0 = if shut { self.0 | gate.0 } else { self.0 & !gate.0 };
-    }
-}
-
-/// A job's specification as accepted: the bytes of an [`EncodedSpec`] without what sharing
-/// them takes, which is as much again for a small job.
-#[derive(Debug)]
-pub(crate) struct Spec(Box<[u8]>);
-
-impl Spec {
-    pub(crate) fn encoded(&self) -> EncodedSpec {
-        EncodedSpec::from_slice(&self.0)
-    }
-}
-
-impl From<&EncodedSpec> for Spec {
-    fn from(spec: &EncodedSpec) -> Self {
-        Self(spec.as_bytes().into())
-    }
-}
-
-impl Serialize for Spec {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Spec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Spec;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an encoded specification")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Spec, E> {
-                Ok(Spec(bytes.into()))
-            }
-        }
-        deserializer.deserialize_bytes(Read)
     }
 }
 
@@ -316,7 +275,7 @@ const PAGE: usize = 64;
 
 #[derive(Debug)]
 struct Page {
-    jobs: Box<[Option<Box<Job>>; PAGE]>,
+    jobs: Box<[Option<Job>; PAGE]>,
     live: usize,
 }
 
@@ -327,12 +286,12 @@ impl Jobs {
 
     pub(crate) fn get(&self, job: JobId) -> Option<&Job> {
         let (page, slot) = place(job);
-        self.pages.get(&page)?.jobs.get(slot)?.as_deref()
+        self.pages.get(&page)?.jobs.get(slot)?.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, job: JobId) -> Option<&mut Job> {
         let (page, slot) = place(job);
-        self.pages.get_mut(&page)?.jobs.get_mut(slot)?.as_deref_mut()
+        self.pages.get_mut(&page)?.jobs.get_mut(slot)?.as_mut()
     }
 
     pub(crate) fn insert(&mut self, id: JobId, job: Job) {
@@ -340,14 +299,14 @@ impl Jobs {
         let empty = || Page { jobs: Box::new([const { None }; PAGE]), live: 0 };
         let page = self.pages.entry(page).or_insert_with(empty);
         if let Some(slot) = page.jobs.get_mut(slot)
-            && slot.replace(Box::new(job)).is_none()
+            && slot.replace(job).is_none()
         {
             page.live += 1;
             self.count += 1;
         }
     }
 
-    pub(crate) fn remove(&mut self, id: JobId) -> Option<Box<Job>> {
+    pub(crate) fn remove(&mut self, id: JobId) -> Option<Job> {
         let (number, slot) = place(id);
         let page = self.pages.get_mut(&number)?;
         let job = page.jobs.get_mut(slot)?.take()?;
@@ -374,7 +333,7 @@ impl Jobs {
 fn present(page: u64, of: &Page) -> impl DoubleEndedIterator<Item = (JobId, &Job)> {
     let jobs = of.jobs.iter().enumerate();
     jobs.filter_map(move |(slot, job)| {
-        Some((JobId(page * PAGE as u64 + slot as u64), job.as_deref()?))
+        Some((JobId(page * PAGE as u64 + slot as u64), job.as_ref()?))
     })
 }
 

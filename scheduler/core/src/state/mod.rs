@@ -21,6 +21,7 @@ pub(crate) mod quotas;
 pub(crate) mod room;
 pub(crate) mod snapshot;
 pub(crate) mod span;
+pub(crate) mod spec;
 pub(crate) mod submits;
 pub(crate) mod usage;
 
@@ -38,6 +39,7 @@ use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
 use policy::Rules;
+use spec::{Models, Spec};
 use submits::Submits;
 
 /// The recorded state of the cluster.
@@ -91,6 +93,8 @@ pub(crate) struct Tenant {
     pub(crate) name: TenantName,
     /// Tasks that have not ended. Derived.
     pub(crate) live_tasks: u64,
+    /// What its jobs share of their specifications. Not recorded.
+    pub(crate) models: Models,
 }
 
 impl Tenants {
@@ -106,12 +110,21 @@ impl Tenants {
         self.list.get_mut(tenant as usize)
     }
 
+    /// The specification of a new job, as the tenant's jobs hold it.
+    fn hold(&mut self, tenant: TenantIx, spec: &[u8]) -> Spec {
+        match self.get_mut(tenant) {
+            Some(tenant) => tenant.models.hold(spec),
+            None => Spec::Whole(spec.into()),
+        }
+    }
+
     fn enter(&mut self, name: &TenantName) -> TenantIx {
         if let Some(tenant) = self.find(name) {
             return tenant;
         }
         let tenant = self.list.len() as TenantIx;
-        self.list.push(Tenant { name: name.clone(), live_tasks: 0 });
+        let models = Models::default();
+        self.list.push(Tenant { name: name.clone(), live_tasks: 0, models });
         self.by_name.insert(name.clone(), tenant);
         tenant
     }

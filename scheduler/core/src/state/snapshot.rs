@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
@@ -21,12 +20,13 @@ use super::changes::{Changes, Times};
 use super::dependents::Dependents;
 use super::frozen::Ice;
 use super::groups::{GroupIx, GroupKey};
-use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spec, Spot, Tasks};
+use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spot, Tasks};
 use super::length::LengthRecord;
 use super::load::Load;
 use super::nodes::Node;
 use super::policy::Rules;
 use super::span::Spans;
+use super::spec::Spec;
 use super::usage::Used;
 use crate::RestoreError;
 use crate::config::Config;
@@ -69,7 +69,7 @@ struct Header {
     nodes: u64,
 }
 
-/// `S` is a [`Spec`], or a reference to one.
+/// `S` is a reference to a [`Spec`], or its bytes.
 #[derive(Serialize, Deserialize)]
 struct JobRecord<S> {
     id: JobId,
@@ -299,7 +299,7 @@ impl State {
 
     fn restore_job(
         &mut self,
-        record: JobRecord<Spec>,
+        record: JobRecord<&[u8]>,
         groups: &[GroupIx],
     ) -> Result<(), RestoreError> {
         let id = record.id;
@@ -316,7 +316,7 @@ impl State {
             self.extras.insert(id.task(index), extra);
         }
         let job = Job {
-            spec: record.spec,
+            spec: self.tenants.hold(tenant, record.spec),
             id: record.submit,
             submitted: record.submitted,
             started: record.started,
@@ -481,7 +481,7 @@ fn write<T: Serialize>(bytes: &mut Vec<u8>, value: &T) {
     }
 }
 
-fn read<T: DeserializeOwned>(rest: &mut &[u8]) -> Result<T, RestoreError> {
+fn read<'a, T: Deserialize<'a>>(rest: &mut &'a [u8]) -> Result<T, RestoreError> {
     let (value, left) = postcard::take_from_bytes(rest).map_err(garbled)?;
     *rest = left;
     Ok(value)
