@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wrun_core::{Answer, Core, Effect, Input, RequestId};
 use wrun_protocol::policy::Policy;
 use wrun_protocol::wire::worker::{ComponentKind, ToWorker};
-use wrun_protocol::{NodeId, SubmitId, TenantName, Timestamp};
+use wrun_protocol::{JobId, NodeId, SubmitId, TenantName, Timestamp};
 
 use super::cluster::{self, Scale};
 use super::measure::{Capacity, Outcome};
@@ -95,8 +95,19 @@ struct Progress {
     accepted: bool,
     running: u32,
     frozen: u32,
-    done: u32,
     starts: u32,
+    /// As it was counted.
+    waits: bool,
+}
+
+impl Progress {
+    /// Whether it waits, and by how many the number of waiting jobs has changed with it.
+    fn count_waiting(&mut self) -> f64 {
+        let waits = self.accepted && self.running == 0 && self.ended.is_none();
+        let change = f64::from(u8::from(waits)) - f64::from(u8::from(self.waits));
+        self.waits = waits;
+        change
+    }
 }
 
 struct Driver<'a> {
@@ -347,6 +358,7 @@ impl<'a> Driver<'a> {
                 self.touched.insert(place);
                 self.count_changes();
             }
+            Effect::Ended(job) => self.on_ended(job.job),
             // The rest is for the journal and for those who watch.
             _ => {}
         }
@@ -374,10 +386,18 @@ impl<'a> Driver<'a> {
                 };
                 self.known.insert(id, known);
                 progress.accepted = true;
-                self.levels.waiting += 1.0;
+                self.levels.waiting += progress.count_waiting();
             }
             Ok(_) => {}
             Err(error) => self.refuse(place, error.message),
+        }
+    }
+
+    fn on_ended(&mut self, job: JobId) {
+        let place = self.known.remove(&job).map(|known| known.job);
+        if let Some(progress) = place.and_then(|place| self.progress.get_mut(place)) {
+            progress.ended = Some(self.now);
+            self.levels.waiting += progress.count_waiting();
         }
     }
 
@@ -416,20 +436,8 @@ impl<'a> Driver<'a> {
                     progress.frozen = progress.frozen.saturating_sub(tasks);
                 }
             }
-            if turn == Turn::Ended {
-                progress.done += tasks;
-                if progress.done == job.tasks {
-                    progress.ended = Some(self.now);
-                }
-            }
-            match (ran, progress.running > 0, progress.ended) {
-                (false, true, _) => {
-                    progress.starts += 1;
-                    self.levels.waiting -= 1.0;
-                }
-                (true, false, None) => self.levels.waiting += 1.0,
-                _ => {}
-            }
+            progress.starts += u32::from(!ran && progress.running > 0);
+            self.levels.waiting += progress.count_waiting();
             let stopped = turn == Turn::Stopped && ran && progress.running == 0;
             let frozen = turn == Turn::Frozen && !froze;
             self.run.preemptions += u64::from(stopped || frozen);
@@ -457,7 +465,7 @@ impl<'a> Driver<'a> {
             run.min(job.limit_ms.unwrap_or(run))
         };
         for (place, (job, progress)) in self.setup.jobs.iter().zip(&self.progress).enumerate() {
-            let (Some(started), Some(ended)) = (progress.started, progress.ended) else {
+            let Some(ended) = progress.ended else {
                 self.run.unended += usize::from(progress.accepted);
                 self.run.unstarted += usize::from(progress.accepted && progress.starts == 0);
                 continue;
@@ -466,7 +474,7 @@ impl<'a> Driver<'a> {
                 job: place,
                 user: job.user,
                 submitted: progress.submitted,
-                started,
+                started: progress.started.unwrap_or(ended),
                 ended,
                 run: run_of(job),
                 starts: progress.starts,
