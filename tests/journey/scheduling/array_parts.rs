@@ -53,6 +53,6 @@ fn tasks_of_a_job_that_has_ended_are_not_tried_again() {
     let job = desk.submit(&[&guest("exit_with"), "--count", "2", "--", "3"]);
     desk.ended(&job);
     let late = desk.wrun(&["retry", &job, "--task", "1"]);
-    let said = format!("error: job {job} has ended; `wrun submit` runs it again as a new job\n");
+    let said = format!("error: job {job} has ended already: submit it anew to run it again\n");
     assert_eq!(stderr(&late), said);
 }

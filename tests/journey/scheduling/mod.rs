@@ -1,5 +1,6 @@
 //! What decides when and where tasks run, as its users meet it.
 
 mod array_parts;
+mod changes;
 mod dependencies;
 mod policy;

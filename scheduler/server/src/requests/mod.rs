@@ -195,8 +195,10 @@ async fn answer(
         }
         Request::Priority(job) => scheduling::on_priority(shared, caller, job).await?,
         Request::Shares => scheduling::on_shares(shared, caller).await?,
-        Request::Change { .. }
-        | Request::Queue { .. }
+        Request::Change { job, change } => {
+            scheduling::on_change(shared, caller, job, change).await?
+        }
+        Request::Queue { .. }
         | Request::Explain(_)
         | Request::Reserve(_)
         | Request::Unreserve(_)

@@ -3,7 +3,7 @@
 use wrun_core::Input;
 use wrun_protocol::JobId;
 use wrun_protocol::policy::Policy;
-use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
 
 use super::refused;
@@ -22,6 +22,23 @@ pub(super) async fn on_set_policy(
 ) -> Result<Response, RequestError> {
     shared.driver.ask_done(move |request| Input::SetPolicy { request, policy }).await?;
     audit(caller, "policy set", None);
+    Ok(Response::Done)
+}
+
+pub(super) async fn on_change(
+    shared: &Shared,
+    caller: &Caller,
+    job: JobId,
+    change: JobChange,
+) -> Result<Response, RequestError> {
+    shared.visible(caller, job).await?;
+    if let JobChange::Nice(points) = change {
+        caller.may_be_nice(points)?;
+    }
+    let act = format!("job changed: {change:?}");
+    let input = move |request| Input::Change { request, job, change };
+    shared.driver.ask_done(input).await.map_err(|error| ended(job, error))?;
+    audit(caller, &act, Some(job));
     Ok(Response::Done)
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wrun_sdk::{Error, checkpoint, info, progress, task};
+use wrun_sdk::{Error, checkpoint, info, progress, stopping, task};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -37,6 +37,9 @@ enum Order {
         ms: u64,
     },
     Spin,
+    /// Counts to this, one every millisecond, from what was saved; when told that it will be
+    /// stopped, saves how far it is.
+    Count(u64),
     /// Returns that many bytes in place of the report.
     Output(usize),
 }
@@ -91,9 +94,23 @@ fn follow(order: Order) -> Result<Option<String>, Error> {
         Order::Spin => loop {
             std::hint::spin_loop();
         },
+        Order::Count(upto) => return count(upto).map(Some),
         Order::Output(size) => return Ok(Some("x".repeat(size))),
     }
     Ok(None)
+}
+
+/// Says where it began and where it ended.
+fn count(upto: u64) -> Result<String, Error> {
+    let begun: u64 = checkpoint::load()?.unwrap_or(0);
+    for done in begun..upto {
+        std::thread::sleep(Duration::from_millis(1));
+        progress(done, upto, done.to_string());
+        if stopping().is_some() {
+            checkpoint::save(&done)?;
+        }
+    }
+    Ok(format!("{begun}..{upto}"))
 }
 
 fn report() -> Result<String, Error> {
