@@ -4,12 +4,12 @@ use std::fmt;
 
 use wrun_protocol::resources::Bytes;
 use wrun_protocol::scheduling::Dependency;
-use wrun_protocol::{Resources, Timestamp};
+use wrun_protocol::{JobId, Resources, Timestamp};
 
 pub use crate::state::quotas::{Bound, LimitReached, Scope};
 
 /// Why tasks of a job wait.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PendingReason {
     /// No node has joined yet.
     NoNodes,
@@ -60,8 +60,152 @@ pub enum PendingReason {
         /// The job's bound.
         most: u32,
     },
+    /// Another job is considered first.
+    Behind {
+        /// The first in the queue.
+        job: JobId,
+    },
+    /// Nodes are not in its partition.
+    OutsidePartition {
+        /// Its partition; `None` is the default one.
+        partition: Option<String>,
+        /// How many.
+        nodes: u32,
+    },
+    /// Nodes do not carry a label that it wants.
+    LacksLabel {
+        /// The label.
+        label: String,
+        /// With this value.
+        value: String,
+        /// How many.
+        nodes: u32,
+    },
+    /// Nodes could not hold a task if they were empty.
+    TooSmall {
+        /// For want of what.
+        amount: Amount,
+        /// How many.
+        nodes: u32,
+    },
+    /// Nodes do not suit it otherwise.
+    NotSuited {
+        /// How many.
+        nodes: u32,
+    },
+    /// Nodes that suit it are not connected, are drained, or are lost.
+    NotReady {
+        /// How many.
+        nodes: u32,
+    },
+    /// Nodes that suit it have not enough left.
+    Full {
+        /// Of what.
+        amount: Amount,
+        /// How many.
+        nodes: u32,
+    },
+    /// On nodes that suit it other tasks wait first.
+    OthersFirst {
+        /// How many.
+        nodes: u32,
+    },
     /// It can be placed and will be now.
     Placing,
+}
+
+/// What nodes have an amount of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Amount {
+    /// CPU.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Scratch disk.
+    Scratch,
+    /// Places in the sandbox's pool.
+    Slots,
+}
+
+impl Amount {
+    /// The first amount of which there is less than is wanted.
+    pub(crate) fn lacking(have: &Resources, wanted: &Resources) -> Option<Self> {
+        let amounts = [
+            (Self::Cpu, have.cpu_milli < wanted.cpu_milli),
+            (Self::Memory, have.memory < wanted.memory),
+            (Self::Scratch, have.scratch < wanted.scratch),
+            (Self::Slots, have.slots < wanted.slots),
+        ];
+        amounts.into_iter().find(|(_, lacks)| *lacks).map(|(amount, _)| amount)
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cpu => "CPU",
+            Self::Memory => "memory",
+            Self::Scratch => "scratch disk",
+            Self::Slots => "places for tasks",
+        })
+    }
+}
+
+impl PendingReason {
+    /// For programs: stable.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoNodes => "no-nodes",
+            Self::NoNodeReady { .. } => "no-node-ready",
+            Self::NoNodeFits { .. } => "no-node-fits",
+            Self::WaitsForCapacity { .. } => "no-capacity",
+            Self::BackOff { .. } => "back-off",
+            Self::Limit(_) => "limit",
+            Self::Held => "held",
+            Self::Begin { .. } => "begin",
+            Self::Deadline { .. } => "deadline",
+            Self::Dependency { .. } => "dependency",
+            Self::MaxRunning { .. } => "max-running",
+            Self::Behind { .. } => "behind",
+            Self::OutsidePartition { .. } => "outside-partition",
+            Self::LacksLabel { .. } => "lacks-label",
+            Self::TooSmall { .. } => "too-small",
+            Self::NotSuited { .. } => "not-suited",
+            Self::NotReady { .. } => "not-ready",
+            Self::Full { .. } => "full",
+            Self::OthersFirst { .. } => "others-first",
+            Self::Placing => "placing",
+        }
+    }
+
+    /// On how many nodes it holds, where it is a reason of nodes.
+    pub fn nodes(&self) -> Option<u32> {
+        match self {
+            Self::OutsidePartition { nodes, .. }
+            | Self::LacksLabel { nodes, .. }
+            | Self::TooSmall { nodes, .. }
+            | Self::NotSuited { nodes }
+            | Self::NotReady { nodes }
+            | Self::Full { nodes, .. }
+            | Self::OthersFirst { nodes } => Some(*nodes),
+            _ => None,
+        }
+    }
+
+    /// The same on so many nodes.
+    pub(crate) fn on(mut self, count: u32) -> Self {
+        match &mut self {
+            Self::OutsidePartition { nodes, .. }
+            | Self::LacksLabel { nodes, .. }
+            | Self::TooSmall { nodes, .. }
+            | Self::NotSuited { nodes }
+            | Self::NotReady { nodes }
+            | Self::Full { nodes, .. }
+            | Self::OthersFirst { nodes } => *nodes = count,
+            _ => {}
+        }
+        self
+    }
 }
 
 impl fmt::Display for PendingReason {
@@ -89,6 +233,31 @@ impl fmt::Display for PendingReason {
             Self::BackOff { until } => {
                 write!(f, "it failed and runs again at {}", Clock(*until))
             }
+            Self::Behind { job } => write!(f, "job {job} is considered first"),
+            Self::OutsidePartition { partition: Some(name), nodes } => {
+                write!(f, "{} not in partition `{name}`", Nodes(*nodes))
+            }
+            Self::OutsidePartition { partition: None, nodes } => {
+                write!(f, "{} not in the default partition", Nodes(*nodes))
+            }
+            Self::LacksLabel { label, value, nodes } => {
+                write!(f, "{} without the label {label}={value}", Nodes(*nodes))
+            }
+            Self::TooSmall { amount, nodes } => {
+                write!(f, "{} too small: not enough {amount}", Nodes(*nodes))
+            }
+            Self::NotSuited { nodes } => {
+                write!(f, "{} without what it wants beside amounts", Nodes(*nodes))
+            }
+            Self::NotReady { nodes } => {
+                write!(f, "{} not connected, drained or lost", Nodes(*nodes))
+            }
+            Self::Full { amount, nodes } => {
+                write!(f, "{} full: not enough {amount} left", Nodes(*nodes))
+            }
+            Self::OthersFirst { nodes } => {
+                write!(f, "{} where other tasks wait first", Nodes(*nodes))
+            }
             Self::Limit(limit) => limit.fmt(f),
             Self::Held => f.write_str("it is held: release it to let it be placed"),
             Self::Begin { at } => write!(f, "it is not to start before {}", Clock(*at)),
@@ -109,14 +278,32 @@ impl fmt::Display for PendingReason {
     }
 }
 
+/// So many nodes.
+struct Nodes(u32);
+
+impl fmt::Display for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 node is"),
+            many => write!(f, "{many} nodes are"),
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition(name) => write!(f, "partition `{name}`"),
+            Self::Qos(name) => write!(f, "QoS `{name}`"),
+            Self::QosTenant(qos, tenant) => write!(f, "tenant {tenant} in QoS `{qos}`"),
+            Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+        }
+    }
+}
+
 impl fmt::Display for LimitReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.scope {
-            Scope::Partition(name) => write!(f, "partition `{name}`"),
-            Scope::Qos(name) => write!(f, "QoS `{name}`"),
-            Scope::QosTenant(qos, tenant) => write!(f, "tenant {tenant} in QoS `{qos}`"),
-            Scope::Tenant(tenant) => write!(f, "tenant {tenant}"),
-        }?;
+        self.scope.fmt(f)?;
         let (used, most) = (self.used, self.most);
         let milli = |amount: u64| amount as f64 / 1000.0;
         match self.bound {

@@ -1,5 +1,6 @@
 //! What can be seen of live jobs and nodes. Changes nothing. What has ended is history's.
 
+mod explain;
 mod policy;
 
 use wrun_protocol::node::NodeInfo;

@@ -486,6 +486,12 @@ impl Groups {
         of_line.find(|(_, group)| self.is(*group, &likely)).map(|(at, group)| (at.head, *group))
     }
 
+    /// Queued groups with where they stand, first to be served first; groups of equal
+    /// rank line by line.
+    pub(crate) fn in_queue(&self) -> impl Iterator<Item = (Standing, GroupIx)> {
+        self.queue.iter().copied()
+    }
+
     /// Groups of one rank, line by line.
     pub(crate) fn of_rank(&self, rank: Rank) -> impl Iterator<Item = GroupIx> {
         let from = (Standing { rank: Reverse(rank), line: 0, head: JobId(0) }, 0);

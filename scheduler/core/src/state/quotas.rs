@@ -47,7 +47,7 @@ pub enum Bound {
 }
 
 /// A bound that leaves no room.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LimitReached {
     /// Whose.
     pub scope: Scope,

@@ -13,4 +13,5 @@ mod changes;
 mod env;
 mod limits;
 mod orders;
+mod reasons;
 mod shares;
