@@ -6,6 +6,7 @@
 //! postcard numbers variants by position (see [`codec`]).
 
 pub mod codec;
+pub mod cron;
 pub mod digest;
 pub mod id;
 pub mod job;
@@ -14,6 +15,7 @@ pub mod node;
 pub mod policy;
 pub mod reservation;
 pub mod resources;
+pub mod schedule;
 pub mod scheduling;
 pub mod task;
 pub mod tenant;

@@ -6,6 +6,7 @@
 
 pub mod join;
 pub mod policy;
+pub mod schedule;
 pub mod user;
 pub mod worker;
 

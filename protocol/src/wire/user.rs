@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::policy::{
     Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ShareRow, TaskSet,
 };
+use super::schedule::{ScheduleFilter, ScheduleId, ScheduleRow};
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
 use crate::policy::Policy;
 use crate::reservation::Reservation;
+use crate::schedule::Schedule;
 use crate::task::{Content, Outcome, Usage};
 use crate::{Digest, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
 
@@ -150,6 +152,19 @@ pub enum Request {
     Reservations,
     /// List nodes with their devices → [`Response::NodeDetails`].
     NodeDetails,
+    /// Submit a job again and again → [`Response::Done`] once durable.
+    AddSchedule(Box<Schedule>),
+    /// Forget a schedule; its runs stay → [`Response::Done`].
+    RemoveSchedule(ScheduleId),
+    /// Let a schedule make no runs, or go on from now → [`Response::Done`].
+    PauseSchedule {
+        /// Which.
+        schedule: ScheduleId,
+        /// `false` lets it go on.
+        pause: bool,
+    },
+    /// List schedules → [`Response::Schedules`].
+    Schedules(ScheduleFilter),
 }
 
 /// One job to submit.
@@ -245,6 +260,8 @@ pub enum Response {
     Reservations(Vec<Reservation>),
     /// To [`Request::NodeDetails`].
     NodeDetails(Vec<NodeDetail>),
+    /// To [`Request::Schedules`].
+    Schedules(Vec<ScheduleRow>),
 }
 
 /// Why a request was refused.

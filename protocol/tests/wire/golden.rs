@@ -11,6 +11,7 @@ use wrun_protocol::job::*;
 use wrun_protocol::node::{NodeInfo, NodeState};
 use wrun_protocol::policy::*;
 use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::schedule::{Missed, Overlap, Schedule};
 use wrun_protocol::scheduling::{
     Arrangement, Dependency, DependsOn, Devices, Gpu, GpuRequest, Offer, Preemptible,
     Request as Wanted, Scheduling,
@@ -18,6 +19,7 @@ use wrun_protocol::scheduling::{
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::policy::*;
+use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
 use wrun_protocol::*;
@@ -203,6 +205,37 @@ fn reservation() -> Reservation {
     }
 }
 
+fn schedule() -> Schedule {
+    Schedule {
+        name: "nightly".into(),
+        cron: "0 3 * * *".parse().unwrap(),
+        overlap: Overlap::Queue,
+        missed: Missed::Once,
+        until: Some(AT),
+        spec: encoded(),
+    }
+}
+
+fn schedule_id() -> ScheduleId {
+    ScheduleId { tenant: Some(tenant()), name: "nightly".into() }
+}
+
+fn schedule_row() -> ScheduleRow {
+    ScheduleRow {
+        tenant: tenant(),
+        name: "nightly".into(),
+        cron: "0 3 * * *".parse().unwrap(),
+        overlap: Overlap::Replace,
+        missed: Missed::All,
+        until: None,
+        paused: false,
+        next: Some(AT),
+        live: 1,
+        last: Some(ScheduledRun { due: AT, job: JOB, state: Some(JobState::Running) }),
+        left_out: Some(LeftOut { due: AT, why: WhyLeftOut::Refused(refusal()) }),
+    }
+}
+
 fn info() -> NodeInfo {
     NodeInfo {
         name: "n-1".into(),
@@ -268,6 +301,14 @@ fn add_user_messages(lines: &mut Lines) {
             Request::Unreserve("night".into()),
             Request::Reservations,
             Request::NodeDetails,
+            Request::AddSchedule(Box::new(schedule())),
+            Request::RemoveSchedule(schedule_id()),
+            Request::PauseSchedule { schedule: schedule_id(), pause: true },
+            Request::Schedules(ScheduleFilter {
+                all_tenants: true,
+                after: Some((tenant(), "nightly".into())),
+                limit: 100,
+            }),
         ],
     );
     add_responses(lines);
@@ -390,6 +431,7 @@ fn add_responses(lines: &mut Lines) {
             Response::Explanation(Box::new(explanation)),
             Response::Reservations(vec![reservation()]),
             Response::NodeDetails(vec![detail_of_node]),
+            Response::Schedules(vec![schedule_row()]),
         ],
     );
 }
@@ -521,6 +563,12 @@ fn add_stored_values(lines: &mut Lines) {
             JobChange::Qos(None),
             JobChange::MaxRunning(Some(4)),
         ],
+    );
+    lines.add_all("schedule.Overlap", [Overlap::Skip, Overlap::Queue, Overlap::Replace]);
+    lines.add_all("schedule.Missed", [Missed::Skip, Missed::Once, Missed::All]);
+    lines.add_all(
+        "schedule.WhyLeftOut",
+        [WhyLeftOut::Missed, WhyLeftOut::Overlaps(JOB), WhyLeftOut::Refused(refusal())],
     );
     lines.add_all("policy.TaskSet", [TaskSet::All, TaskSet::Ranges(vec![TASKS.tasks])]);
 

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use wrun_protocol::cron::Cron;
 use wrun_protocol::job::*;
 use wrun_protocol::node::{NodeInfo, NodeState};
 use wrun_protocol::policy::*;
 use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::schedule::{Missed, Overlap, Schedule};
 use wrun_protocol::scheduling::{
     Arrangement, Dependency, DependsOn, Devices, Gpu, GpuRequest, Offer, Preemptible,
     Request as Wanted, Scheduling,
@@ -15,6 +17,7 @@ use wrun_protocol::scheduling::{
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::policy::*;
+use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
 use wrun_protocol::*;
@@ -205,6 +208,14 @@ impl Sample for TenantName {
     }
 }
 
+impl Sample for Cron {
+    fn sample(s: &mut Source<'_>) -> Self {
+        let all = ["@daily", "0 3 * * *", "*/5 1-3,9 1,15 jan-jun mon", "@every 366d"];
+        let text = all[usize::from(s.byte()) % all.len()];
+        text.parse().expect("a cron expression")
+    }
+}
+
 impl Sample for EncodedSpec {
     fn sample(s: &mut Source<'_>) -> Self {
         s.draw::<Bytes>().into()
@@ -244,6 +255,12 @@ structs! {
     TenantPolicy { name, parent, shares, default_qos, limits }
     Limits { queued, running, cpu_milli, memory, gpu_milli }
     Reservation { name, start, end, every_ms, what, tenants }
+    Schedule { name, cron, overlap, missed, until, spec }
+    ScheduleId { tenant, name }
+    ScheduleFilter { all_tenants, after, limit }
+    ScheduleRow { tenant, name, cron, overlap, missed, until, paused, next, live, last, left_out }
+    ScheduledRun { due, job, state }
+    LeftOut { due, why }
     PriorityDetail { total, factors }
     PriorityFactor { name, factor, weight, points }
     ShareRow { tenant, depth, shares, share, usage, usage_part, factor, cpu_milli_ms,
@@ -287,6 +304,9 @@ enums! {
     Favour { Small, Large }
     BackfillMode { Off, Easy, Conservative }
     Reserved { All, Nodes(names), Amount { each, count, partition } }
+    Overlap { Skip, Queue, Replace }
+    Missed { Skip, Once, All }
+    WhyLeftOut { Missed, Overlaps(job), Refused(error) }
     JobChange { Hold(hold), Priority(priority), Nice(points), TimeLimit(ms), Begin(at),
         Deadline(at), Partition(name), Qos(name), MaxRunning(most) }
     TaskSet { All, Ranges(ranges) }
@@ -302,13 +322,14 @@ enums! {
         CreateUser { tenant, role, csr, ttl_ms }, Policy, SetPolicy(policy),
         Change { job, change }, CancelTasks { job, tasks }, Requeue { job, tasks },
         Retry { job, tasks }, Priority(job), Shares, Queue { limit }, Explain(job),
-        Reserve(reservation), Unreserve(name), Reservations, NodeDetails }
+        Reserve(reservation), Unreserve(name), Reservations, NodeDetails, AddSchedule(schedule),
+        RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter) }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
         Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der),
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
-        Reservations(reservations), NodeDetails(nodes) }
+        Reservations(reservations), NodeDetails(nodes), Schedules(rows) }
     ErrorCode { InvalidInput, NotFound, Denied, Unsatisfiable, Conflict, LimitReached,
         Unavailable, StorageFull, Internal }
     JobState { Pending, Running, Succeeded, Failed, Cancelled }

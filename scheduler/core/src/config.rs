@@ -27,6 +27,13 @@ pub struct Config {
     pub remembered_submits: usize,
     /// Join tokens that are valid at a time.
     pub max_tokens: usize,
+    /// Schedules that a tenant may have.
+    pub max_schedules_per_tenant: usize,
+    /// The least time from one run of a schedule to the next.
+    pub least_schedule_period: Duration,
+    /// A run of a schedule that is later than this counts as missed: so much delay may a
+    /// restart of the server cause.
+    pub missed_after: Duration,
 }
 
 impl Default for Config {
@@ -42,6 +49,9 @@ impl Default for Config {
             max_queued_tasks_per_tenant: 20_000_000,
             remembered_submits: 1 << 16,
             max_tokens: 1024,
+            max_schedules_per_tenant: 256,
+            least_schedule_period: Duration::from_secs(60),
+            missed_after: Duration::from_secs(30),
         }
     }
 }

@@ -172,6 +172,18 @@ impl Core {
                 let answer = self.on_set_policy(policy);
                 self.reply(request, answer);
             }
+            Input::AddSchedule { request, tenant, kind, schedule } => {
+                let answer = self.on_add_schedule(tenant, kind, schedule);
+                self.reply(request, answer);
+            }
+            Input::RemoveSchedule { request, tenant, name } => {
+                let answer = self.on_remove_schedule((tenant, name));
+                self.reply(request, answer);
+            }
+            Input::PauseSchedule { request, tenant, name, pause } => {
+                let answer = self.on_pause_schedule((tenant, name), pause);
+                self.reply(request, answer);
+            }
             Input::Timeout => {}
         }
         self.mend_gangs();
@@ -195,7 +207,8 @@ impl Core {
         let lease = self.leases.first().map(|(at, _)| *at);
         let delay = self.state.delays.first().map(|(at, _)| *at);
         let timer = self.state.timers.first().map(|(at, _)| *at);
-        lease.into_iter().chain(delay).chain(timer).chain(self.preemption_due()).min()
+        let run = self.state.schedules.first_due().map(|(at, _)| *at);
+        [lease, delay, timer, run, self.preemption_due()].into_iter().flatten().min()
     }
 
     fn on_time(&mut self) {
@@ -209,6 +222,7 @@ impl Core {
             self.leases.pop_first();
             self.on_lease_timer(ix);
         }
+        self.run_schedules();
     }
 
     /// Makes a decision so, and has it made durable.

@@ -11,9 +11,11 @@ use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
+use wrun_protocol::schedule::Schedule;
 use wrun_protocol::scheduling::{Dependency, Offer};
 use wrun_protocol::task::{Content, Usage};
 use wrun_protocol::wire::policy::JobChange;
+use wrun_protocol::wire::schedule::WhyLeftOut;
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, SubmitId, TenantName, Timestamp};
@@ -273,6 +275,50 @@ pub enum Fact {
         /// `false`: it never will.
         met: bool,
     },
+    /// A job is to be submitted again and again.
+    ScheduleAdded {
+        /// When. It is due from then on.
+        at: Timestamp,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Which interface the job's component exports.
+        kind: ComponentKind,
+        /// What and when.
+        schedule: Box<Schedule>,
+    },
+    /// A schedule was given up. Its runs stay.
+    ScheduleRemoved {
+        /// When.
+        at: Timestamp,
+        /// Whose it was.
+        tenant: TenantName,
+        /// Its name.
+        name: String,
+    },
+    /// A schedule makes no runs for now, or goes on.
+    SchedulePaused {
+        /// When. What was due before is not made up for.
+        at: Timestamp,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Its name.
+        name: String,
+        /// `false` when it goes on.
+        paused: bool,
+    },
+    /// A schedule was due.
+    ScheduleDue {
+        /// When this was dealt with.
+        at: Timestamp,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Its name.
+        name: String,
+        /// When it was due. It is due next at the first time after.
+        due: Timestamp,
+        /// The job that was submitted before this fact, or why none was.
+        run: Result<JobId, WhyLeftOut>,
+    },
 }
 
 /// A run of tasks that ended well.
@@ -345,7 +391,11 @@ impl Fact {
             | Self::Noticed { at, .. }
             | Self::Reserved { at, .. }
             | Self::Unreserved { at, .. }
-            | Self::DependencySettled { at, .. } => *at,
+            | Self::DependencySettled { at, .. }
+            | Self::ScheduleAdded { at, .. }
+            | Self::ScheduleRemoved { at, .. }
+            | Self::SchedulePaused { at, .. }
+            | Self::ScheduleDue { at, .. } => *at,
         }
     }
 }

@@ -4,6 +4,7 @@
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
+use wrun_protocol::schedule::Schedule;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
@@ -198,6 +199,37 @@ pub enum Input {
         request: RequestId,
         /// The whole of the new one; checked here.
         policy: Box<Policy>,
+    },
+    /// A user has a job submitted again and again → `Reply` with [`crate::Answer::Done`].
+    AddSchedule {
+        /// Echoed.
+        request: RequestId,
+        /// Whose jobs they are.
+        tenant: TenantName,
+        /// As the server found by reading the component.
+        kind: ComponentKind,
+        /// As the client sent it; checked here.
+        schedule: Box<Schedule>,
+    },
+    /// A user gives a schedule up → `Reply` with [`crate::Answer::Done`].
+    RemoveSchedule {
+        /// Echoed.
+        request: RequestId,
+        /// Whose it is; that the caller may see it has been checked.
+        tenant: TenantName,
+        /// Its name.
+        name: String,
+    },
+    /// A user has a schedule make no runs, or go on → `Reply` with [`crate::Answer::Done`].
+    PauseSchedule {
+        /// Echoed.
+        request: RequestId,
+        /// Whose it is; that the caller may see it has been checked.
+        tenant: TenantName,
+        /// Its name.
+        name: String,
+        /// `false` lets it go on.
+        pause: bool,
     },
     /// The instant of [`crate::Core::poll_timeout`] has come. Early or late is harmless.
     Timeout,

@@ -2,6 +2,7 @@
 
 mod explain;
 mod policy;
+mod schedules;
 
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Outcome, Usage};

@@ -16,9 +16,11 @@ use wrun_core::fact::{Fact, Next, RequeueCause, Success};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::schedule::{Missed, Overlap, Schedule};
 use wrun_protocol::scheduling::{Dependency, DependsOn, Gpu, Offer};
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::policy::JobChange;
+use wrun_protocol::wire::schedule::WhyLeftOut;
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::{IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
@@ -46,6 +48,21 @@ fn facts() -> Vec<Fact> {
         every_ms: Some(1000),
         what: Reserved::All,
         tenants: BTreeSet::new(),
+    };
+    let schedule = Schedule {
+        name: "nightly".to_owned(),
+        cron: "0 3 * * *".parse().unwrap(),
+        overlap: Overlap::Replace,
+        missed: Missed::All,
+        until: Some(Timestamp(500)),
+        spec: EncodedSpec::from(bytes::Bytes::from_static(b"spec")),
+    };
+    let due = |run| Fact::ScheduleDue {
+        at,
+        tenant: "ann".parse().unwrap(),
+        name: "nightly".to_owned(),
+        due: Timestamp(299),
+        run,
     };
     let requeued = |cause| Fact::Requeued { at, node, cause, tasks: vec![tasks] };
     vec![
@@ -91,6 +108,21 @@ fn facts() -> Vec<Fact> {
         Fact::Reserved { at, reservation: Box::new(reservation), nodes: vec![(node, 3)] },
         Fact::Unreserved { at, name: "night".to_owned() },
         Fact::DependencySettled { at, job, on, tasks: Some(tasks.tasks), met: true },
+        Fact::ScheduleAdded {
+            at,
+            tenant: "ann".parse().unwrap(),
+            kind: ComponentKind::Command,
+            schedule: Box::new(schedule),
+        },
+        Fact::ScheduleRemoved { at, tenant: "ann".parse().unwrap(), name: "nightly".to_owned() },
+        Fact::SchedulePaused {
+            at,
+            tenant: "ann".parse().unwrap(),
+            name: "nightly".to_owned(),
+            paused: true,
+        },
+        due(Ok(job)),
+        due(Err(WhyLeftOut::Missed)),
     ]
 }
 

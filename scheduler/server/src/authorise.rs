@@ -4,6 +4,7 @@
 //! tenant is never "denied" but "not found": to deny would tell that it exists.
 
 use wrun_net::Peer;
+use wrun_protocol::wire::schedule::ScheduleFilter;
 use wrun_protocol::wire::user::{ErrorCode, JobFilter, Request, RequestError};
 use wrun_protocol::{JobId, NodeId, Role, TenantName};
 
@@ -53,6 +54,9 @@ impl Caller {
             Request::CreateToken { .. } => "create join tokens",
             Request::CreateUser { .. } => "create users",
             Request::Jobs(JobFilter { all_tenants: true, .. }) => "list the jobs of every tenant",
+            Request::Schedules(ScheduleFilter { all_tenants: true, .. }) => {
+                "list the schedules of every tenant"
+            }
             Request::SetPolicy(_) => "set the policy",
             Request::Reserve(_) => "reserve resources",
             Request::Unreserve(_) => "give up reservations",
@@ -80,7 +84,11 @@ impl Caller {
             | Request::Queue { .. }
             | Request::Explain(_)
             | Request::Reservations
-            | Request::NodeDetails => return Ok(()),
+            | Request::NodeDetails
+            | Request::AddSchedule(_)
+            | Request::RemoveSchedule(_)
+            | Request::PauseSchedule { .. }
+            | Request::Schedules(_) => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

@@ -19,6 +19,7 @@ pub(crate) mod preempt;
 pub(crate) mod rank;
 pub(crate) mod recall;
 mod reports;
+mod schedule;
 mod submit;
 
 /// Most entries in one fact or message, so that each fits a frame and a journal batch.

@@ -69,7 +69,7 @@ impl Core {
 
     /// Refuses what no known node could hold if it were empty. Where no node is known
     /// yet, nothing can be said.
-    fn check_fits(&self, key: &GroupKey) -> Result<(), RequestError> {
+    pub(super) fn check_fits(&self, key: &GroupKey) -> Result<(), RequestError> {
         if self.state.groups.find(key).is_some() {
             return Ok(());
         }

@@ -106,6 +106,19 @@ impl State {
             Fact::DependencySettled { job, on, tasks, met, .. } => {
                 self.settle(*job, Settled { on: *on, tasks: *tasks, met: *met });
             }
+            Fact::ScheduleAdded { at, tenant, kind, schedule } => {
+                self.schedules.add(*at, tenant, *kind, schedule);
+            }
+            Fact::ScheduleRemoved { tenant, name, .. } => {
+                self.schedules.remove(&(tenant.clone(), name.clone()));
+            }
+            Fact::SchedulePaused { at, tenant, name, paused } => {
+                self.schedules.pause(&(tenant.clone(), name.clone()), *at, *paused);
+            }
+            Fact::ScheduleDue { tenant, name, due, run, .. } => {
+                let live = run.as_ref().is_ok_and(|job| self.jobs.get(*job).is_some());
+                self.schedules.was_due(&(tenant.clone(), name.clone()), *due, run, live);
+            }
         }
     }
 
@@ -483,6 +496,7 @@ impl State {
         self.forget_extras(id, IndexRange { first: 0, count: u32::MAX });
         self.forget_changes(id);
         let Some(job) = self.jobs.remove(id) else { return };
+        self.schedules.on_job_ended(id);
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };

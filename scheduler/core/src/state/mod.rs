@@ -19,6 +19,7 @@ pub(crate) mod nodes;
 pub(crate) mod policy;
 pub(crate) mod quotas;
 pub(crate) mod room;
+pub(crate) mod schedules;
 pub(crate) mod snapshot;
 pub(crate) mod span;
 pub(crate) mod spec;
@@ -39,6 +40,7 @@ use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
 use policy::Rules;
+use schedules::Schedules;
 use spec::{Models, Spec};
 use submits::Submits;
 
@@ -68,6 +70,7 @@ pub(crate) struct State {
     pub(crate) dependents: Dependents,
     /// Placed tasks that are frozen for others, or were.
     pub(crate) frozen: Frozen,
+    pub(crate) schedules: Schedules,
     /// Gangs that lost a task since they were looked at. Not recorded.
     pub(crate) broken_gangs: BTreeSet<JobId>,
     /// Placed tasks that were told that they will be stopped, and when at the latest.
@@ -149,6 +152,7 @@ impl State {
             submits: Submits::new(config.remembered_submits),
             dependents: Dependents::default(),
             frozen: Frozen::default(),
+            schedules: Schedules::default(),
             broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),

@@ -25,6 +25,7 @@ use super::length::LengthRecord;
 use super::load::Load;
 use super::nodes::Node;
 use super::policy::Rules;
+use super::schedules::Schedules;
 use super::span::Spans;
 use super::spec::Spec;
 use super::usage::Used;
@@ -51,6 +52,8 @@ enum Section {
     Frozen(Vec<(TaskId, Ice)>),
     /// What tenants have used until the header's instant, by their place in its list.
     Usage(Vec<Used>),
+    /// Jobs that come again and again.
+    Schedules(Box<Schedules>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -209,6 +212,9 @@ impl State {
         if !used.is_empty() {
             sections.push(Section::Usage(used));
         }
+        if !self.schedules.is_empty() {
+            sections.push(Section::Schedules(Box::new(self.schedules.clone())));
+        }
         sections
     }
 
@@ -229,6 +235,10 @@ impl State {
             Section::Changes(changes) => self.changes = changes,
             Section::Times(times) => self.restore_times(times),
             Section::Usage(used) => self.groups.accounts.restore(used, self.at),
+            Section::Schedules(schedules) => {
+                self.schedules = *schedules;
+                self.schedules.derive();
+            }
         }
     }
 

@@ -14,3 +14,4 @@ mod dependencies;
 mod env;
 mod gangs;
 mod preemption;
+mod schedules;

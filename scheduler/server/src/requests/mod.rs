@@ -203,7 +203,11 @@ async fn answer(
         | Request::Reserve(_)
         | Request::Unreserve(_)
         | Request::Reservations
-        | Request::NodeDetails => {
+        | Request::NodeDetails
+        | Request::AddSchedule(_)
+        | Request::RemoveSchedule(_)
+        | Request::PauseSchedule { .. }
+        | Request::Schedules(_) => {
             return Err(refused(ErrorCode::Unavailable, "this server cannot do that yet").into());
         }
     };
