@@ -38,6 +38,29 @@ pub fn progress(done: u64, total: u64, message: impl AsRef<str>) {
     platform::progress(permille(done, total), message.as_ref());
 }
 
+/// How long the task has before it is stopped for the sake of a more urgent one; `None`
+/// while nobody wants it stopped. It runs again later, from what [`crate::checkpoint`] saves
+/// until then; once that is saved, the task is stopped at once.
+///
+/// ```
+/// use wrun_sdk::{Error, checkpoint, stopping};
+///
+/// fn count(upto: u64) -> Result<u64, Error> {
+///     let mut count: u64 = checkpoint::load()?.unwrap_or(0);
+///     while count < upto {
+///         count += 1;
+///         if stopping().is_some() {
+///             checkpoint::save(&count)?;
+///         }
+///     }
+///     Ok(count)
+/// }
+/// # assert_eq!(count(1000).unwrap(), 1000);
+/// ```
+pub fn stopping() -> Option<Duration> {
+    platform::stopping()
+}
+
 fn permille(done: u64, total: u64) -> u16 {
     if total == 0 {
         return 0;

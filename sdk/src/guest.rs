@@ -53,6 +53,10 @@ pub(crate) fn save_checkpoint(state: &[u8]) -> Result<(), CheckpointError> {
     })
 }
 
+pub(crate) fn stopping() -> Option<Duration> {
+    context::stopping().map(Duration::from_millis)
+}
+
 pub(crate) fn load_checkpoint() -> Option<Vec<u8>> {
     context::load_checkpoint()
 }

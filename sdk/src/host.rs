@@ -1,5 +1,7 @@
 //! The context outside a cluster: what the test at hand set up, on its own thread.
 
+use std::time::Duration;
+
 use crate::checkpoint::CheckpointError;
 use crate::{Level, Task, testing};
 
@@ -24,6 +26,10 @@ pub(crate) fn save_checkpoint(state: &[u8]) -> Result<(), CheckpointError> {
             Ok(())
         }
     })
+}
+
+pub(crate) fn stopping() -> Option<Duration> {
+    testing::with(|run| run.stopping)
 }
 
 pub(crate) fn load_checkpoint() -> Option<Vec<u8>> {

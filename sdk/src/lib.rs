@@ -67,7 +67,7 @@ mod platform;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-pub use context::{Task, progress, task};
+pub use context::{Task, progress, stopping, task};
 pub use error::{Error, Retry};
 pub use log::{Level, log};
 

@@ -17,6 +17,7 @@
 //! ```
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use crate::checkpoint::CheckpointError;
 use crate::{Level, Task};
@@ -28,6 +29,8 @@ pub struct Run {
     pub task: Task,
     /// What an earlier attempt saved, or this one since.
     pub checkpoint: Option<Vec<u8>>,
+    /// How long the code under test has before it is stopped for another.
+    pub stopping: Option<Duration>,
     /// With this the next save fails, once.
     pub refusal: Option<CheckpointError>,
     /// The lines logged.
@@ -47,7 +50,14 @@ impl Default for Run {
             tenant: "default".to_owned(),
             remaining: None,
         };
-        Self { task, checkpoint: None, refusal: None, log: Vec::new(), progress: None }
+        Self {
+            task,
+            checkpoint: None,
+            stopping: None,
+            refusal: None,
+            log: Vec::new(),
+            progress: None,
+        }
     }
 }
 

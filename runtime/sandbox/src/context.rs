@@ -79,6 +79,11 @@ impl Host for TaskState {
         }
     }
 
+    fn stopping(&mut self) -> wasmtime::Result<Option<u64>> {
+        let left = self.control.stops_in(Instant::now());
+        Ok(left.map(wrun_protocol::time::millis))
+    }
+
     fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Vec<u8>>> {
         Ok(self.checkpoint.as_ref().map(|bytes| bytes.to_vec()))
     }

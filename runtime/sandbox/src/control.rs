@@ -58,6 +58,8 @@ struct Cpu {
 struct Pause {
     since: Option<Instant>,
     total: Duration,
+    /// When it will be stopped, where it was told so.
+    stops: Option<Instant>,
 }
 
 impl Control {
@@ -132,6 +134,16 @@ impl Control {
             pause.total += now.saturating_duration_since(since);
         }
         true
+    }
+
+    /// It will be stopped at that instant.
+    pub(crate) fn notify(&self, stops: Instant) {
+        self.pause().stops = Some(stops);
+    }
+
+    /// How long it has until it is stopped, where that is known.
+    pub(crate) fn stops_in(&self, now: Instant) -> Option<Duration> {
+        Some(self.pause().stops?.saturating_duration_since(now))
     }
 
     /// Time spent frozen since the start.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wrun_protocol::Digest;
@@ -186,6 +186,11 @@ impl TaskHandle {
     /// Lets it go on.
     pub fn thaw(&self) {
         self.seat.thaw(self.token);
+    }
+
+    /// Lets it know that it will be stopped at that instant; who says so stops it.
+    pub fn notify(&self, stops: Instant) {
+        self.seat.notify(self.token, stops);
     }
 
     /// Ends it as cancelled, frozen or not, also while it waits for the host. One that

@@ -76,6 +76,7 @@ struct Early {
     token: u64,
     stopped: bool,
     frozen: bool,
+    stops: Option<Instant>,
 }
 
 impl Seat {
@@ -139,6 +140,15 @@ impl Seat {
             place.control.set_frozen(true, Instant::now());
         } else if let Some(early) = place.early(token) {
             early.frozen = true;
+        }
+    }
+
+    pub(crate) fn notify(&self, token: u64, stops: Instant) {
+        let mut place = self.place();
+        if place.control.token == token {
+            place.control.notify(stops);
+        } else if let Some(early) = place.early(token) {
+            early.stops = Some(stops);
         }
     }
 
@@ -336,6 +346,9 @@ impl Seat {
             if wanted.frozen {
                 control.set_frozen(true, Instant::now());
             }
+            if let Some(stops) = wanted.stops {
+                control.notify(stops);
+            }
             if wanted.stopped {
                 control.stop();
             }
@@ -415,7 +428,7 @@ impl Place {
             return None;
         }
         if !self.early.iter().any(|early| early.token == token) {
-            self.early.push(Early { token, stopped: false, frozen: false });
+            self.early.push(Early { token, stopped: false, frozen: false, stops: None });
         }
         self.early.iter_mut().find(|early| early.token == token)
     }

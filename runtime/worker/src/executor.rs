@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wrun_protocol::Digest;
@@ -43,6 +44,9 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// Takes the CPU away, or gives it back.
     fn freeze(handle: &Self::Handle, frozen: bool);
 
+    /// Lets the guest know that it will be stopped at that instant.
+    fn notify(handle: &Self::Handle, stops: Instant);
+
     /// Ends the execution as cancelled.
     fn stop(handle: &Self::Handle);
 }
@@ -78,6 +82,10 @@ impl Executor for Sandbox {
 
     fn freeze(handle: &TaskHandle, frozen: bool) {
         if frozen { handle.freeze() } else { handle.thaw() }
+    }
+
+    fn notify(handle: &TaskHandle, stops: Instant) {
+        handle.notify(stops);
     }
 
     fn stop(handle: &TaskHandle) {

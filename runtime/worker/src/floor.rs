@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use wrun_protocol::task::{Failure, Outcome, Usage};
@@ -89,6 +90,9 @@ impl<E: Executor> Floor<E> {
                 if meanwhile.frozen {
                     E::freeze(&handle, true);
                 }
+                if let Some(stops) = meanwhile.stops {
+                    E::notify(&handle, stops);
+                }
                 if meanwhile.stopped {
                     E::stop(&handle);
                 }
@@ -130,6 +134,16 @@ impl<E: Executor> Floor<E> {
         let handle = self.slots().freeze(attempt, frozen);
         if let Some(handle) = handle {
             E::freeze(&handle, frozen);
+        }
+    }
+
+    /// Lets the guest of an attempt know when it will be stopped. A frozen one goes on, lest
+    /// it cannot do anything about it.
+    pub(crate) fn notify(&self, attempt: &Assignment, stops: Instant) {
+        self.freeze(attempt, false);
+        let handle = self.slots().notify(attempt, stops);
+        if let Some(handle) = handle {
+            E::notify(&handle, stops);
         }
     }
 

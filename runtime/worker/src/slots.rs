@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wrun_protocol::wire::worker::Assignment;
@@ -42,7 +43,10 @@ pub(crate) struct Running<E: Executor> {
     pub(crate) streams: Option<Arc<Streams>>,
     /// Set when the agent wants it ended.
     pub(crate) stopping: Option<Stopping>,
+    /// While it is, it holds no CPU.
     frozen: bool,
+    /// When it will be stopped, where it was told so.
+    stops: Option<Instant>,
     /// Sweep during which it started, and whether that was told.
     sweep: u32,
     told: bool,
@@ -55,6 +59,8 @@ pub(crate) enum Stopping {
     Silently,
     /// The worker goes away: the task is given back.
     Returned,
+    /// For the sake of another task: the server is told that it has stopped.
+    Preempted,
 }
 
 /// What to start: a place was taken for it.
@@ -92,6 +98,7 @@ pub(crate) struct Following {
 pub(crate) struct Meanwhile {
     pub(crate) stopped: bool,
     pub(crate) frozen: bool,
+    pub(crate) stops: Option<Instant>,
 }
 
 struct Place<E: Executor> {
@@ -102,6 +109,8 @@ struct Place<E: Executor> {
 /// The slots of one node.
 pub(crate) struct Slots<E: Executor> {
     free: Resources,
+    /// CPU that tasks hold which was not free when they went on after a freeze.
+    cpu_owed: u32,
     paused: bool,
     queue: VecDeque<Run<E>>,
     /// Runs whose job is being set up.
@@ -120,6 +129,7 @@ impl<E: Executor> Slots<E> {
     pub(crate) fn new(capacity: Resources) -> Self {
         Self {
             free: capacity,
+            cpu_owed: 0,
             paused: false,
             queue: VecDeque::new(),
             aside: BTreeMap::new(),
@@ -199,6 +209,7 @@ impl<E: Executor> Slots<E> {
             streams: streams.clone(),
             stopping: None,
             frozen: false,
+            stops: None,
             sweep: self.sweep,
             told: false,
         });
@@ -252,14 +263,15 @@ impl<E: Executor> Slots<E> {
     pub(crate) fn on_started(&mut self, token: u64, handle: E::Handle) -> Meanwhile {
         let Some(running) = self.running_mut(token) else { return Meanwhile::default() };
         running.handle = Some(handle);
-        Meanwhile { stopped: running.stopping.is_some(), frozen: running.frozen }
+        let (stopped, frozen) = (running.stopping.is_some(), running.frozen);
+        Meanwhile { stopped, frozen, stops: running.stops }
     }
 
     /// It has ended, and the next in the queue is of the same job: that takes its place,
     /// resources and handle as they are. `None` if it has ended already, or if something
     /// has to be looked at before the next may start.
     pub(crate) fn on_followed(&mut self, token: u64) -> Option<(Past, Following)> {
-        if self.paused {
+        if self.paused || self.cpu_owed > 0 {
             return None;
         }
         let run = self.queue.front()?;
@@ -270,6 +282,10 @@ impl<E: Executor> Slots<E> {
             // As everywhere: a token of an earlier attempt names nothing.
             u64::from(place.generation) == token >> 32
         })?;
+        if running.frozen {
+            // What it holds is not what the next one takes.
+            return None;
+        }
         if !is_plain || !Arc::ptr_eq(&running.job, &run.job) {
             return None;
         }
@@ -285,7 +301,7 @@ impl<E: Executor> Slots<E> {
             stopping: running.stopping.take(),
         };
         running.handle = Some(E::followed_by(handle, token));
-        running.frozen = false;
+        running.stops = None;
         (running.sweep, running.told) = (self.sweep, false);
         if !self.awaited.is_empty() {
             running.streams = self.awaited.remove(&running.job.id.task(index));
@@ -305,8 +321,13 @@ impl<E: Executor> Slots<E> {
         let running = place.running.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.vacant.push(at);
-        if let Some(free) = self.free.checked_add(running.job.request()) {
+        let mut request = *running.job.request();
+        if running.frozen {
+            request.cpu_milli = 0;
+        }
+        if let Some(free) = self.free.checked_add(&request) {
             self.free = free;
+            self.pay_cpu();
         }
         let Running { index, attempt, streams, stopping, .. } = running;
         Some(Past { job: running.job.id, index, attempt, streams, stopping })
@@ -392,15 +413,43 @@ impl<E: Executor> Slots<E> {
         stopped
     }
 
-    /// Marks an attempt as frozen or not; the caller tells the handle.
+    /// Marks an attempt as frozen or not; the caller tells the handle. Its CPU is another's
+    /// as long as it is.
     pub(crate) fn freeze(&mut self, wanted: &Assignment, frozen: bool) -> Option<E::Handle> {
-        let running = self
-            .places
-            .iter_mut()
-            .filter_map(|place| place.running.as_mut())
-            .find(|running| running.is_of(wanted))?;
-        running.frozen = frozen;
+        let running = self.find(wanted)?;
+        let was = std::mem::replace(&mut running.frozen, frozen);
+        let (cpu, handle) = (running.job.request().cpu_milli, running.handle.clone());
+        match (was, frozen) {
+            (false, true) => {
+                self.free.cpu_milli = self.free.cpu_milli.saturating_add(cpu);
+                self.pay_cpu();
+            }
+            (true, false) => {
+                self.cpu_owed = self.cpu_owed.saturating_add(cpu);
+                self.pay_cpu();
+            }
+            _ => {}
+        }
+        handle
+    }
+
+    /// Takes what is owed out of what is free.
+    fn pay_cpu(&mut self) {
+        let paid = self.cpu_owed.min(self.free.cpu_milli);
+        self.cpu_owed -= paid;
+        self.free.cpu_milli -= paid;
+    }
+
+    /// Notes when an attempt will be stopped; the caller tells the handle.
+    pub(crate) fn notify(&mut self, wanted: &Assignment, stops: Instant) -> Option<E::Handle> {
+        let running = self.find(wanted)?;
+        running.stops = Some(stops);
         running.handle.clone()
+    }
+
+    fn find(&mut self, wanted: &Assignment) -> Option<&mut Running<E>> {
+        let running = self.places.iter_mut().filter_map(|place| place.running.as_mut());
+        running.into_iter().find(|running| running.is_of(wanted))
     }
 
     /// Called about every 100 ms while tasks run: those that have run for a whole interval

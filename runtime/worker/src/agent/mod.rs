@@ -2,6 +2,7 @@
 //! and its session. Everything that waits is done elsewhere and comes back as an event.
 
 mod drain;
+mod preempt;
 mod running;
 mod server;
 
@@ -116,7 +117,9 @@ pub(crate) struct Agent<E: Executor> {
     /// Attempts whose checkpoints are being fetched.
     resuming: BTreeSet<AttemptId>,
     /// Checkpoints that were reported and not acknowledged, by number of the report.
-    saving: BTreeMap<u64, CheckpointDone>,
+    saving: BTreeMap<u64, (AttemptId, CheckpointDone)>,
+    /// Attempts that were told that they will be stopped, and when. Some may have ended.
+    notices: BTreeMap<AttemptId, Instant>,
     done: (mpsc::Sender<Done<E>>, mpsc::Receiver<Done<E>>),
     mode: Mode,
     paused: bool,
@@ -138,6 +141,7 @@ impl<E: Executor> Agent<E> {
             finishing: BTreeSet::new(),
             resuming: BTreeSet::new(),
             saving: BTreeMap::new(),
+            notices: BTreeMap::new(),
             done: mpsc::channel(256),
             mode: Mode::Serving,
             paused: false,
@@ -179,7 +183,8 @@ impl<E: Executor> Agent<E> {
     }
 
     fn timeout(&self) -> Option<Instant> {
-        [self.lease.timeout(), self.sweep_at, self.gather_until, self.mode.timeout()]
+        let notice = self.notices.values().min().copied();
+        [self.lease.timeout(), self.sweep_at, self.gather_until, self.mode.timeout(), notice]
             .into_iter()
             .flatten()
             .min()
@@ -202,6 +207,7 @@ impl<E: Executor> Agent<E> {
         if self.lease.ended(now) {
             self.on_lease_ended();
         }
+        self.on_notices_over(now);
         self.on_drain_time(now);
     }
 

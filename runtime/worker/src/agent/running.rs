@@ -86,6 +86,9 @@ impl<E: Executor> Agent<E> {
         let withdrawn = end.outcome == Outcome::Failed(Failure::Cancelled);
         match stopping {
             Some(Stopping::Silently) => return self.on_closed(job, 1),
+            Some(Stopping::Preempted) if withdrawn => {
+                return self.on_preempted(attempt, end.usage);
+            }
             Some(Stopping::Returned) if withdrawn => return self.give_back(vec![one(attempt)]),
             _ => {}
         }
@@ -179,7 +182,7 @@ impl<E: Executor> Agent<E> {
             _ if !runs => CheckpointDone::unavailable(done, "the task has ended"),
             Ok(content) => {
                 let number = self.outbox.push(Report::Checkpoint { attempt, content });
-                self.saving.insert(number, done);
+                self.saving.insert(number, (attempt, done));
             }
             Err(problem) => done.unavailable(problem),
         }

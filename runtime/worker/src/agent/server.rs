@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use wrun_net::close_code;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::scheduling::Offer;
-use wrun_protocol::task::{Content, Usage};
+use wrun_protocol::task::Content;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, FromWorker, Report, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, JobId, TenantName};
 
@@ -105,14 +105,13 @@ impl<E: Executor> Agent<E> {
             ToWorker::Forget(job) => self.on_forget(job),
             ToWorker::Freeze { attempt, frozen } => {
                 self.parts.floor.freeze(&one(attempt), frozen);
+                // Its CPU may be what the next in the queue waits for.
+                self.start_ready();
             }
             ToWorker::Acknowledge { report } => self.on_acknowledged(report),
             ToWorker::HeartbeatAck { beat } => self.lease.on_answer(beat),
             ToWorker::AssignWith { tasks, grant: _ } => self.on_assign(&[tasks]),
-            ToWorker::Preempt { attempt, notice_ms: _ } => {
-                self.on_stop(&[one(attempt)]);
-                self.outbox.push(Report::Preempted { attempt, usage: Usage::default() });
-            }
+            ToWorker::Preempt { attempt, notice_ms } => self.on_preempt(attempt, notice_ms),
         }
     }
 
@@ -253,7 +252,7 @@ impl<E: Executor> Agent<E> {
     }
 
     /// Those of `assignments` whose checkpoints are being fetched: they are no longer.
-    fn take_resuming(&mut self, assignments: &[Assignment]) -> Vec<Assignment> {
+    pub(super) fn take_resuming(&mut self, assignments: &[Assignment]) -> Vec<Assignment> {
         self.resuming.extract_if(.., |attempt| covered(assignments, attempt)).map(one).collect()
     }
 
@@ -312,7 +311,9 @@ impl<E: Executor> Agent<E> {
             if *entry.key() > report {
                 break;
             }
-            entry.remove().saved();
+            let (attempt, done) = entry.remove();
+            done.saved();
+            self.on_saved_durably(attempt);
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Started {
 struct State {
     running: Vec<Started>,
     frozen: Vec<(u64, bool)>,
+    /// Tasks that were told that they will be stopped.
+    notified: Vec<u64>,
     /// Tasks that end well within the call that starts them.
     ends_at_once: bool,
 }
@@ -67,6 +69,11 @@ impl Script {
         if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
             panic!("{:?} run, not {wanted:?}", self.running());
         }
+    }
+
+    /// How many notices there were.
+    pub(super) fn notices(&self) -> usize {
+        self.0.lock().unwrap().notified.len()
     }
 
     pub(super) fn frozen(&self) -> Vec<bool> {
@@ -163,6 +170,10 @@ impl Executor for Script {
 
     fn freeze((script, token): &Self::Handle, frozen: bool) {
         script.0.lock().unwrap().frozen.push((*token, frozen));
+    }
+
+    fn notify((script, token): &Self::Handle, _: std::time::Instant) {
+        script.0.lock().unwrap().notified.push(*token);
     }
 
     fn stop((script, token): &Self::Handle) {

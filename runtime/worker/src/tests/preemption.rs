@@ -1,0 +1,65 @@
+//! Room for others: what a frozen task leaves free, and what is told before a task is
+//! stopped.
+
+use std::time::Duration;
+
+use wrun_protocol::JobId;
+use wrun_protocol::wire::worker::{Report, ToWorker};
+
+use super::scripts::*;
+
+fn preempt(index: u32, notice_ms: u64) -> ToWorker {
+    ToWorker::Preempt { attempt: JobId(1).task(index).attempt(1), notice_ms }
+}
+
+fn preempted(index: u32) -> Report {
+    Report::Preempted { attempt: JobId(1).task(index).attempt(1), usage: usage() }
+}
+
+#[tokio::test]
+async fn what_a_frozen_task_leaves_free_is_its_cpu() {
+    let world = World::new().await;
+    let mut server = world.assigned(0..4).await;
+    assert_eq!(world.script.running(), [(1, 0), (1, 1)], "two cores");
+    let attempt = JobId(1).task(0).attempt(1);
+    server.say(ToWorker::Freeze { attempt, frozen: true }).await;
+    world.script.runs(&[(1, 0), (1, 1), (1, 2)]).await;
+    // It goes on though there is no core for it: the next one waits for two to end.
+    server.say(ToWorker::Freeze { attempt, frozen: false }).await;
+    settle().await;
+    world.script.succeed(1);
+    settle().await;
+    assert_eq!(world.script.running(), [(1, 0), (1, 2)]);
+    server.reports().await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_to_be_stopped_is_told_and_stopped_when_its_time_is_over() {
+    let world = World::new().await;
+    let mut server = world.assigned(0..2).await;
+    server.say(preempt(0, 50)).await;
+    assert_eq!(server.report().await, preempted(0));
+    assert_eq!((world.script.notices(), world.script.running()), (1, vec![(1, 1)]));
+    server.say(preempt(1, 0)).await;
+    assert_eq!(server.report().await, preempted(1));
+    assert_eq!(world.script.notices(), 1, "without a notice nothing is told");
+}
+
+#[tokio::test]
+async fn one_that_ends_in_its_time_has_ended() {
+    let world = World::new().await;
+    let mut server = world.assigned(0..1).await;
+    server.say(preempt(0, 50)).await;
+    eventually(|| world.script.notices() == 1).await;
+    world.script.succeed(0);
+    assert!(matches!(server.report().await, Report::Succeeded { .. }));
+    server.quiet_for(Duration::from_millis(150)).await;
+}
+
+#[tokio::test]
+async fn one_that_has_not_started_goes_back() {
+    let world = World::new().await;
+    let mut server = world.assigned(0..3).await;
+    server.say(preempt(2, 3_600_000)).await;
+    assert_eq!(server.report().await, Report::Returned(tasks(1, 2..3)));
+}
