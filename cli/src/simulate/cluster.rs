@@ -8,6 +8,7 @@ use wrun_core::Config;
 use wrun_protocol::job::{EncodedSpec, SpecError};
 use wrun_protocol::limits::{CPU_PER_INSTANCE, MAX_TIME_MS, MIN_MEMORY};
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::policy::Policy;
 use wrun_protocol::scheduling::{Devices, Gpu, GpuRequest, Offer};
 use wrun_protocol::{Digest, JobSpec, Resources, TenantName};
 
@@ -58,14 +59,21 @@ impl Scale {
     }
 
     /// What a job of the trace asks for. Its processors are tasks of a gang, its run time
-    /// is its time limit unless it has one: every job ends by its limit.
-    pub(crate) fn spec(self, job: &Job) -> Result<EncodedSpec, SpecError> {
+    /// is its time limit unless it has one: every job ends by its limit. Its class of
+    /// service and partition are those of the same names, where the policy has them.
+    pub(crate) fn spec(self, job: &Job, policy: Option<&Policy>) -> Result<EncodedSpec, SpecError> {
         let mut spec = JobSpec::new(Digest([0; 32]));
         spec.count = job.tasks;
         spec.resources = self.resources(&job.each);
         spec.limits.wall_ms = job.limit_ms.or(job.run_ms).map(|limit| limit.clamp(1, MAX_TIME_MS));
         spec.scheduling.gang = job.tasks > 1;
         spec.scheduling.devices = self.devices(&job.each);
+        if let Some(policy) = policy {
+            let class = policy.qos.iter().map(|qos| &qos.name);
+            spec.scheduling.qos = named(class, job.class.as_deref());
+            let partition = policy.partitions.iter().map(|partition| &partition.name);
+            spec.scheduling.partition = named(partition, job.partition.as_deref());
+        }
         EncodedSpec::encode(&spec)
     }
 
@@ -114,6 +122,11 @@ impl Scale {
     }
 }
 
+/// The one of `names` that is `wanted`.
+fn named<'a>(mut names: impl Iterator<Item = &'a String>, wanted: Option<&str>) -> Option<String> {
+    names.find(|name| Some(name.as_str()) == wanted).cloned()
+}
+
 /// The tenant that a user of the trace is: the user's name where it is one, else `user-`
 /// and what of the name can be in one, else `user-` and the user's place among the users.
 pub(crate) fn tenant(user: &str, place: usize) -> Option<TenantName> {
@@ -129,6 +142,8 @@ pub(crate) fn tenant(user: &str, place: usize) -> Option<TenantName> {
 
 #[cfg(test)]
 mod tests {
+    use wrun_protocol::policy::Qos;
+
     use super::*;
 
     fn job(tasks: u32, cpu_milli: u32) -> Job {
@@ -139,6 +154,8 @@ mod tests {
             limit_ms: None,
             tasks,
             each: Request { cpu_milli, ..Request::default() },
+            class: None,
+            partition: None,
             user: 0,
         }
     }
@@ -146,13 +163,26 @@ mod tests {
     #[test]
     fn processors_are_tasks_of_a_gang_and_the_run_time_is_the_limit() {
         let job = job(4, 1000);
-        let spec = Scale::of(std::slice::from_ref(&job)).spec(&job).unwrap().decode().unwrap();
+        let spec =
+            Scale::of(std::slice::from_ref(&job)).spec(&job, None).unwrap().decode().unwrap();
         assert_eq!((spec.count, spec.resources.cpu_milli), (4, 1000));
         assert!(spec.scheduling.gang && spec.scheduling.devices.is_empty());
         assert_eq!(spec.limits.wall_ms, Some(60_000));
         let asked = Job { limit_ms: Some(90_000), ..job };
-        let spec = Scale::of(&[]).spec(&asked).unwrap().decode().unwrap();
+        let spec = Scale::of(&[]).spec(&asked, None).unwrap().decode().unwrap();
         assert_eq!(spec.limits.wall_ms, Some(90_000));
+    }
+
+    #[test]
+    fn classes_and_partitions_are_those_of_the_policy() {
+        let qos = |name: &str| Qos { name: name.to_owned(), ..Qos::default() };
+        let policy = Policy { qos: vec![qos("LS"), qos("BE")], ..Policy::default() };
+        let job =
+            Job { class: Some("LS".into()), partition: Some("partition-1".into()), ..job(1, 1000) };
+        let of = |policy| Scale::of(&[]).spec(&job, policy).unwrap().decode().unwrap().scheduling;
+        let with = of(Some(&policy));
+        assert_eq!((with.qos, with.partition), (Some("LS".to_owned()), None));
+        assert_eq!(of(None).qos, None);
     }
 
     #[test]
@@ -162,7 +192,7 @@ mod tests {
             ..job(1, 12_000)
         };
         let scale = Scale::of(std::slice::from_ref(&job));
-        let spec = scale.spec(&job).unwrap().decode().unwrap();
+        let spec = scale.spec(&job, None).unwrap().decode().unwrap();
         assert_eq!(spec.resources.cpu_milli, 1000);
         assert_eq!(spec.scheduling.devices.named[CPU_BY_NAME], 12_000);
         let gpu = spec.scheduling.devices.gpu.unwrap();

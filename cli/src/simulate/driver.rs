@@ -289,7 +289,7 @@ impl<'a> Driver<'a> {
         if let Some(progress) = self.progress.get_mut(place) {
             progress.submitted = self.now;
         }
-        let spec = match self.scale.spec(job) {
+        let spec = match self.scale.spec(job, self.setup.policy) {
             Ok(spec) => spec,
             Err(error) => return self.refuse(place, error.to_string()),
         };

@@ -143,6 +143,8 @@ mod tests {
             limit_ms: None,
             tasks,
             each,
+            class: None,
+            partition: None,
             user: 0,
         }
     }

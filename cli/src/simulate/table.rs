@@ -102,6 +102,8 @@ mod tests {
             limit_ms: Some(3000),
             tasks: 4,
             each: Request { cpu_milli: 1000, ..Request::default() },
+            class: None,
+            partition: None,
             user: 1,
         };
         let outcome = Outcome {

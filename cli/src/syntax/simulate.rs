@@ -15,7 +15,7 @@ type Processors = Whole<1, { u32::MAX / 1000 }>;
 /// It is the scheduler that `wrun server` runs. TRACE is in the Standard Workload Format
 /// (version 2.2), where a job of N processors becomes a gang of N tasks; or a table of pods
 /// as comma-separated values whose first line names the columns: cpu_milli, and any of name,
-/// memory_mib, num_gpu, gpu_milli, gpu_spec, user, creation_time, scheduled_time,
+/// memory_mib, num_gpu, gpu_milli, gpu_spec, qos, user, creation_time, scheduled_time,
 /// deletion_time. Either may be compressed with gzip. A malformed line is reported with its
 /// number and left out.
 #[derive(Debug, Args)]

@@ -11,6 +11,8 @@ fn job(submit_s: u64, run_s: u64, tasks: u32) -> Job {
         limit_ms: None,
         tasks,
         each: Request { cpu_milli: 1000, ..Request::default() },
+        class: None,
+        partition: None,
         user: 0,
     }
 }

@@ -41,6 +41,10 @@ pub(crate) struct Job {
     pub(crate) tasks: u32,
     /// What each task takes.
     pub(crate) each: Request,
+    /// The class of service that its cluster gave it, if it tells.
+    pub(crate) class: Option<Box<str>>,
+    /// The partition in which it ran, if it tells.
+    pub(crate) partition: Option<Box<str>>,
     /// Whose it is: an index into [`Trace::users`].
     pub(crate) user: u32,
 }

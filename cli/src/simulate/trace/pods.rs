@@ -2,7 +2,7 @@
 //! whole or in thousandths of one.
 //!
 //! `cpu_milli` must be there; `name`, `memory_mib`, `num_gpu`, `gpu_milli`, `gpu_spec`
-//! (models separated by `|`), `user` and the times in seconds `creation_time`,
+//! (models separated by `|`), `qos`, `user` and the times in seconds `creation_time`,
 //! `scheduled_time` and `deletion_time` may be. Other columns are passed over.
 
 use super::csv::{Row, Splitter, require};
@@ -16,6 +16,7 @@ struct Columns {
     gpus: Option<usize>,
     gpu_share: Option<usize>,
     gpu_models: Option<usize>,
+    class: Option<usize>,
     user: Option<usize>,
     created: Option<usize>,
     scheduled: Option<usize>,
@@ -45,6 +46,7 @@ impl Pods {
             gpus: row.place(&["num_gpu", "gpu"]),
             gpu_share: row.place(&["gpu_milli"]),
             gpu_models: row.place(&["gpu_spec", "model"]),
+            class: row.place(&["qos"]),
             user: row.place(&["user"]),
             created: row.place(&["creation_time"]),
             scheduled: row.place(&["scheduled_time"]),
@@ -94,6 +96,8 @@ fn job(row: &Row<'_>, columns: &Columns, count: u64, users: &mut Users) -> Resul
         limit_ms: None,
         tasks: 1,
         each,
+        class: Some(row.field(columns.class)).filter(|class| !class.is_empty()).map(Box::from),
+        partition: None,
         user: users.number(user),
     })
 }
@@ -144,6 +148,7 @@ mod tests {
         let pod = read("p7,6000,12288,1,460,V100M16|T4,LS,Running,427061,427161,427071").unwrap();
         assert_eq!((&*pod.name, pod.submit_ms, pod.run_ms), ("p7", 427_061_000, Some(90_000)));
         assert_eq!((pod.each.cpu_milli, pod.each.memory), (6000, 12 << 30));
+        assert_eq!(pod.class, Some("LS".into()));
         assert_eq!((pod.each.gpu_milli, pod.each.gpu_models.len()), (460, 2));
         let eight = read("p8,6000,1,8,1000,,LS,Running,0,,").unwrap();
         assert_eq!((eight.each.gpu_milli, eight.run_ms), (8000, None));

@@ -19,6 +19,8 @@ mod field {
     pub(super) const REQUESTED_TIME: usize = 8;
     pub(super) const STATUS: usize = 10;
     pub(super) const USER: usize = 11;
+    pub(super) const QUEUE: usize = 14;
+    pub(super) const PARTITION: usize = 15;
 }
 
 /// What the header has said so far.
@@ -118,6 +120,8 @@ fn job(fields: &Fields, users: &mut Users) -> Result<Job, Unusable> {
         limit_ms: fields.positive(field::REQUESTED_TIME).map(milliseconds),
         tasks: tasks as u32,
         each: Request { cpu_milli: 1000, ..Request::default() },
+        class: fields.value(field::QUEUE).map(|queue| format!("queue-{queue}").into()),
+        partition: fields.value(field::PARTITION).map(|part| format!("partition-{part}").into()),
         user,
     })
 }
@@ -136,9 +140,13 @@ mod tests {
 
     #[test]
     fn a_line_is_a_job() {
-        let job = read("7 120 3 60.5 4 -1 -1 8 300 -1 1 42 1 1 1 1 -1 -1").unwrap();
+        let job = read("7 120 3 60.5 4 -1 -1 8 300 -1 1 42 1 2 3 5 -1 -1").unwrap();
         assert_eq!((&*job.name, job.submit_ms, job.tasks), ("7", 120_000, 8));
         assert_eq!((job.run_ms, job.limit_ms), (Some(60_500), Some(300_000)));
+        assert_eq!(
+            (job.class, job.partition),
+            (Some("queue-3".into()), Some("partition-5".into()))
+        );
     }
 
     #[test]
