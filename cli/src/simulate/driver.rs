@@ -204,6 +204,7 @@ impl<'a> Driver<'a> {
             self.tell(Input::NodeConnected {
                 node: id,
                 info,
+                offer,
                 incarnation: 1,
                 attempts: Vec::new(),
             });

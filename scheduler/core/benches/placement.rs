@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use wrun_core::{Config, Core, Effect, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report, ToWorker};
 use wrun_protocol::{Digest, JobSpec, NodeId, Resources, SubmitId, Timestamp};
@@ -127,7 +128,13 @@ impl Bench {
     fn fill(&mut self) -> f64 {
         for number in 1..self.nodes.len() as u64 {
             let (node, info, attempts) = (NodeId(number), node(number), Vec::new());
-            let connected = Input::NodeConnected { node, info, incarnation: 1, attempts };
+            let connected = Input::NodeConnected {
+                node,
+                info,
+                offer: Offer::default(),
+                incarnation: 1,
+                attempts,
+            };
             self.core.handle(self.now, connected);
         }
         let begun = Processor::now();

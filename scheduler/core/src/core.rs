@@ -17,6 +17,7 @@ use crate::ended::EndedJob;
 use crate::fact::{Fact, RequeueCause};
 use crate::input::{Input, RequestId};
 use crate::state::State;
+use crate::state::groups::GroupIx;
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::{node_id, node_ix};
 
@@ -33,6 +34,8 @@ pub struct Core {
     /// When to look at a node's lease.
     pub(crate) leases: BTreeSet<(Timestamp, NodeIx)>,
     pub(crate) backlogs: Backlogs,
+    /// Groups that found a pool empty.
+    pub(crate) pool_waiters: BTreeSet<GroupIx>,
     pub(crate) ranking: Ranking,
     pub(crate) preemption: Preemption,
     /// Why attempts with a notice are to be put back.
@@ -61,6 +64,7 @@ impl Core {
             changed: Vec::new(),
             leases: BTreeSet::new(),
             backlogs: Backlogs::default(),
+            pool_waiters: BTreeSet::new(),
             ranking: Ranking::default(),
             preemption: Preemption::default(),
             asked_back: BTreeMap::new(),
@@ -100,6 +104,7 @@ impl Core {
             self.start_node(ix);
         }
         self.doubt_gangs();
+        self.ask_for_queued();
         self.state.dependents.doubt_all();
         self.settle_dependents();
         self.tell_changes();
@@ -131,8 +136,8 @@ impl Core {
                 let answer = self.on_requeue(job, &tasks);
                 self.reply(request, answer);
             }
-            Input::NodeConnected { node, info, incarnation, attempts } => {
-                self.on_node_connected(node_ix(node), info, incarnation, &attempts);
+            Input::NodeConnected { node, info, offer, incarnation, attempts } => {
+                self.on_node_connected(node_ix(node), info, offer, incarnation, &attempts);
             }
             Input::NodeDisconnected { node } => self.on_node_disconnected(node_ix(node)),
             Input::NodeDraining { node } => self.on_node_draining(node_ix(node)),

@@ -5,6 +5,7 @@ use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::schedule::Schedule;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
@@ -93,6 +94,8 @@ pub enum Input {
         node: NodeId,
         /// As it describes itself.
         info: NodeInfo,
+        /// What it has beyond its capacity.
+        offer: Offer,
         /// Drawn at its start.
         incarnation: u64,
         /// What it says it still has.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, PendingReason, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report, TaskResult, ToWorker};
@@ -45,7 +46,13 @@ impl Env {
             Resources { cpu_milli: cpus * 1000, memory: 8 << 30, scratch: 8 << 30, slots: 64 };
         let info = NodeInfo { name, capacity, labels: BTreeMap::new(), version: String::new() };
         let (node, attempts) = (NodeId(number), Vec::new());
-        self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts })
+        self.handle(Input::NodeConnected {
+            node,
+            info,
+            offer: Offer::default(),
+            incarnation: 1,
+            attempts,
+        })
     }
 
     fn submit_as(&mut self, tenant: &str, spec: &JobSpec) -> Vec<Effect> {
@@ -216,8 +223,13 @@ fn a_worker_that_comes_back_keeps_what_it_runs_and_drops_what_is_stale() {
     env.handle(Input::NodeDisconnected { node: NodeId(1) });
     let info = env.core.node_info(NodeId(1)).unwrap().clone();
     let attempts = vec![run(1, 1, 1, 1), run(9, 1, 0, 1)];
-    let effects =
-        env.handle(Input::NodeConnected { node: NodeId(1), info, incarnation: 1, attempts });
+    let effects = env.handle(Input::NodeConnected {
+        node: NodeId(1),
+        info,
+        offer: Offer::default(),
+        incarnation: 1,
+        attempts,
+    });
     let stale_attempt = JobId(9).task(0).attempt(1);
     assert!(effects.iter().any(|effect| matches!(effect,
         Effect::Send { message: ToWorker::Welcome { stale, .. }, .. } if *stale == [stale_attempt])));

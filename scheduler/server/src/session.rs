@@ -13,6 +13,7 @@ use wrun_net::{Connection, RecvStream, SendStream, close_code};
 use wrun_protocol::NodeId;
 use wrun_protocol::limits::{MAX_LIST, MAX_NAME};
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, BlobReply, BlobRequest, FromWorker, ToWorker};
 
@@ -46,6 +47,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, node: Nod
 /// What a worker said first.
 struct Greeted {
     info: NodeInfo,
+    offer: Offer,
     incarnation: u64,
     attempts: Vec<Assignment>,
     send: SendStream,
@@ -55,11 +57,16 @@ struct Greeted {
 async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result<Greeted, End> {
     let first = tokio::time::timeout(HELLO_WITHIN, async {
         let (send, mut recv) = connection.accept().await.map_err(|closed| closed.to_string())?;
-        let message = recv.recv::<FromWorker>().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>((send, recv, message))
+        let mut message = recv.recv::<FromWorker>().await.map_err(|error| error.to_string())?;
+        let mut offer = Offer::default();
+        if let Some(FromWorker::Offer(offered)) = message {
+            offer = offered;
+            message = recv.recv::<FromWorker>().await.map_err(|error| error.to_string())?;
+        }
+        Ok::<_, String>((send, recv, offer, message))
     });
     let protocol = |problem: String| (close_code::PROTOCOL, problem);
-    let (send, recv, message) = match first.await {
+    let (send, recv, offer, message) = match first.await {
         Ok(first) => first.map_err(protocol)?,
         Err(_) => return Err(protocol("no hello came in time".to_owned())),
     };
@@ -67,9 +74,10 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
         return Err(protocol("a session begins with a hello".to_owned()));
     };
     check(&info).map_err(protocol)?;
+    offer.check().map_err(protocol)?;
     let known = shared.driver.view_live(move |core| core.node(node).is_some()).await;
     match known {
-        Ok(true) => Ok(Greeted { info, incarnation, attempts, send, recv }),
+        Ok(true) => Ok(Greeted { info, offer, incarnation, attempts, send, recv }),
         Ok(false) => Err((
             close_code::DENIED,
             format!("the cluster does not know node {node} any more: join again with a new token"),
@@ -97,13 +105,13 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 async fn run(shared: &Arc<Shared>, connection: &Connection, node: NodeId, greeted: Greeted) -> End {
-    let Greeted { info, incarnation, attempts, send, recv } = greeted;
+    let Greeted { info, offer, incarnation, attempts, send, recv } = greeted;
     let outbox = Arc::new(Outbox::new());
     let session = outbox.number();
     tracing::info!(%node, name = info.name, session, "node connected");
     shared.nodes.insert(node, session, connection.clone());
     let connect =
-        Command::Connect { node, outbox: Arc::clone(&outbox), info, incarnation, attempts };
+        Command::Connect { node, outbox: Arc::clone(&outbox), info, offer, incarnation, attempts };
     let end = match shared.driver.send(connect).await {
         Err(error) => (close_code::GOING_AWAY, error.message),
         Ok(()) => tokio::select! {
@@ -184,7 +192,7 @@ async fn read(shared: &Shared, node: NodeId, session: u64, mut recv: RecvStream)
 
 fn input(node: NodeId, message: FromWorker) -> Option<Input> {
     Some(match message {
-        FromWorker::Hello { .. } => return None,
+        FromWorker::Hello { .. } | FromWorker::Offer(_) => return None,
         FromWorker::Reports { first, reports } => Input::Reports { node, first, reports },
         FromWorker::Progress { attempt, permille, message } => {
             Input::Progress { node, attempt, permille, message }
@@ -192,7 +200,6 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         FromWorker::Heartbeat { beat } => Input::Heartbeat { node, beat },
         FromWorker::Draining => Input::NodeDraining { node },
         FromWorker::Goodbye => Input::NodeGone { node },
-        FromWorker::Offer(_) => return None,
     })
 }
 

@@ -159,7 +159,10 @@ impl Core {
             return (0, 0);
         };
         let outclassed = |above| class(&self.state.rules, &entry.key) < above;
-        if !node.suits(&entry.key) || filling.above.is_some_and(outclassed) {
+        if entry.key.needs_grant()
+            || !node.suits(&entry.key)
+            || filling.above.is_some_and(outclassed)
+        {
             return (0, 0);
         }
         let each = self.each_ns(entry, node);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wrun_protocol::wire::worker::{Assignment, ToWorker};
+use wrun_protocol::wire::worker::{Assignment, Grant, ToWorker};
 use wrun_protocol::{IndexRange, JobId};
 
 use super::MAX_BATCH;
@@ -13,7 +13,20 @@ use crate::state::jobs::{NodeIx, Tasks};
 use crate::state::nodes::node_id;
 
 impl Core {
-    pub(crate) fn dispatch(&mut self, plan: BTreeMap<NodeIx, Vec<Assignment>>) {
+    /// What is held apart comes first, as it would otherwise seem free to what only waits
+    /// on the node when the facts are read again.
+    pub(crate) fn dispatch(
+        &mut self,
+        grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
+        plan: BTreeMap<NodeIx, Vec<Assignment>>,
+    ) {
+        for (ix, tasks) in grants {
+            for tasks in tasks.chunks(MAX_BATCH).map(<[_]>::to_vec) {
+                let (at, node) = (self.now, node_id(ix));
+                self.append_applied(Fact::PlacedWith { at, node, tasks: tasks.clone() });
+                self.send_grants(ix, tasks);
+            }
+        }
         for (ix, mut tasks) in plan {
             while tasks.len() > MAX_BATCH {
                 let rest = tasks.split_off(MAX_BATCH);
@@ -47,7 +60,7 @@ impl Core {
 
     /// Sends the job's specification where the worker does not have it. Returns whether
     /// this assignment is the last of the job that can come, as far as can be known.
-    fn send_job(&mut self, ix: NodeIx, id: JobId) -> bool {
+    pub(crate) fn send_job(&mut self, ix: NodeIx, id: JobId) -> bool {
         let Some(job) = self.state.jobs.get_mut(id) else { return false };
         let Some(node) = self.state.nodes.get_mut(ix) else { return false };
         let alone = match &mut job.tasks {
@@ -68,6 +81,11 @@ impl Core {
             self.send(ix, ToWorker::Job { job: id, tenant, kind, spec });
         }
         alone
+    }
+
+    /// A task that is told what it holds.
+    pub(crate) fn send_grant(&mut self, ix: NodeIx, tasks: Assignment, grant: Grant) {
+        self.send(ix, ToWorker::AssignWith { tasks, grant });
     }
 
     /// Tasks that saved a checkpoint are resumed from it, the others assigned, in order.

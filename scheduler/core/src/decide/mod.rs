@@ -10,6 +10,8 @@ mod depend;
 mod dispatch;
 mod gang_life;
 mod give_up;
+mod grant;
+mod lack;
 mod limits;
 mod nodes;
 mod notice;

@@ -2,6 +2,7 @@
 
 use wrun_protocol::limits::MAX_NAME;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::time::millis;
 use wrun_protocol::wire::worker::{Assignment, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, Timestamp};
@@ -72,6 +73,7 @@ impl Core {
         &mut self,
         ix: NodeIx,
         mut info: NodeInfo,
+        offer: Offer,
         incarnation: u64,
         listed: &[Assignment],
     ) {
@@ -80,12 +82,16 @@ impl Core {
             info.name.clone_from(&node.name);
         }
         let restarted = node.incarnation != incarnation || node.info.is_none();
+        let offers = (node.stock.offer != offer).then_some(offer);
         let changed = restarted || node.lost || node.info.as_ref() != Some(&info);
         let held: Vec<Assignment> = node.tasks.iter().map(|(tasks, _)| tasks).collect();
         self.on_node_disconnected(ix);
         if changed {
             let (at, node) = (self.now, node_id(ix));
             self.append(Fact::NodeConnected { at, node, info, incarnation });
+        }
+        if let Some(offer) = offers {
+            self.append(Fact::NodeOffered { at: self.now, node: node_id(ix), offer });
         }
         if restarted {
             self.give_up(ix, &held, RequeueCause::NodeLost);

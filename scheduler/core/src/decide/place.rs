@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wrun_protocol::wire::worker::Assignment;
+use wrun_protocol::scheduling::Arrangement;
+use wrun_protocol::wire::worker::{Assignment, Grant};
 use wrun_protocol::{IndexRange, JobId};
 
 use crate::core::Core;
 use crate::state::groups::{Glance, GroupIx, Line, Rank};
 use crate::state::jobs::NodeIx;
-use crate::state::nodes::ANY_CLASS;
+use crate::state::nodes::PLAIN;
 use crate::state::room::{Room, Rooms};
 
 /// Most nodes that one decision spreads over, and most jobs it looks ahead to.
@@ -27,6 +28,8 @@ const FEW: usize = 4;
 pub(crate) struct Round {
     /// What each node is given, applied already.
     pub(crate) plan: BTreeMap<NodeIx, Vec<Assignment>>,
+    /// The same of tasks that are told what they hold.
+    pub(crate) grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
     /// Nodes that changed before the round, lowest first.
     pub(crate) dirty: Vec<NodeIx>,
     /// What these have free, by place in `dirty`: all that blocked groups look at. `None`
@@ -54,6 +57,7 @@ impl Core {
         let dirty = self.state.nodes.dirty.take();
         let refilled = std::mem::take(&mut self.state.groups.refilled);
         self.wake_parked();
+        self.review_pools();
         self.refresh_queue();
         self.rank_queue();
         self.resume_frozen(&dirty);
@@ -64,7 +68,7 @@ impl Core {
         self.fill_capacity(&mut round);
         self.fill_backlogs(&mut round, &refilled);
         self.recall_for(&round);
-        self.dispatch(std::mem::take(&mut round.plan));
+        self.dispatch(std::mem::take(&mut round.grants), std::mem::take(&mut round.plan));
         self.preempt_for(&round.blocked);
     }
 
@@ -150,17 +154,24 @@ impl Core {
         round: &mut Round,
     ) -> u32 {
         let quantum = quantum.min(self.within_limits(group));
+        if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
+            return self.place_granted(group, quantum, until, round);
+        }
         let wanted = self.ready_before(group, until, quantum);
         if wanted == 0 {
             return 0;
         }
         let nodes = self.nodes_with_room(group, wanted, round);
         if nodes.is_empty() {
-            self.state.groups.block(group);
-            round.blocked.push(group);
+            self.block(group, round);
             return 0;
         }
-        let share = wanted.div_ceil(nodes.len() as u32);
+        let pack = self
+            .state
+            .groups
+            .get(group)
+            .is_some_and(|group| group.key.arrangement() == Arrangement::Pack);
+        let share = if pack { u32::MAX } else { wanted.div_ceil(nodes.len() as u32) };
         let mut left = wanted;
         for most in [share, u32::MAX] {
             for (ix, room) in &nodes {
@@ -172,12 +183,24 @@ impl Core {
             }
         }
         for (ix, _) in nodes {
-            let room = self.state.nodes.reindex(ix);
-            if let (Some(fresh), Ok(place)) = (&mut round.fresh, round.dirty.binary_search(&ix)) {
-                fresh.set(place, room);
-            }
+            self.reindex(ix, round);
         }
         wanted - left
+    }
+
+    /// No node has room for the group.
+    pub(crate) fn block(&mut self, group: GroupIx, round: &mut Round) {
+        self.state.groups.block(group);
+        self.await_pools(group);
+        round.blocked.push(group);
+    }
+
+    /// Brings what is known of a node's room up to date with what was placed there.
+    pub(crate) fn reindex(&mut self, ix: NodeIx, round: &mut Round) {
+        let room = self.state.nodes.reindex(ix);
+        if let (Some(fresh), Ok(place)) = (&mut round.fresh, round.dirty.binary_search(&ix)) {
+            fresh.set(place, room);
+        }
     }
 
     /// How many tasks can be placed of jobs older than `until`, counted up to `most`.
@@ -196,12 +219,31 @@ impl Core {
     }
 
     /// Nodes with room for the group, the emptiest first, and for how many tasks each.
-    fn nodes_with_room(&self, group_ix: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
+    /// Those with cards are taken one by one, and only where there is no other.
+    fn nodes_with_room(&mut self, group: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
+        let plain = self.plain_nodes_with_room(group, tasks, round);
+        if !plain.is_empty() {
+            return plain;
+        }
+        self.least_in_the_way(group).map(|ix| (ix, 1)).into_iter().collect()
+    }
+
+    fn plain_nodes_with_room(
+        &self,
+        group_ix: GroupIx,
+        tasks: u32,
+        round: &Round,
+    ) -> Vec<(NodeIx, u32)> {
         let Some(group) = self.state.groups.get(group_ix) else { return Vec::new() };
-        let wanted = Room::new(&group.key.wanted, ANY_CLASS);
-        let room = |ix: NodeIx| match self.state.nodes.get(ix) {
-            Some(node) if !self.is_kept_from(ix, group_ix) => node.room_for(&group.key),
-            _ => 0,
+        let wanted = Room::new(&group.key.wanted, PLAIN);
+        let arrangement = group.key.arrangement();
+        let at_most = match arrangement {
+            Arrangement::DifferentNodes => 1,
+            _ => u32::MAX,
+        };
+        let room = |ix: NodeIx| {
+            let room = self.state.nodes.get(ix).map_or(0, |node| node.room_for(&group.key));
+            if room > 0 && self.may_join(group_ix, ix) { room.min(at_most) } else { 0 }
         };
         // Room only shrinks while placing: what found none looks at what changed alone.
         let (rooms, numbers) = match &round.fresh {
@@ -212,7 +254,18 @@ impl Core {
             Some(numbers) => numbers.get(place).copied().unwrap_or_default(),
             None => place as NodeIx,
         };
-        let most = (tasks as usize).min(MAX_SPREAD);
+        let most = match arrangement {
+            Arrangement::SameNode => 1,
+            _ => (tasks as usize).min(MAX_SPREAD),
+        };
+        if arrangement == Arrangement::Pack {
+            // The least that is free first: all must be seen.
+            let all = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
+            let mut all: Vec<_> = all.filter(|(_, room)| *room > 0).collect();
+            all.reverse();
+            all.truncate(most);
+            return all;
+        }
         if most == 1 {
             let found = rooms.emptiest(&wanted, |place| room(number(place)) > 0).map(number);
             return found.map(|ix| (ix, room(ix))).into_iter().collect();

@@ -3,8 +3,9 @@
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{ComponentKind, ToWorker};
-use wrun_protocol::{JobId, Resources, SubmitId, TenantName};
+use wrun_protocol::{JobId, SubmitId, TenantName};
 
+use super::lack;
 use crate::core::Core;
 use crate::effect::Answer;
 use crate::fact::Fact;
@@ -43,6 +44,7 @@ impl Core {
             self.append(Fact::DependencySettled { at, job, on, tasks, met });
         }
         let submitted = Submitted { at, job, tenant: &tenant, id, kind, spec: &spec };
+        self.ask_for(&decoded);
         self.state.submit(submitted, decoded);
         self.append_applied(Fact::JobSubmitted { at, job, tenant, id, kind, spec });
         // What they wait for may have come about already, as far as those jobs live.
@@ -67,46 +69,16 @@ impl Core {
         ))
     }
 
-    /// Refuses what no known node could hold if it were empty. Where no node is known
-    /// yet, nothing can be said.
+    /// Refuses what no known node could hold if it were empty, and says what is lacking.
+    /// Where no node is known yet, nothing can be said.
     pub(super) fn check_fits(&self, key: &GroupKey) -> Result<(), RequestError> {
         if self.state.groups.find(key).is_some() {
             return Ok(());
         }
-        let known = self.state.nodes.iter().map(|(_, node)| node);
-        let mut described = 0;
-        let mut willing: Option<Resources> = None;
-        for node in known.filter(|node| node.info.is_some()) {
-            if node.suits(key) {
-                return Ok(());
-            }
-            described += 1;
-            if node.suits(&GroupKey { wanted: Resources::default(), ..key.clone() }) {
-                let capacity = node.capacity();
-                willing = Some(willing.map_or(capacity, |largest| largest.max(capacity)));
-            }
+        match lack::of(key, &self.state) {
+            None => Ok(()),
+            Some(lack) => Err(RequestError::new(ErrorCode::Unsatisfiable, lack.to_string())),
         }
-        if described == 0 {
-            return Ok(());
-        }
-        let partition = key.wishes.as_deref().and_then(|wishes| wishes.partition.as_deref());
-        let place = partition.map_or(String::new(), |name| format!(" of partition `{name}`"));
-        let labels: Vec<String> =
-            key.labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
-        let message = match willing {
-            None if labels.is_empty() => {
-                format!("there is no node{place}: see `wrun nodes` for those there are")
-            }
-            None => format!(
-                "no node{place} carries the labels {}: see `wrun nodes` for those there are",
-                labels.join(", ")
-            ),
-            Some(largest) => format!(
-                "a task takes {}, and no node{place} with the labels it wants is that large: the largest has {largest}; ask for less or add a larger node",
-                key.wanted
-            ),
-        };
-        Err(RequestError::new(ErrorCode::Unsatisfiable, message))
     }
 
     pub(crate) fn on_cancel(&mut self, job: JobId) -> Result<Answer, RequestError> {

@@ -4,15 +4,16 @@ use wrun_protocol::job::{EncodedSpec, JobSpec};
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::JobState;
-use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::{AttemptId, IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
 
 use super::State;
 use super::changes::Times;
 use super::dependents::Settled;
-use super::groups::GroupKey;
+use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spot, Tasks, add_usage};
 use super::nodes::{Node, node_ix};
+use super::stock::Holding;
 use crate::fact::{Fact, Next, RequeueCause, Success};
 
 /// A [`Fact::JobSubmitted`], by reference.
@@ -89,10 +90,18 @@ impl State {
                 tasks.iter().for_each(|tasks| self.retry_tasks(*tasks));
             }
             Fact::PolicySet { policy, .. } => self.apply_policy(policy),
-            Fact::NodeOffered { .. }
-            | Fact::PlacedWith { .. }
-            | Fact::Reserved { .. }
-            | Fact::Unreserved { .. } => {}
+            Fact::NodeOffered { node, offer, .. } => {
+                if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
+                    node.stock.set_offer(offer);
+                }
+                self.nodes.dirty.insert(node_ix(*node));
+            }
+            Fact::PlacedWith { at, node, tasks } => {
+                for (tasks, grant) in tasks {
+                    self.place_with(*at, node_ix(*node), *tasks, grant);
+                }
+            }
+            Fact::Reserved { .. } | Fact::Unreserved { .. } => {}
             Fact::Frozen { at, node, tasks, frozen } => {
                 tasks.iter().for_each(|run| self.freeze(*at, node_ix(*node), *run, *frozen));
             }
@@ -190,16 +199,66 @@ impl State {
         }
     }
 
-    /// Attempts are given to a node.
+    /// Attempts are given to a node; they hold the group's resources there, or wait for them.
     pub(crate) fn place(&mut self, at: Timestamp, ix: NodeIx, tasks: Assignment) {
-        let Some(job) = self.jobs.get_mut(tasks.job) else { return };
+        let Some((group, placed)) = self.enter_node(at, ix, tasks) else { return };
         let Some(node) = self.nodes.get_mut(ix) else { return };
+        let capacity = node.capacity();
+        node.loads.add(group, placed, &capacity, &mut self.groups);
+        if let Some(group) = self.groups.get_mut(group) {
+            group.on.insert(ix);
+        }
+    }
+
+    /// Attempts are given to a node; each of them holds what is granted at once.
+    pub(crate) fn place_with(
+        &mut self,
+        at: Timestamp,
+        ix: NodeIx,
+        tasks: Assignment,
+        grant: &Grant,
+    ) {
+        let Some((group, _)) = self.enter_node(at, ix, tasks) else { return };
+        let request = self.groups.get(group).and_then(|group| group.key.request(grant.request));
+        let Some(request) = request else { return };
+        for index in tasks.tasks.indices() {
+            let (grant, request) = (grant.clone(), request.clone());
+            let holding = Holding { attempt: tasks.attempt, grant, request };
+            self.hold_apart(ix, group, tasks.job.task(index), holding);
+        }
+    }
+
+    /// An attempt holds what was granted to it, besides what is counted by group.
+    pub(super) fn hold_apart(
+        &mut self,
+        ix: NodeIx,
+        group: GroupIx,
+        task: TaskId,
+        holding: Holding,
+    ) {
+        let Some(node) = self.nodes.get_mut(ix) else { return };
+        self.groups.hold_apart(group, &holding.request);
+        self.pools.take(&holding.request.devices);
+        node.loads.hold_apart(&holding.request.resources);
+        node.stock.hold(task, holding);
+    }
+
+    /// Attempts come to a node, in the job's books and in the node's list. Returns the
+    /// group and how many tasks they are.
+    fn enter_node(
+        &mut self,
+        at: Timestamp,
+        ix: NodeIx,
+        tasks: Assignment,
+    ) -> Option<(GroupIx, u32)> {
+        let job = self.jobs.get_mut(tasks.job)?;
+        let node = self.nodes.get_mut(ix)?;
         let before = Assignment { attempt: tasks.attempt.saturating_sub(1), ..tasks };
         let spot = Spot { node: ix, running: false };
         let was_ready = job.ready_tasks();
         let mut placed = 0;
         match &mut job.tasks {
-            Tasks::One(One { place: Place::On(_), .. }) => return,
+            Tasks::One(One { place: Place::On(_), .. }) => return None,
             Tasks::One(one) => {
                 placed = 1;
                 *one = One { attempt: tasks.attempt, place: Place::On(spot) };
@@ -232,14 +291,10 @@ impl State {
         }
         node.tasks.insert(tasks, at);
         node.task_count += placed;
-        let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
-        node.loads.add(group, placed, &capacity, &mut self.groups);
         self.placed += u64::from(placed);
         self.groups.count_placed(group, placed);
         self.groups.set_ready(group, tasks.job, was_ready, ready);
-        if let Some(group) = self.groups.get_mut(group) {
-            group.on.insert(ix);
-        }
+        Some((group, placed))
     }
 
     /// Takes attempts off their node, in the node's own books.
@@ -256,8 +311,18 @@ impl State {
         node.task_count -= count;
         self.placed -= u64::from(count);
         self.groups.count_vacated(group, count);
-        let capacity = node.info.as_ref().map(|info| info.capacity).unwrap_or_default();
-        if node.loads.remove(group, count, running, &capacity, &mut self.groups)
+        let capacity = node.capacity();
+        // What holds apart is not in the counts of its group.
+        let released = node.stock.release(tasks);
+        for held in &released {
+            self.groups.release_apart(group, &held.request);
+            self.pools.give_back(&held.request.devices);
+            node.loads.release_apart(&held.request.resources, &capacity, &mut self.groups);
+        }
+        let count = count - released.len() as u32;
+        let running = running.min(count);
+        if count > 0
+            && node.loads.remove(group, count, running, &capacity, &mut self.groups)
             && let Some(group) = self.groups.get_mut(group)
         {
             group.on.remove(&ix);

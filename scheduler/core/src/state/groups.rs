@@ -10,7 +10,6 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::job::JobSpec;
-use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::{Arrangement, Devices, Preemptible, Request, Scheduling};
 use wrun_protocol::{JobId, Resources};
 
@@ -95,12 +94,6 @@ impl GroupKey {
     /// Whether its tasks stand and fall together.
     pub(crate) fn is_gang(&self) -> bool {
         self.wishes.as_ref().is_some_and(|wishes| wishes.gang > 1)
-    }
-
-    /// Whether a node could hold a task if it were empty.
-    pub(crate) fn suits(&self, node: &NodeInfo) -> bool {
-        node.capacity.covers(&self.wanted)
-            && self.labels.iter().all(|(label, value)| node.labels.get(label) == Some(value))
     }
 }
 
@@ -244,7 +237,7 @@ impl Groups {
             stale: false,
         });
         let ix = self.vacant.pop().unwrap_or(self.table.len() as GroupIx);
-        let glance = Glance { wanted: Room::new(&key.wanted, ANY_CLASS), blocked: false };
+        let glance = Glance { wanted: Room::new(&key.least(), ANY_CLASS), blocked: false };
         match (self.table.get_mut(ix as usize), self.glances.get_mut(ix as usize)) {
             (Some(slot), Some(before)) => (*slot, *before) = (Some(group), glance),
             _ => {
@@ -379,7 +372,7 @@ impl Groups {
         if before == now {
             return;
         }
-        let cpu = entry.key.wanted.cpu_milli;
+        let cpu = entry.key.least().cpu_milli;
         match (before.is_some(), now.is_some()) {
             (false, true) => {
                 entry.blocked = false;
@@ -419,6 +412,18 @@ impl Groups {
         each
     }
 
+    /// A task of the group holds what another than its plain request says.
+    pub(crate) fn hold_apart(&mut self, group: GroupIx, request: &Request) {
+        let Some(tenant) = self.get(group).map(|group| group.key.tenant) else { return };
+        self.accounts.hold(tenant, &held_apart(request));
+    }
+
+    /// It holds that no more.
+    pub(crate) fn release_apart(&mut self, group: GroupIx, request: &Request) {
+        let Some(tenant) = self.get(group).map(|group| group.key.tenant) else { return };
+        self.accounts.release(tenant, &held_apart(request));
+    }
+
     /// No node has room for the group now.
     pub(crate) fn block(&mut self, group: GroupIx) {
         if let Some(entry) = self.get_mut(group)
@@ -429,6 +434,19 @@ impl Groups {
                 glance.blocked = true;
             }
             self.open -= 1;
+        }
+    }
+
+    /// Something other than room on a node came free that the group waits for.
+    pub(crate) fn unblock(&mut self, group: GroupIx) {
+        if let Some(entry) = self.get_mut(group)
+            && entry.queued.is_some()
+            && std::mem::replace(&mut entry.blocked, false)
+        {
+            if let Some(glance) = self.glances.get_mut(group as usize) {
+                glance.blocked = false;
+            }
+            self.open += 1;
         }
     }
 
@@ -547,6 +565,11 @@ impl Groups {
 /// What follows every group of a line.
 fn end_of(rank: Rank, line: Line) -> (Standing, GroupIx) {
     (Standing { rank: Reverse(rank), line, head: JobId(u64::MAX) }, GroupIx::MAX)
+}
+
+fn held_apart(request: &Request) -> Held {
+    let gpu_milli = request.devices.gpu.as_ref().map_or(0, |gpu| gpu.milli);
+    Held::of(&request.resources, gpu_milli, 1)
 }
 
 fn decrement<K: Ord + Copy>(counts: &mut BTreeMap<K, u32>, key: K) {

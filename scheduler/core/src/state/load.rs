@@ -243,6 +243,22 @@ impl Loads {
         gone
     }
 
+    /// A task holds its resources that is not counted here.
+    pub(crate) fn hold_apart(&mut self, resources: &Resources) {
+        self.used = self.used.checked_add(resources).unwrap_or(self.used);
+    }
+
+    /// Such a task gives them back; others may start then.
+    pub(crate) fn release_apart(
+        &mut self,
+        resources: &Resources,
+        capacity: &Resources,
+        groups: &mut Groups,
+    ) {
+        self.used = self.used.checked_sub(resources).unwrap_or_default();
+        self.promote(capacity, groups);
+    }
+
     /// Recomputes what is held from the counts, as recovery needs it.
     pub(crate) fn recount(&mut self, groups: &mut Groups) {
         let holding: Vec<_> = self.by_group.iter().map(|(g, load)| (*g, load.holding)).collect();

@@ -15,7 +15,9 @@ pub(crate) mod index;
 pub(crate) mod jobs;
 pub(crate) mod length;
 pub(crate) mod load;
+pub(crate) mod need;
 pub(crate) mod nodes;
+pub(crate) mod packing;
 pub(crate) mod policy;
 pub(crate) mod quotas;
 pub(crate) mod room;
@@ -23,8 +25,10 @@ pub(crate) mod schedules;
 pub(crate) mod snapshot;
 pub(crate) mod span;
 pub(crate) mod spec;
+pub(crate) mod stock;
 pub(crate) mod submits;
 pub(crate) mod usage;
+pub(crate) mod waste;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,6 +46,7 @@ use nodes::Nodes;
 use policy::Rules;
 use schedules::Schedules;
 use spec::{Models, Spec};
+use stock::Pools;
 use submits::Submits;
 
 /// The recorded state of the cluster.
@@ -80,6 +85,8 @@ pub(crate) struct State {
     pub(crate) tokens: BTreeMap<[u8; 32], Timestamp>,
     /// Tasks on nodes. Derived.
     pub(crate) placed: u64,
+    /// What is taken of the cluster's pools. Derived.
+    pub(crate) pools: Pools,
     /// Jobs that the last fact ended. Not recorded.
     pub(crate) ended: Vec<EndedJob>,
 }
@@ -158,6 +165,7 @@ impl State {
             nodes: Nodes::default(),
             tokens: BTreeMap::new(),
             placed: 0,
+            pools: Pools::default(),
             ended: Vec::new(),
         }
     }

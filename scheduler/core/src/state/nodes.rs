@@ -10,10 +10,17 @@ use wrun_protocol::{JobId, NodeId, Resources, TaskId, Timestamp};
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::NodeIx;
 use super::load::Loads;
+use super::need::Need;
+use super::packing::{Packing, Shelf};
 use super::room::{Room, Rooms};
 use super::span::Spans;
+use super::stock::Stock;
+use super::waste::Card;
 
-/// Every class of nodes.
+/// Classes of nodes in the index of room: those without cards, and those with.
+pub(crate) const PLAIN: u64 = 1;
+pub(crate) const WITH_CARDS: u64 = 2;
+/// Every class.
 pub(crate) const ANY_CLASS: u64 = u64::MAX;
 
 /// A node of the cluster.
@@ -38,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) partitions: BTreeSet<String>,
     /// Jobs that are in no partition by name may run here. Derived.
     pub(crate) by_default: bool,
+    /// What it has beyond amounts.
+    pub(crate) stock: Stock,
     pub(crate) session: Session,
 }
 
@@ -74,6 +83,7 @@ impl Node {
             loads: Loads::default(),
             partitions: BTreeSet::new(),
             by_default: true,
+            stock: Stock::default(),
             session: Session::default(),
         }
     }
@@ -86,29 +96,60 @@ impl Node {
         self.loads.free(&self.capacity())
     }
 
-    /// Whether it could hold a task of the group if it were empty.
-    pub(crate) fn suits(&self, group: &GroupKey) -> bool {
+    /// Whether it is in the group's partition, carries what it must, and nothing that it
+    /// must not.
+    pub(crate) fn admits(&self, group: &GroupKey) -> bool {
         let partition = group.wishes.as_deref().and_then(|wishes| wishes.partition.as_ref());
         let within = partition.map_or(self.by_default, |name| self.partitions.contains(name));
-        within && self.info.as_ref().is_some_and(|info| group.suits(info))
+        within && self.info.as_ref().is_some_and(|info| group.allows(info))
+    }
+
+    /// Whether it could hold a task of the group if it were empty.
+    pub(crate) fn suits(&self, group: &GroupKey) -> bool {
+        let holds = |info: &NodeInfo| group.fits(info, &self.stock.offer);
+        self.admits(group) && self.info.as_ref().is_some_and(holds)
     }
 
     /// How many tasks of the group it can hold now. None while others wait there first.
     pub(crate) fn room_for(&self, group: &GroupKey) -> u32 {
-        if self.loads.waiting == 0 && self.takes_tasks() && self.suits(group) {
-            self.free().times(&group.wanted)
-        } else {
-            0
+        if self.loads.waiting > 0 || !self.takes_tasks() || !self.suits(group) {
+            return 0;
         }
+        let free = self.free();
+        let room = |need: Need<'_>| {
+            let room = free.times(need.resources);
+            need.devices.map_or(room, |devices| self.stock.room(devices, room))
+        };
+        group.needs().map(room).max().unwrap_or_default()
     }
 
     /// What it has free, as the index knows it. None while others wait there first.
     fn room(&self) -> Room {
         let free = self.free();
         if self.loads.waiting == 0 && free.slots > 0 && self.takes_tasks() {
-            Room::new(&free, ANY_CLASS)
+            Room::new(&free, if self.stock.offer.gpus.is_empty() { PLAIN } else { WITH_CARDS })
         } else {
             Room::default()
+        }
+    }
+
+    /// What it has free, devices and all.
+    fn shelf(&self, packing: &mut Packing) -> Shelf {
+        let offer = &self.stock.offer;
+        let cards = self.stock.cards.iter().zip(&offer.gpus).map(|(left, gpu)| Card {
+            milli: u32::try_from(left.milli).unwrap_or_default(),
+            memory: u64::try_from(left.memory).unwrap_or_default(),
+            model: packing.model(&gpu.model),
+        });
+        let mut cards: Vec<Card> = cards.collect();
+        cards.sort_unstable();
+        let named = offer.named.keys().map(|name| (name.clone(), self.stock.left_of(name)));
+        let labels = self.info.as_ref().map(|info| packing.labels(&info.labels));
+        Shelf {
+            labels: labels.unwrap_or_default(),
+            free: self.free(),
+            named: named.collect(),
+            cards,
         }
     }
 
@@ -133,6 +174,8 @@ pub(crate) struct Nodes {
     table: Vec<Option<Box<Node>>>,
     /// What those have free that take tasks, by number. Up to date but for dirty ones.
     pub(crate) rooms: Rooms,
+    /// The same of nodes with devices, by what they are good for.
+    pub(crate) packing: Packing,
     by_name: BTreeMap<String, BTreeSet<NodeIx>>,
     count: usize,
     /// Nodes whose load or state has changed since the last placement.
@@ -223,6 +266,7 @@ impl Nodes {
         self.count -= 1;
         self.unname(&node.name, ix);
         self.rooms.set(ix as usize, Room::default());
+        self.packing.set(ix, None);
     }
 
     fn unname(&mut self, name: &str, ix: NodeIx) {
@@ -250,10 +294,20 @@ impl Nodes {
         self.by_name.get(name)?.first().copied()
     }
 
-    /// Brings the index of room up to date with the node.
+    /// Brings the indices of room up to date with the node.
     pub(crate) fn reindex(&mut self, ix: NodeIx) -> Room {
-        let room = self.get(ix).map(Node::room).unwrap_or_default();
+        let Some(node) = self.table.get(ix as usize).and_then(Option::as_deref) else {
+            return Room::default();
+        };
+        let room = node.room();
         self.rooms.set(ix as usize, room);
+        let offer = &node.stock.offer;
+        if !offer.gpus.is_empty() || !offer.named.is_empty() {
+            let shelf = (room != Room::default()).then(|| node.shelf(&mut self.packing));
+            self.packing.set(ix, shelf);
+        } else if !self.packing.is_empty() {
+            self.packing.set(ix, None);
+        }
         room
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::TaskCounts;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
@@ -28,6 +29,7 @@ use super::policy::Rules;
 use super::schedules::Schedules;
 use super::span::Spans;
 use super::spec::Spec;
+use super::stock::{Holding, Stock};
 use super::usage::Used;
 use crate::RestoreError;
 use crate::config::Config;
@@ -54,6 +56,8 @@ enum Section {
     Usage(Vec<Used>),
     /// Jobs that come again and again.
     Schedules(Box<Schedules>),
+    /// Devices of nodes that have any, or whose attempts hold something apart.
+    Stocks(Vec<StockRecord>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,6 +139,14 @@ struct NodeRecord {
     order: Vec<(u32, u32)>,
 }
 
+/// A node's devices, and what attempts hold of them.
+#[derive(Serialize, Deserialize)]
+struct StockRecord {
+    ix: NodeIx,
+    offer: Offer,
+    held: Vec<(TaskId, Holding)>,
+}
+
 impl State {
     pub(crate) fn snapshot(&self) -> Vec<u8> {
         let header = Header {
@@ -208,6 +220,10 @@ impl State {
         if !self.times.is_empty() {
             sections.push(Section::Times(self.times.clone()));
         }
+        let stocks = self.stock_records();
+        if !stocks.is_empty() {
+            sections.push(Section::Stocks(stocks));
+        }
         let used = self.groups.accounts.records(self.at);
         if !used.is_empty() {
             sections.push(Section::Usage(used));
@@ -234,11 +250,35 @@ impl State {
             }
             Section::Changes(changes) => self.changes = changes,
             Section::Times(times) => self.restore_times(times),
+            Section::Stocks(stocks) => {
+                stocks.into_iter().for_each(|record| self.restore_stock(record));
+            }
             Section::Usage(used) => self.groups.accounts.restore(used, self.at),
             Section::Schedules(schedules) => {
                 self.schedules = *schedules;
                 self.schedules.derive();
             }
+        }
+    }
+
+    fn stock_records(&self) -> Vec<StockRecord> {
+        let has_any =
+            |stock: &Stock| stock.offer != Offer::default() || stock.held().next().is_some();
+        let stocked = self.nodes.iter().filter(|(_, node)| has_any(&node.stock));
+        let record = |(ix, node): (NodeIx, &Node)| {
+            let held = node.stock.held().map(|(task, held)| (task, held.clone()));
+            StockRecord { ix, offer: node.stock.offer.clone(), held: held.collect() }
+        };
+        stocked.map(record).collect()
+    }
+
+    fn restore_stock(&mut self, record: StockRecord) {
+        if let Some(node) = self.nodes.get_mut(record.ix) {
+            node.stock.set_offer(&record.offer);
+        }
+        for (task, holding) in record.held {
+            let group = self.jobs.get(task.job).map(|job| job.group);
+            self.hold_apart(record.ix, group.unwrap_or(GroupIx::MAX), task, holding);
         }
     }
 

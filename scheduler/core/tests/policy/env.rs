@@ -9,6 +9,7 @@ use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report, ToWorker};
@@ -135,7 +136,13 @@ impl Env {
         let labels = labels.collect();
         let info = NodeInfo { name, capacity, labels, version: String::new() };
         let (node, attempts) = (NodeId(number), Vec::new());
-        self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts });
+        self.handle(Input::NodeConnected {
+            node,
+            info,
+            offer: Offer::default(),
+            incarnation: 1,
+            attempts,
+        });
     }
 
     pub(crate) fn try_submit(

@@ -8,7 +8,7 @@ use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, Requ
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::{Policy, Qos};
-use wrun_protocol::scheduling::{Dependency, DependsOn, Preemptible};
+use wrun_protocol::scheduling::{Dependency, DependsOn, Offer, Preemptible};
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
 use wrun_protocol::{
@@ -260,7 +260,13 @@ impl World {
         let (node, info, incarnation) = (worker.node, worker.info.clone(), worker.incarnation);
         let attempts = worker.attempts();
         worker.connect(self.now);
-        self.handle(Input::NodeConnected { node, info, incarnation, attempts });
+        self.handle(Input::NodeConnected {
+            node,
+            info,
+            offer: Offer::default(),
+            incarnation,
+            attempts,
+        });
     }
 
     fn disconnect(&mut self, worker: usize) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::policy::TaskSet;
 use wrun_protocol::wire::user::RequestError;
@@ -66,7 +67,13 @@ impl Env {
             Resources { cpu_milli: cpus * 1000, memory: 8 << 30, scratch: 8 << 30, slots: 64 };
         let info = NodeInfo { name, capacity, labels: BTreeMap::new(), version: String::new() };
         let (node, attempts) = (NodeId(number), Vec::new());
-        self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts })
+        self.handle(Input::NodeConnected {
+            node,
+            info,
+            offer: Offer::default(),
+            incarnation: 1,
+            attempts,
+        })
     }
 
     /// Time passes in which every node says that it lives.
@@ -84,7 +91,13 @@ impl Env {
     pub(crate) fn reconnect(&mut self, number: u64, attempts: Vec<Assignment>) -> Vec<Effect> {
         let node = NodeId(number);
         let info = self.core.node_info(node).unwrap().clone();
-        self.handle(Input::NodeConnected { node, info, incarnation: 1, attempts })
+        self.handle(Input::NodeConnected {
+            node,
+            info,
+            offer: Offer::default(),
+            incarnation: 1,
+            attempts,
+        })
     }
 
     pub(crate) fn submit(&mut self, spec: &JobSpec) -> Vec<Effect> {

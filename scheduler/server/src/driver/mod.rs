@@ -16,6 +16,7 @@ use wrun_core::input::Prior;
 use wrun_core::{Answer, Core, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
 use wrun_protocol::{JobId, NodeId, SubmitId, TenantName};
@@ -58,6 +59,7 @@ pub(crate) enum Command {
         node: NodeId,
         outbox: Arc<Outbox>,
         info: NodeInfo,
+        offer: Offer,
         incarnation: u64,
         attempts: Vec<Assignment>,
     },

@@ -210,13 +210,13 @@ impl Run {
                     self.held.hold(self.emitted, Held::Tell(tell));
                 }
             }
-            Command::Connect { node, outbox, info, incarnation, attempts } => {
+            Command::Connect { node, outbox, info, offer, incarnation, attempts } => {
                 // What was decided so far is for the session before.
                 self.collect();
                 if let Some(older) = self.sessions.insert(node, outbox) {
                     older.end(EndReason::Replaced);
                 }
-                let input = Input::NodeConnected { node, info, incarnation, attempts };
+                let input = Input::NodeConnected { node, info, offer, incarnation, attempts };
                 self.parts.core.handle(now, input);
             }
             Command::Node { node, session, input } => {
