@@ -18,7 +18,7 @@ pub(crate) enum Lack {
     /// None of the partition carries these labels, and none of those refused.
     Labels { wanted: Vec<String>, refused: Vec<String>, partition: Option<String> },
     /// None that it may go to is that large.
-    Amounts { wanted: Resources, largest: Resources },
+    Amounts { wanted: Resources, largest: Resources, partition: Option<String> },
     /// None that it may go to has such cards, or so many.
     Cards { milli: u32, memory: u64, models: Vec<String> },
     /// None that it may go to declares so much of it.
@@ -53,12 +53,12 @@ fn of_need(key: &GroupKey, need: &Need<'_>, state: &State) -> Option<Lack> {
     let admitting = known.into_iter().filter(|node| node.admits(key));
     let allowed: Vec<(Resources, &Offer)> =
         admitting.map(|node| (node.capacity(), &node.stock.offer)).collect();
+    let partition = key.wishes.as_ref().and_then(|wishes| wishes.partition.clone());
     if allowed.is_empty() {
         let refused = key.wishes.as_ref().map(|wishes| &wishes.refused_labels);
         let refused = refused.map(|labels| labels.iter().map(text).collect());
         let wanted = key.labels.iter().map(text).collect();
         let refused = refused.unwrap_or_default();
-        let partition = key.wishes.as_ref().and_then(|wishes| wishes.partition.clone());
         return Some(Lack::Labels { wanted, refused, partition });
     }
     let large: Vec<&Offer> = allowed
@@ -68,7 +68,7 @@ fn of_need(key: &GroupKey, need: &Need<'_>, state: &State) -> Option<Lack> {
         .collect();
     if large.is_empty() {
         let largest = allowed.iter().map(|(capacity, _)| *capacity).max().unwrap_or_default();
-        return Some(Lack::Amounts { wanted: *need.resources, largest });
+        return Some(Lack::Amounts { wanted: *need.resources, largest, partition });
     }
     let devices = need.devices?;
     if large.iter().any(|offer| could_serve(offer, devices)) {
@@ -93,8 +93,7 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Labels { wanted, refused, partition } => {
-                let place = partition.as_ref().map(|name| format!(" of partition `{name}`"));
-                let place = place.unwrap_or_default();
+                let place = of_partition(partition);
                 match (wanted.is_empty(), refused.is_empty()) {
                     (true, true) => write!(f, "there is no node{place}")?,
                     (false, true) => {
@@ -114,9 +113,10 @@ impl fmt::Display for Lack {
                 }
                 f.write_str(": see `wrun nodes` for those there are")
             }
-            Self::Amounts { wanted, largest } => write!(
+            Self::Amounts { wanted, largest, partition } => write!(
                 f,
-                "a task takes {wanted}, and no node with the labels it wants is that large: the largest has {largest}; ask for less or add a larger node"
+                "a task takes {wanted}, and no node{} with the labels it wants is that large: the largest has {largest}; ask for less or add a larger node",
+                of_partition(partition)
             ),
             Self::Cards { milli, memory, models } => {
                 write!(f, "a task takes {} GPU", f64::from(*milli) / 1000.0)?;
@@ -150,6 +150,10 @@ impl fmt::Display for Lack {
             }
         }
     }
+}
+
+fn of_partition(name: &Option<String>) -> String {
+    name.as_ref().map(|name| format!(" of partition `{name}`")).unwrap_or_default()
 }
 
 impl Core {

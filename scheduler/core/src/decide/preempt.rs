@@ -204,6 +204,10 @@ impl Core {
     fn preempt_for_group(&mut self, group: GroupIx) {
         let Some(entry) = self.state.groups.get(group) else { return };
         let key = entry.key.clone();
+        if key.needs_grant() {
+            // Whose end would free the right devices is not known here.
+            return;
+        }
         let claimed: u32 = self
             .preemption
             .claims
@@ -280,6 +284,7 @@ impl Core {
                 if busy {
                     continue;
                 }
+                let apart = node.stock.of(task);
                 let saved =
                     self.state.extras.get(&task).is_some_and(|extra| extra.checkpoint.is_some());
                 let stop = match (allowed.checkpoint, allowed.requeue) {
@@ -294,8 +299,9 @@ impl Core {
                 victims.push(Victim {
                     task,
                     attempt: run.attempt,
-                    holds: key.wanted,
-                    may_freeze: allowed.freeze,
+                    holds: apart.map_or(key.wanted, |held| held.request.resources),
+                    // Frozen tasks are counted by what their job asks for first.
+                    may_freeze: allowed.freeze && apart.is_none_or(|held| held.grant.request == 0),
                     stop,
                     lost: since.saturating_mul(key.wanted.cpu_milli.into()),
                 });

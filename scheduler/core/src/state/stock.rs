@@ -89,6 +89,11 @@ impl Stock {
         self.held.iter().map(|(task, held)| (*task, held))
     }
 
+    /// What an attempt of the task holds apart.
+    pub(crate) fn of(&self, task: TaskId) -> Option<&Holding> {
+        self.held.get(&task)
+    }
+
     /// What is left of a resource that the node declares.
     pub(crate) fn left_of(&self, name: &str) -> u64 {
         let left = self.named.get(name).copied().unwrap_or_default();
