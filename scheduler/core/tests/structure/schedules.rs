@@ -372,7 +372,8 @@ fn a_run_that_is_refused_leaves_its_reason() {
     let node = NodeId(1);
     let mut info = env.core.node_info(node).unwrap().clone();
     info.labels = choosy.labels;
-    env.handle(Input::NodeConnected { node, info, incarnation: 2, attempts: Vec::new() });
+    let (offer, attempts) = (Default::default(), Vec::new());
+    env.handle(Input::NodeConnected { node, info, offer, incarnation: 2, attempts });
     assert_eq!(submitted(&env.at(2 * HOUR)), [1], "once there is such a node");
 }
 
