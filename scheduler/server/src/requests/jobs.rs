@@ -100,7 +100,7 @@ async fn name_nodes(shared: &Shared, rows: &mut [TaskDetail]) -> Result<(), Requ
     Ok(())
 }
 
-fn page(limit: u32) -> Result<u32, RequestError> {
+pub(super) fn page(limit: u32) -> Result<u32, RequestError> {
     if (1..=MAX_PAGE).contains(&limit) {
         return Ok(limit);
     }

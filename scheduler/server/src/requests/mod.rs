@@ -10,6 +10,7 @@ mod live;
 mod logs;
 mod output;
 mod recorded;
+mod schedules;
 mod scheduling;
 mod submit;
 mod watch;
@@ -198,16 +199,18 @@ async fn answer(
         Request::Change { job, change } => {
             scheduling::on_change(shared, caller, job, change).await?
         }
-        Request::Queue { .. }
-        | Request::Explain(_)
-        | Request::Reserve(_)
+        Request::AddSchedule(schedule) => schedules::on_add(shared, caller, schedule).await?,
+        Request::RemoveSchedule(id) => schedules::on_remove(shared, caller, id).await?,
+        Request::PauseSchedule { schedule, pause } => {
+            schedules::on_pause(shared, caller, schedule, pause).await?
+        }
+        Request::Schedules(filter) => schedules::on_schedules(shared, caller, filter).await?,
+        Request::Queue { limit } => scheduling::on_queue(shared, caller, limit).await?,
+        Request::Explain(job) => scheduling::on_explain(shared, caller, job).await?,
+        Request::Reserve(_)
         | Request::Unreserve(_)
         | Request::Reservations
-        | Request::NodeDetails
-        | Request::AddSchedule(_)
-        | Request::RemoveSchedule(_)
-        | Request::PauseSchedule { .. }
-        | Request::Schedules(_) => {
+        | Request::NodeDetails => {
             return Err(refused(ErrorCode::Unavailable, "this server cannot do that yet").into());
         }
     };

@@ -1,10 +1,11 @@
 //! Policy, order and reasons, and changes of jobs that live.
 
 use wrun_core::Input;
-use wrun_protocol::JobId;
+use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
+use wrun_protocol::{JobId, Role};
 
 use super::refused;
 use crate::authorise::Caller;
@@ -57,6 +58,30 @@ pub(super) async fn on_shares(shared: &Shared, caller: &Caller) -> Result<Respon
     let mut rows = shared.driver.view(|core| core.shares()).await?;
     rows.retain(|row| caller.may_see(&row.tenant));
     Ok(Response::Shares(rows))
+}
+
+/// The queue in order; of other tenants' jobs only administrators are told.
+pub(super) async fn on_queue(
+    shared: &Shared,
+    caller: &Caller,
+    limit: u32,
+) -> Result<Response, RequestError> {
+    let limit = limit.clamp(1, MAX_PAGE) as usize;
+    let looked_at = if caller.role == Role::Admin { limit } else { MAX_PAGE as usize };
+    let mut rows = shared.driver.view(move |core| core.queue(looked_at)).await?;
+    rows.retain(|row| caller.may_see(&row.tenant));
+    rows.truncate(limit);
+    Ok(Response::Queue(rows))
+}
+
+pub(super) async fn on_explain(
+    shared: &Shared,
+    caller: &Caller,
+    job: JobId,
+) -> Result<Response, RequestError> {
+    shared.visible(caller, job).await?;
+    let explanation = shared.driver.view(move |core| core.explain(job)).await?;
+    explanation.map(|of| Response::Explanation(Box::new(of))).ok_or_else(|| over(job))
 }
 
 /// What a user wants done with tasks of a job.

@@ -115,12 +115,23 @@ async fn check(
     caller: &Caller,
     submission: Submission,
 ) -> Result<(Accepted, Vec<Dependency>), RequestError> {
-    let tenant = &caller.tenant;
     let Submission { id, spec } = submission;
     let decoded =
         spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
-    caller.may_be_nice(decoded.scheduling.nice)?;
     let depends_on = decoded.scheduling.depends_on.clone();
+    let (kind, spec) = check_spec(shared, caller, spec, decoded).await?;
+    Ok((Accepted { id, kind, spec, ended: Vec::new() }, depends_on))
+}
+
+/// Checks a job; `decoded` is its `spec`.
+pub(super) async fn check_spec(
+    shared: &Shared,
+    caller: &Caller,
+    spec: EncodedSpec,
+    decoded: JobSpec,
+) -> Result<(ComponentKind, EncodedSpec), RequestError> {
+    let tenant = &caller.tenant;
+    caller.may_be_nice(decoded.scheduling.nice)?;
     if decoded.scheduling.cache {
         let text = "cache: results are not remembered by this version; leave it out";
         return Err(refused(ErrorCode::InvalidInput, text));
@@ -133,8 +144,7 @@ async fn check(
     } else {
         adapted(decoded, component.component)?
     };
-    let accepted = Accepted { id, kind: component.kind, spec, ended: Vec::new() };
-    Ok((accepted, depends_on))
+    Ok((component.kind, spec))
 }
 
 /// Names the component that a module was adapted to; see [`crate::components`].
