@@ -467,3 +467,74 @@ impl Rules {
         by_class() == Some(true) || by_partition() == Some(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wrun_protocol::JobId;
+
+    use super::*;
+
+    /// Sets of victims of a few sizes, by a small generator of its own.
+    fn each_case(mut with: impl FnMut(Resources, Resources, Vec<Victim>)) {
+        let mut state = 7u64;
+        let mut draw = |below: u32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695);
+            ((state >> 33) as u32) % below
+        };
+        for _ in 0..20_000 {
+            let mut of = |most: u32| Resources {
+                cpu_milli: 250 * draw(most),
+                memory: u64::from(draw(most)),
+                scratch: 0,
+                slots: 1,
+            };
+            let (free, wanted) = (of(4), of(12));
+            let holds: Vec<Resources> = (0..8).map(|_| of(6)).collect();
+            let victims = holds.into_iter().zip(0..).map(|(holds, index)| Victim {
+                task: JobId(1).task(index),
+                attempt: 1,
+                holds,
+                may_freeze: draw(4) > 0,
+                stop: [None, Some(Way::Checkpoint), Some(Way::Requeue)][draw(3) as usize],
+                lost: draw(10).into(),
+            });
+            let mut victims: Vec<Victim> = victims.collect();
+            victims.sort_by_key(|victim| (victim.lost, victim.task));
+            with(free, wanted, victims);
+        }
+    }
+
+    fn room(free: &Resources, chosen: &[Victim], without: Option<usize>) -> Resources {
+        let kept = chosen.iter().enumerate().filter(|(place, _)| Some(*place) != without);
+        kept.fold(*free, |sum, (_, victim)| sum.checked_add(&victim.holds).unwrap())
+    }
+
+    #[test]
+    fn no_task_is_stopped_that_need_not_go_and_none_that_must_is_missed() {
+        each_case(|free, wanted, victims| {
+            let may: Vec<Victim> = victims.iter().filter(|v| v.stop.is_some()).copied().collect();
+            let possible = room(&free, &may, None).covers(&wanted) && !free.covers(&wanted);
+            let Some((_, chosen)) = stop(&free, &wanted, &victims) else {
+                return assert!(!possible, "{free} {wanted} {victims:?}");
+            };
+            assert!(room(&free, &chosen, None).covers(&wanted));
+            assert!(chosen.iter().all(|victim| victim.stop.is_some()));
+            for place in 0..chosen.len() {
+                assert!(!room(&free, &chosen, Some(place)).covers(&wanted), "{chosen:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_task_is_frozen_that_need_not_be_and_only_where_cpu_alone_lacks() {
+        each_case(|free, wanted, victims| {
+            let Some(chosen) = freeze(&free, &wanted, &victims) else { return };
+            assert!(free.memory >= wanted.memory && free.slots >= wanted.slots);
+            let cpu = |without| room(&free, &chosen, without).cpu_milli;
+            assert!(cpu(None) >= wanted.cpu_milli);
+            for place in 0..chosen.len() {
+                assert!(cpu(Some(place)) < wanted.cpu_milli, "{free} {wanted} {chosen:?}");
+            }
+        });
+    }
+}
