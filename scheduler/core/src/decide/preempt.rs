@@ -120,7 +120,7 @@ impl Core {
         let before = |group: &GroupIx| {
             self.state.groups.get(*group).is_some_and(|group| {
                 group.ready_tasks > 0
-                    && node.suits(&group.key)
+                    && node.room_for(&group.key) > 0
                     && self.state.rules.may_preempt(&group.key, key)
             })
         };
