@@ -134,6 +134,12 @@ impl Core {
                 ),
             ));
         };
+        if self.state.frozen.holds(task) {
+            return Err(RequestError::new(
+                ErrorCode::Conflict,
+                format!("task {task} is frozen for more urgent work, and goes on after it"),
+            ));
+        }
         self.send(spot.node, ToWorker::Freeze { attempt: task.attempt(attempt), frozen });
         Ok(Answer::Done)
     }

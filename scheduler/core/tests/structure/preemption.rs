@@ -3,10 +3,11 @@ use std::collections::BTreeSet;
 use wrun_core::{Effect, Input, RequestId};
 use wrun_protocol::policy::{Partition, Policy, Qos};
 use wrun_protocol::task::{Content, Usage};
+use wrun_protocol::wire::user::ErrorCode;
 use wrun_protocol::wire::worker::{Report, ToWorker};
 use wrun_protocol::{JobId, JobSpec, NodeId};
 
-use crate::env::{Env, assigned, env, job, run, told_to_stop};
+use crate::env::{Env, answer, assigned, env, job, run, told_to_stop};
 
 const SECOND: u64 = 1000;
 
@@ -93,6 +94,16 @@ fn a_frozen_task_may_end_or_be_cancelled_like_any_other() {
     assert_eq!(env.core.node(NodeId(1)).unwrap().used.cpu_milli, 2000);
     env.cancel(1, wrun_protocol::wire::policy::TaskSet::All);
     assert_eq!(env.core.node(NodeId(1)).unwrap().used.cpu_milli, 1000);
+}
+
+#[test]
+fn what_is_frozen_for_others_is_not_let_go_on_by_hand() {
+    let mut env = cluster();
+    env.submit(&of("bulk", 4, 1, 1));
+    env.submit(&of("urgent", 1, 1, 1));
+    let (request, task) = (RequestId(1), JobId(1).task(0));
+    let effects = env.handle(Input::Freeze { request, task, frozen: false });
+    assert_eq!(answer(&effects).unwrap_err().code, ErrorCode::Conflict);
 }
 
 #[test]
