@@ -10,7 +10,9 @@
     reason = "a test: it may stop at what it did not expect, and read clocks and files"
 )]
 
+mod ledger;
 mod model;
+mod policies;
 mod random;
 mod worker;
 mod world;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wrun_core::Prior;
 use wrun_core::fact::{Fact, Next};
 use wrun_protocol::scheduling::{Dependency, DependsOn};
+use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName};
@@ -63,6 +64,10 @@ impl Model {
                 };
                 assert!(self.jobs.insert(*job, fresh).is_none(), "job number used twice: {fact:?}");
                 self.live.insert(*job);
+            }
+            // What was placed before the change is not bound by it.
+            Fact::JobChanged { job, change: JobChange::MaxRunning(_), .. } => {
+                self.jobs.get_mut(job).unwrap().max_running = None;
             }
             Fact::Placed { node, tasks, .. } => {
                 tasks.iter().for_each(|run| self.check_dependencies(run));

@@ -9,13 +9,15 @@ use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::{Policy, Qos};
 use wrun_protocol::scheduling::{Dependency, DependsOn, Offer, Preemptible};
-use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
 use wrun_protocol::{
     AttemptId, Digest, IndexRange, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp,
 };
 
+use crate::ledger::Ledger;
 use crate::model::Model;
+use crate::policies;
 use crate::random::Random;
 use crate::worker::Worker;
 
@@ -30,7 +32,13 @@ const DEPENDS_ON: [DependsOn; 5] = [
 pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) now: Timestamp,
-    core: Core,
+    pub(crate) core: Core,
+    pub(crate) config: Config,
+    pub(crate) ledger: Ledger,
+    /// The instant that the core was last told.
+    pub(crate) core_now: Timestamp,
+    /// A job was moved to another class with what it had on nodes.
+    pub(crate) moved: bool,
     /// Applies facts and does nothing else.
     shadow: Core,
     journal: Vec<Fact>,
@@ -40,7 +48,7 @@ pub(crate) struct World {
     /// Jobs that facts have ended, as the shadow tells them.
     ended: VecDeque<EndedJob>,
     workers: Vec<Worker>,
-    model: Model,
+    pub(crate) model: Model,
     submits: Vec<(SubmitId, EncodedSpec, &'static str)>,
     /// Acknowledged submissions.
     acknowledged: BTreeMap<SubmitId, JobId>,
@@ -54,7 +62,6 @@ fn config() -> Config {
         lease: Duration::from_millis(100),
         lease_margin: Duration::from_millis(20),
         heartbeat: Duration::from_millis(20),
-        max_backlog: 6,
         remembered_submits: 1000,
         ..Config::default()
     }
@@ -62,11 +69,17 @@ fn config() -> Config {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
+        let (mut random, mut config) = (Random(seed), config());
+        policies::draw_backlog(&mut random, &mut config);
         let mut world = Self {
-            random: Random(seed),
+            random,
             now: Timestamp(1_000_000),
-            core: Core::new(config()),
-            shadow: Core::new(config()),
+            core: Core::new(config.clone()),
+            shadow: Core::new(config.clone()),
+            config,
+            ledger: Ledger::default(),
+            core_now: Timestamp(0),
+            moved: false,
             journal: Vec::new(),
             durable: 0,
             held_back: VecDeque::new(),
@@ -86,19 +99,26 @@ impl World {
         world
     }
 
-    /// Two classes, of which one may pre-empt the other, in half of the worlds.
+    /// Two classes, of which one may pre-empt the other, in some worlds; shares, limits and
+    /// another order in others.
     fn set_policy(&mut self) {
-        if self.random.one_in(2) {
-            return;
+        let mut policy = Policy::default();
+        match self.random.below(4) {
+            0 => {}
+            1 => self.draw_classes(&mut policy),
+            _ => policies::draw(&mut self.random, &mut policy),
         }
+        let request = self.request();
+        self.handle(Input::SetPolicy { request, policy: Box::new(policy) });
+    }
+
+    fn draw_classes(&mut self, policy: &mut Policy) {
         let bulk = Qos { name: "bulk".to_owned(), priority: 1, ..Qos::default() };
         let preempts = ["bulk".to_owned()].into();
         let urgent = Qos { name: "urgent".to_owned(), priority: 2, preempts, ..Qos::default() };
-        let mut policy = Policy { qos: vec![bulk, urgent], ..Policy::default() };
+        policy.qos = vec![bulk, urgent];
         policy.preemption.notice_ms = self.random.pick(&[0, 20]);
         policy.preemption.max_frozen_ms = self.random.pick(&[40, 100_000]);
-        let request = self.request();
-        self.handle(Input::SetPolicy { request, policy: Box::new(policy) });
     }
 
     fn join(&mut self, number: u64) {
@@ -117,12 +137,13 @@ impl World {
         self.workers.push(Worker::new(NodeId(number), info, self.incarnations));
     }
 
-    fn request(&mut self) -> RequestId {
+    pub(crate) fn request(&mut self) -> RequestId {
         self.requests += 1;
         RequestId(self.requests)
     }
 
-    fn handle(&mut self, input: Input) {
+    pub(crate) fn handle(&mut self, input: Input) {
+        self.core_now = self.now;
         self.core.handle(self.now, input);
         if !self.random.one_in(4) {
             self.poll();
@@ -133,6 +154,8 @@ impl World {
         while let Some(effect) = self.core.poll_effect() {
             if let Effect::Append(fact) = &effect {
                 self.model.apply(fact);
+                self.ledger.apply(fact);
+                self.moved |= matches!(fact, Fact::JobChanged { change: JobChange::Qos(_), .. });
                 self.shadow.apply(fact);
                 self.ended.extend(self.shadow.take_ended());
                 self.journal.push(fact.clone());
@@ -182,7 +205,7 @@ impl World {
 
     pub(crate) fn step(&mut self, faulty: bool) {
         let worker = self.random.below(self.workers.len());
-        match self.random.below(if faulty { 29 } else { 18 }) {
+        match self.random.below(if faulty { 32 } else { 18 }) {
             0..=2 => self.deliver_to_worker(worker),
             3..=5 => self.deliver_to_server(worker),
             6..=7 => {
@@ -202,6 +225,7 @@ impl World {
             18..=20 => self.submit(),
             21 => self.cancel(),
             26..=28 => self.change_part(),
+            29..=31 => self.change_job(),
             22 => self.disconnect(worker),
             23 => self.drain(worker),
             24 if self.random.one_in(2) => self.kill_worker(worker),
@@ -312,14 +336,16 @@ impl World {
         self.asked.clear();
         self.workers.iter_mut().for_each(Worker::disconnect);
         self.model = Model::of(&self.journal);
+        self.ledger = Ledger::of(&self.journal);
         let cut = self.random.below(self.journal.len() + 1);
         let (before, after) = self.journal.split_at(cut);
-        let mut saved = Core::new(config());
+        let mut saved = Core::new(self.config.clone());
         before.iter().for_each(|fact| saved.apply(fact));
-        self.core = Core::restore(config(), &saved.snapshot()).unwrap();
-        self.shadow = Core::new(config());
+        self.core = Core::restore(self.config.clone(), &saved.snapshot()).unwrap();
+        self.shadow = Core::new(self.config.clone());
         after.iter().for_each(|fact| self.core.apply(fact));
         self.journal.iter().for_each(|fact| self.shadow.apply(fact));
+        self.core_now = self.now;
         self.core.start(self.now);
     }
 
@@ -432,6 +458,7 @@ impl World {
             self.handle(Input::SetDrain { request, node, drain: false });
             self.connect(worker);
         }
+        self.release_jobs();
         for _ in 0..20_000 {
             self.sync();
             if self.model.live.is_empty() && self.workers.iter().all(Worker::is_idle) {
@@ -463,7 +490,7 @@ impl World {
         let snapshot = self.core.snapshot();
         assert!(snapshot == self.shadow.snapshot(), "applying the facts gives another state");
         if self.random.one_in(16) {
-            let restored = Core::restore(config(), &snapshot).unwrap();
+            let restored = Core::restore(self.config.clone(), &snapshot).unwrap();
             assert!(restored.snapshot() == snapshot, "a restored snapshot gives another state");
         }
         for job in &self.model.live {
@@ -482,6 +509,7 @@ impl World {
         for node in self.core.nodes() {
             assert!(node.info.capacity.covers(&node.used), "over its capacity: {node:?}");
         }
+        self.check_policy();
         for (submit, job) in &self.acknowledged {
             let known = self.model.jobs.get(job).map(|job| job.submit);
             assert_eq!(known, Some(*submit), "acknowledged job {job} is lost");
