@@ -154,6 +154,9 @@ impl Core {
         round: &mut Round,
     ) -> u32 {
         let quantum = quantum.min(self.within_limits(group));
+        if quantum == 0 {
+            return 0;
+        }
         if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
             return self.place_granted(group, quantum, until, round);
         }
