@@ -21,6 +21,9 @@ pub struct Config {
     pub rank_interval: Duration,
     /// How often groups that found no room look for tasks to pre-empt.
     pub preempt_interval: Duration,
+    /// How long what was promised to blocked jobs is kept while nothing happens on its
+    /// nodes. Zero makes promises anew, and of all nodes, in every round.
+    pub promise_interval: Duration,
     /// Most tasks of one tenant that have not ended; above it a submit is refused.
     pub max_queued_tasks_per_tenant: u64,
     /// Submissions of ended jobs whose ids are remembered; history knows the older ones.
@@ -46,6 +49,7 @@ impl Default for Config {
             backlog: Duration::from_millis(100),
             rank_interval: Duration::from_millis(100),
             preempt_interval: Duration::from_millis(100),
+            promise_interval: Duration::from_millis(100),
             max_queued_tasks_per_tenant: 20_000_000,
             remembered_submits: 1 << 16,
             max_tokens: 1024,

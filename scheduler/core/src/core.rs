@@ -10,6 +10,7 @@ use wrun_protocol::{JobId, TaskId, Timestamp};
 use crate::RestoreError;
 use crate::config::Config;
 use crate::decide::preempt::Preemption;
+use crate::decide::promise::Promises;
 use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
 use crate::effect::{Answer, Effect};
@@ -40,6 +41,7 @@ pub struct Core {
     pub(crate) preemption: Preemption,
     /// Why attempts with a notice are to be put back.
     pub(crate) asked_back: BTreeMap<TaskId, RequeueCause>,
+    pub(crate) promises: Promises,
 }
 
 impl Core {
@@ -68,6 +70,7 @@ impl Core {
             ranking: Ranking::default(),
             preemption: Preemption::default(),
             asked_back: BTreeMap::new(),
+            promises: Promises::default(),
         }
     }
 
@@ -213,7 +216,8 @@ impl Core {
         let delay = self.state.delays.first().map(|(at, _)| *at);
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let run = self.state.schedules.first_due().map(|(at, _)| *at);
-        [lease, delay, timer, run, self.preemption_due()].into_iter().flatten().min()
+        let due = [self.preemption_due(), self.promises_due()];
+        [lease, delay, timer, run].into_iter().chain(due).flatten().min()
     }
 
     fn on_time(&mut self) {
@@ -221,6 +225,7 @@ impl Core {
         self.on_job_timers();
         self.end_frozen();
         self.search_again();
+        self.on_promises_due();
         while let Some((at, ix)) = self.leases.first().copied()
             && at <= self.now
         {

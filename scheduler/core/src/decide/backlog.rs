@@ -130,7 +130,11 @@ impl Core {
             let Some((head, group)) = groups.next_head(rank, turn.line, turn.after) else {
                 return false;
             };
-            let (count, each) = self.may_wait(group, sharers, filling);
+            let (count, each) = if self.may_wait_in_time(filling.ix, group, round) {
+                self.may_wait(group, sharers, filling)
+            } else {
+                (0, 0)
+            };
             let count = count.min(self.state.groups.may_place(group).unwrap_or(0));
             let until = self.until(rank, turn.line, (head, group), count);
             let count = if count > 1 { self.ready_before(group, until, count) } else { count };

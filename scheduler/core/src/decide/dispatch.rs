@@ -14,11 +14,13 @@ use crate::state::nodes::node_id;
 
 impl Core {
     /// What is held apart comes first, as it would otherwise seem free to what only waits
-    /// on the node when the facts are read again.
+    /// on the node when the facts are read again. With `whole`, all facts come before the
+    /// first message: no part of a gang starts before the whole of it is placed for good.
     pub(crate) fn dispatch(
         &mut self,
         grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
         plan: BTreeMap<NodeIx, Vec<Assignment>>,
+        whole: bool,
     ) {
         for (ix, tasks) in grants {
             for tasks in tasks.chunks(MAX_BATCH).map(<[_]>::to_vec) {
@@ -27,20 +29,24 @@ impl Core {
                 self.send_grants(ix, tasks);
             }
         }
+        let mut recorded = Vec::new();
         for (ix, mut tasks) in plan {
-            while tasks.len() > MAX_BATCH {
-                let rest = tasks.split_off(MAX_BATCH);
-                self.send_assignments(ix, std::mem::replace(&mut tasks, rest));
-            }
-            if !tasks.is_empty() {
-                self.send_assignments(ix, tasks);
+            while !tasks.is_empty() {
+                let rest = tasks.split_off(tasks.len().min(MAX_BATCH));
+                let batch = std::mem::replace(&mut tasks, rest);
+                let (at, node) = (self.now, node_id(ix));
+                self.append_applied(Fact::Placed { at, node, tasks: batch.clone() });
+                if whole {
+                    recorded.push((ix, batch));
+                } else {
+                    self.send_assignments(ix, batch);
+                }
             }
         }
+        recorded.into_iter().for_each(|(ix, batch)| self.send_assignments(ix, batch));
     }
 
     fn send_assignments(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {
-        let placed = Fact::Placed { at: self.now, node: node_id(ix), tasks: tasks.clone() };
-        self.append_applied(placed);
         let mut forgotten = Vec::new();
         for run in &tasks {
             self.job_changed(run.job);

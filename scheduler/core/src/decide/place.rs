@@ -11,6 +11,7 @@ use wrun_protocol::scheduling::Arrangement;
 use wrun_protocol::wire::worker::{Assignment, Grant};
 use wrun_protocol::{IndexRange, JobId};
 
+use super::outlook::Outlook;
 use crate::core::Core;
 use crate::state::groups::{Glance, GroupIx, Line, Rank};
 use crate::state::jobs::NodeIx;
@@ -37,6 +38,10 @@ pub(crate) struct Round {
     fresh: Option<Rooms>,
     /// Groups that found no room in this round.
     pub(crate) blocked: Vec<GroupIx>,
+    /// What it knows of time.
+    pub(crate) outlook: Outlook,
+    /// It placed a gang, whose facts must be durable before any part of it starts.
+    pub(crate) whole: bool,
 }
 
 /// A line's place in a round: who is next after which head.
@@ -54,6 +59,7 @@ impl Core {
 
     /// Decides over everything that changed since the last round.
     pub(crate) fn place_tasks(&mut self) {
+        self.review_promises();
         let dirty = self.state.nodes.dirty.take();
         let refilled = std::mem::take(&mut self.state.groups.refilled);
         self.wake_parked();
@@ -61,6 +67,7 @@ impl Core {
         self.refresh_queue();
         self.rank_queue();
         self.resume_frozen(&dirty);
+        self.state.groups.begin_round();
         let rooms: Vec<Room> = dirty.iter().map(|ix| self.state.nodes.reindex(*ix)).collect();
         let few = dirty.len() <= self.state.nodes.len() / FEW;
         let fresh = few.then(|| Rooms::of(rooms));
@@ -68,11 +75,17 @@ impl Core {
         self.fill_capacity(&mut round);
         self.fill_backlogs(&mut round, &refilled);
         self.recall_for(&round);
-        self.dispatch(std::mem::take(&mut round.grants), std::mem::take(&mut round.plan));
+        self.save_promises(&mut round);
+        let (grants, plan) = (std::mem::take(&mut round.grants), std::mem::take(&mut round.plan));
+        self.dispatch(grants, plan, round.whole);
         self.preempt_for(&round.blocked);
     }
 
     fn fill_capacity(&mut self, round: &mut Round) {
+        if self.fills_apart() {
+            return self.fill_apart(round);
+        }
+        let depth = self.state.rules.policy.backfill.depth as usize;
         let mut above = None;
         while self.any_room(round) {
             let likely = |group: &Glance| self.may_fit(group, round);
@@ -87,6 +100,9 @@ impl Core {
                 if self.serve(rank, &mut turn, quantum, round) {
                     turns.push_back(turn);
                 }
+                if round.blocked.len() > depth {
+                    return;
+                }
             }
         }
     }
@@ -98,7 +114,7 @@ impl Core {
 
     /// Whether any group may still find room: an open one anywhere, or a blocked one on a
     /// node that changed.
-    fn any_room(&self, round: &Round) -> bool {
+    pub(crate) fn any_room(&self, round: &Round) -> bool {
         let Some(least) = self.state.groups.least_cpu() else { return false };
         let fresh = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
         self.state.groups.any_open() || fresh.most_cpu() >= least
@@ -106,9 +122,13 @@ impl Core {
 
     /// Whether the group is worth serving: it was not tried yet, or may fit where room came
     /// free. Room only shrinks in a round, so that what does not fit never will.
-    fn may_fit(&self, group: &Glance, round: &Round) -> bool {
+    pub(crate) fn may_fit(&self, group: &Glance, round: &Round) -> bool {
         let rooms = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
         !group.blocked || rooms.any(&group.wanted)
+    }
+
+    pub(crate) fn may_fit_group(&self, group: GroupIx, round: &Round) -> bool {
+        self.state.groups.glance(group).is_some_and(|glance| self.may_fit(glance, round))
     }
 
     /// Places up to `quantum` tasks of the line's next group. `false` when none is left.
@@ -145,8 +165,8 @@ impl Core {
         next.into_iter().chain(below).min()
     }
 
-    /// Places tasks of jobs of the group that are older than `until`.
-    fn place_group(
+    /// Places tasks of jobs of the group that are older than `until`; of gangs one.
+    pub(crate) fn place_group(
         &mut self,
         group: GroupIx,
         quantum: u32,
@@ -159,6 +179,10 @@ impl Core {
         }
         if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
             return self.place_granted(group, quantum, until, round);
+        }
+        let gang = self.state.groups.get(group).is_some_and(|group| group.key.gang() > 0);
+        if gang && quantum > 0 {
+            return self.place_gang(group, round);
         }
         let wanted = self.ready_before(group, until, quantum);
         if wanted == 0 {
@@ -181,13 +205,13 @@ impl Core {
                 let already = if most == share { 0 } else { share.min(*room) };
                 let count = (room - already).min(most).min(left);
                 if count > 0 {
-                    left -= self.assign(*ix, group, count, until, &mut round.plan);
+                    let assigned = self.assign(*ix, group, count, until, &mut round.plan);
+                    self.count_placed(*ix, group, assigned, &mut round.outlook);
+                    left -= assigned;
                 }
             }
         }
-        for (ix, _) in nodes {
-            self.reindex(ix, round);
-        }
+        nodes.iter().for_each(|(ix, _)| self.reindex(*ix, round));
         wanted - left
     }
 
@@ -221,36 +245,64 @@ impl Core {
         tasks.min(most) as u32
     }
 
-    /// Nodes with room for the group, the emptiest first, and for how many tasks each.
-    /// Those with cards are taken one by one, and only where there is no other.
-    fn nodes_with_room(&mut self, group: GroupIx, tasks: u32, round: &Round) -> Vec<(NodeIx, u32)> {
-        let plain = self.plain_nodes_with_room(group, tasks, round);
-        if !plain.is_empty() {
-            return plain;
+    /// Nodes with room for the group, now and for as long as it takes, the emptiest first,
+    /// and for how many tasks each. Those with cards are taken one by one, and only where
+    /// there is no other.
+    pub(crate) fn nodes_with_room(
+        &mut self,
+        group: GroupIx,
+        tasks: u32,
+        round: &mut Round,
+    ) -> Vec<(NodeIx, u32)> {
+        if self.comes_before_all_blocked(group, round) && self.state.reservations.is_empty() {
+            let plain = self.plain_nodes_with_room(group, tasks, round, |_, room| room);
+            if !plain.is_empty() {
+                return plain;
+            }
+            return self.least_in_the_way(group).map(|ix| (ix, 1)).into_iter().collect();
         }
-        self.least_in_the_way(group).map(|ix| (ix, 1)).into_iter().collect()
+        let carded = |core: &mut Self| core.least_in_the_way(group).map(|ix| (ix, 1));
+        let any = self.plain_nodes_with_room(group, 1, round, |_, room| room);
+        if any.is_empty() && carded(self).is_none() {
+            return Vec::new();
+        }
+        let mut outlook = std::mem::take(&mut round.outlook);
+        self.promise_blocked(group, round, &mut outlook);
+        let in_time = |ix, room| self.room_in_time(ix, group, room, &mut outlook);
+        let mut nodes = self.plain_nodes_with_room(group, tasks, round, in_time);
+        if nodes.is_empty() {
+            let card = carded(self);
+            nodes.extend(card.filter(|(ix, _)| self.room_in_time(*ix, group, 1, &mut outlook) > 0));
+        }
+        round.outlook = outlook;
+        nodes
     }
 
+    /// Of those without cards; `bound` says how much of the room may be used.
     fn plain_nodes_with_room(
         &self,
         group_ix: GroupIx,
         tasks: u32,
         round: &Round,
+        mut bound: impl FnMut(NodeIx, u32) -> u32,
     ) -> Vec<(NodeIx, u32)> {
         let Some(group) = self.state.groups.get(group_ix) else { return Vec::new() };
         let wanted = Room::new(&group.key.wanted, PLAIN);
         let arrangement = group.key.arrangement();
+        let gang = group.key.gang() > 0;
         let at_most = match arrangement {
             Arrangement::DifferentNodes => 1,
             _ => u32::MAX,
         };
-        let room = |ix: NodeIx| {
+        let mut room = |ix: NodeIx| {
             let room = self.state.nodes.get(ix).map_or(0, |node| node.room_for(&group.key));
-            if room > 0 && self.may_join(group_ix, ix) { room.min(at_most) } else { 0 }
+            let room = if room > 0 && self.may_join(group_ix, ix) { room.min(at_most) } else { 0 };
+            if room > 0 { bound(ix, room) } else { 0 }
         };
-        // Room only shrinks while placing: what found none looks at what changed alone.
+        // Room only shrinks while placing: what found none looks at what changed alone. Of
+        // a gang, parts may have found some.
         let (rooms, numbers) = match &round.fresh {
-            Some(fresh) if group.blocked => (fresh, Some(&round.dirty)),
+            Some(fresh) if group.blocked && !gang => (fresh, Some(&round.dirty)),
             _ => (&self.state.nodes.rooms, None),
         };
         let number = |place: usize| match numbers {
@@ -259,6 +311,7 @@ impl Core {
         };
         let most = match arrangement {
             Arrangement::SameNode => 1,
+            _ if gang => tasks as usize,
             _ => (tasks as usize).min(MAX_SPREAD),
         };
         if arrangement == Arrangement::Pack {
@@ -305,7 +358,7 @@ impl Core {
 }
 
 /// Appends, joining what continues the last run.
-fn push_joined(runs: &mut Vec<Assignment>, next: Assignment) {
+pub(crate) fn push_joined(runs: &mut Vec<Assignment>, next: Assignment) {
     if let Some(last) = runs.last_mut()
         && (last.job, last.attempt, last.tasks.end()) == (next.job, next.attempt, next.tasks.first)
     {

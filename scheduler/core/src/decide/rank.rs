@@ -101,9 +101,23 @@ impl Ranking {
         if rules.policy.age_bound_ms.is_some_and(|bound| waited >= bound) {
             return AGED - since;
         }
+        self.rank_in(rules.policy.order, rules, lengths, group, submitted)
+    }
+
+    /// The same in some order, in which the age bound does not count.
+    pub(crate) fn rank_in(
+        &self,
+        order: QueueOrder,
+        rules: &Rules,
+        lengths: &Lengths,
+        group: &Group,
+        submitted: Timestamp,
+    ) -> Rank {
+        let waited = self.at.0.saturating_sub(submitted.0);
+        let since = Rank::try_from(submitted.0).unwrap_or(Rank::MAX);
         let backfill = &rules.policy.backfill;
         let expected = || lengths.expected(group.key.length, group.length, backfill).ms;
-        match rules.policy.order {
+        match order {
             QueueOrder::Multifactor => self.points(rules, &group.key, waited).total(),
             QueueOrder::Fcfs => -since,
             QueueOrder::ShortestFirst => -Rank::try_from(expected()).unwrap_or(Rank::MAX),

@@ -103,18 +103,6 @@ impl<A: Amounts> Profile<A> {
         }
     }
 
-    /// Leaves nothing in `[from, to)`.
-    pub(crate) fn close(&mut self, from: Timestamp, to: Timestamp, nothing: &A) {
-        if from >= to {
-            return;
-        }
-        self.split(from);
-        self.split(to);
-        for step in self.steps.iter_mut().filter(|step| (from..to).contains(&step.from)) {
-            step.free.clone_from(nothing);
-        }
-    }
-
     /// A step begins at `at`, unless that is before the begin or after everything.
     fn split(&mut self, at: Timestamp) {
         let next = self.steps.partition_point(|step| step.from <= at);

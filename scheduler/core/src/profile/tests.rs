@@ -61,11 +61,6 @@ fn both(random: &mut Random, begin: u64) -> (Profile<Resources>, Naive) {
         naive.take(from, from + length, &need, 1);
         profile.take(Timestamp(from), Timestamp(from + length), &need, 1);
     }
-    if random.below(4) == 0 {
-        let (from, length) = (random.below(50), 1 + random.below(9));
-        naive.take(from, from + length, &Resources { slots: 1, ..capacity }, 8);
-        profile.close(Timestamp(from), Timestamp(from + length), &Resources::default());
-    }
     (profile, naive)
 }
 

@@ -95,6 +95,16 @@ impl GroupKey {
     pub(crate) fn is_gang(&self) -> bool {
         self.wishes.as_ref().is_some_and(|wishes| wishes.gang > 1)
     }
+
+    /// How many tasks start together; 0 where they need not.
+    pub(crate) fn gang(&self) -> u32 {
+        self.wishes.as_ref().map_or(0, |wishes| wishes.gang)
+    }
+
+    /// The reservation in which it runs.
+    pub(crate) fn reservation(&self) -> Option<&str> {
+        self.wishes.as_ref()?.reservation.as_deref()
+    }
 }
 
 impl Wishes {
@@ -140,6 +150,8 @@ pub(crate) struct Group {
     pub(crate) quotas: Box<[QuotaIx]>,
     /// The quota that it waits for, and its rank when it began to. Not recorded.
     pub(crate) parked: Option<(QuotaIx, Rank)>,
+    /// The last round in which it found no room.
+    tried: u64,
     /// Where it is queued.
     queued: Option<Standing>,
     stale: bool,
@@ -177,6 +189,8 @@ pub(crate) struct Groups {
     /// By line: when it was last served, counted in servings. Not recorded.
     served: Vec<u64>,
     servings: u64,
+    /// Rounds of placement so far.
+    rounds: u64,
     /// How many queued groups want this much CPU.
     wanted_cpu: BTreeMap<u32, u32>,
     /// Queued groups that are not blocked.
@@ -233,6 +247,7 @@ impl Groups {
             length: self.lengths.enter(key.tenant, key.length),
             quotas: Box::default(),
             parked: None,
+            tried: 0,
             queued: None,
             stale: false,
         });
@@ -426,10 +441,10 @@ impl Groups {
 
     /// No node has room for the group now.
     pub(crate) fn block(&mut self, group: GroupIx) {
-        if let Some(entry) = self.get_mut(group)
-            && entry.queued.is_some()
-            && !std::mem::replace(&mut entry.blocked, true)
-        {
+        let rounds = self.rounds;
+        let Some(entry) = self.get_mut(group) else { return };
+        entry.tried = rounds;
+        if entry.queued.is_some() && !std::mem::replace(&mut entry.blocked, true) {
             if let Some(glance) = self.glances.get_mut(group as usize) {
                 glance.blocked = true;
             }
@@ -483,6 +498,36 @@ impl Groups {
         let after = rank.map_or(Unbounded, |rank| Excluded(end_of(rank, Line::MAX)));
         let mut below = self.queue.range((after, Unbounded));
         below.find(|(_, group)| self.is(*group, &likely)).map(|(at, _)| at.rank.0)
+    }
+
+    pub(crate) fn glance(&self, group: GroupIx) -> Option<&Glance> {
+        self.glances.get(group as usize)
+    }
+
+    /// A round of placement begins.
+    pub(crate) fn begin_round(&mut self) {
+        self.rounds += 1;
+    }
+
+    /// The first group in the queue after one place and before another that is blocked:
+    /// it found no room in this round, or is `hopeless`.
+    pub(crate) fn next_blocked(
+        &self,
+        after: Option<(Standing, GroupIx)>,
+        before: (Standing, GroupIx),
+        hopeless: impl Fn(&Glance) -> bool,
+    ) -> Option<(Standing, GroupIx)> {
+        if after.is_some_and(|after| after >= before) || self.open == self.queue.len() {
+            return None;
+        }
+        let after = after.map_or(Unbounded, Excluded);
+        let mut between = self.queue.range((after, Excluded(before)));
+        let tried = |group| self.get(group).is_some_and(|entry| entry.tried == self.rounds);
+        let is_blocked = |group: GroupIx| {
+            let glance = self.glance(group).filter(|glance| glance.blocked);
+            glance.is_some_and(|glance| hopeless(glance) || tried(group))
+        };
+        between.find(|(_, group)| is_blocked(*group)).copied()
     }
 
     fn is(&self, group: GroupIx, likely: impl Fn(&Glance) -> bool) -> bool {

@@ -20,6 +20,7 @@ pub(crate) mod nodes;
 pub(crate) mod packing;
 pub(crate) mod policy;
 pub(crate) mod quotas;
+pub(crate) mod reservations;
 pub(crate) mod room;
 pub(crate) mod schedules;
 pub(crate) mod snapshot;
@@ -44,6 +45,7 @@ use groups::{Groups, TenantIx};
 use jobs::{Extra, Jobs, NodeIx, Place, Tasks};
 use nodes::Nodes;
 use policy::Rules;
+use reservations::Reservations;
 use schedules::Schedules;
 use spec::{Models, Spec};
 use stock::Pools;
@@ -81,6 +83,7 @@ pub(crate) struct State {
     /// Placed tasks that were told that they will be stopped, and when at the latest.
     pub(crate) noticed: BTreeMap<TaskId, Timestamp>,
     pub(crate) nodes: Nodes,
+    pub(crate) reservations: Reservations,
     /// Join tokens by hash, with their end.
     pub(crate) tokens: BTreeMap<[u8; 32], Timestamp>,
     /// Tasks on nodes. Derived.
@@ -163,6 +166,7 @@ impl State {
             broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),
+            reservations: Reservations::default(),
             tokens: BTreeMap::new(),
             placed: 0,
             pools: Pools::default(),

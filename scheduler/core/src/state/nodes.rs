@@ -207,6 +207,10 @@ impl Dirty {
         self.list.is_empty()
     }
 
+    pub(crate) fn contains(&self, ix: NodeIx) -> bool {
+        self.listed.get(ix as usize).copied().unwrap_or(false)
+    }
+
     /// All of them, lowest first; none is left.
     pub(crate) fn take(&mut self) -> Vec<NodeIx> {
         let mut list = std::mem::take(&mut self.list);

@@ -151,6 +151,11 @@ impl<T: Copy + Eq> Spans<T> {
         self.count
     }
 
+    /// How many runs there are.
+    pub(crate) fn runs(&self) -> usize {
+        self.map.len()
+    }
+
     /// Attempt and tag of one task.
     pub(crate) fn get(&self, task: TaskId) -> Option<(u32, T)> {
         self.next(task.job, task.index, task.index.saturating_add(1))

@@ -1,0 +1,227 @@
+//! What is set aside, where and when. Decides nothing: which nodes serve a reservation is
+//! in the fact that made it.
+
+use std::collections::BTreeMap;
+
+use wrun_protocol::reservation::{Reservation, Reserved};
+use wrun_protocol::{NodeId, Resources, Timestamp};
+
+use super::jobs::NodeIx;
+use super::nodes::node_ix;
+
+/// Windows of a recurring reservation that are looked at ahead. Between any two of them
+/// lies the same time, so that what fits into none of those never will.
+const WINDOWS_AHEAD: u64 = 8;
+
+/// A reservation, and how much of which nodes serves it.
+#[derive(Clone, Debug)]
+pub(crate) struct Booking {
+    pub(crate) reservation: Reservation,
+    /// Nodes that were chosen, with how many requests on each.
+    pub(crate) chosen: BTreeMap<NodeIx, u32>,
+}
+
+/// What of a node is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aside {
+    Whole,
+    Part(Resources, u32),
+}
+
+/// Every reservation by name.
+#[derive(Debug, Default)]
+pub(crate) struct Reservations {
+    by_name: BTreeMap<String, Booking>,
+}
+
+impl Aside {
+    /// As an amount of a node with that capacity.
+    pub(crate) fn of(self, capacity: &Resources) -> Resources {
+        match self {
+            Self::Whole => *capacity,
+            Self::Part(each, count) => Resources {
+                cpu_milli: each.cpu_milli.saturating_mul(count),
+                memory: each.memory.saturating_mul(count.into()),
+                scratch: each.scratch.saturating_mul(count.into()),
+                slots: each.slots.saturating_mul(count),
+            },
+        }
+    }
+}
+
+impl Booking {
+    /// What of a node, by number and name, it sets aside.
+    pub(crate) fn aside(&self, ix: NodeIx, name: &str) -> Option<Aside> {
+        match &self.reservation.what {
+            Reserved::All => Some(Aside::Whole),
+            Reserved::Nodes(names) => names.contains(name).then_some(Aside::Whole),
+            Reserved::Amount { each, .. } => {
+                let count = self.chosen.get(&ix)?;
+                Some(Aside::Part(each.resources, *count))
+            }
+        }
+    }
+
+    /// The windows that are not over at `now`, soonest first; of a recurring one the next
+    /// few.
+    pub(crate) fn windows(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let Reservation { start, end, every_ms, .. } = self.reservation;
+        let every = every_ms.unwrap_or(0);
+        let over = match now.0.checked_sub(end.0) {
+            Some(since) if every > 0 => since / every + 1,
+            Some(_) | None => 0,
+        };
+        let count = if every > 0 { WINDOWS_AHEAD } else { 1 };
+        (over..over.saturating_add(count)).filter_map(move |window| {
+            let shift = every.checked_mul(window)?;
+            let window = (start.0.checked_add(shift)?, end.0.checked_add(shift)?);
+            (window.1 > now.0).then_some((Timestamp(window.0), Timestamp(window.1)))
+        })
+    }
+
+    /// The window that `now` lies in.
+    pub(crate) fn open(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        self.windows(now).next().filter(|(start, _)| *start <= now)
+    }
+
+    /// When a window next begins or ends.
+    pub(crate) fn next_boundary(&self, now: Timestamp) -> Option<Timestamp> {
+        let (start, end) = self.windows(now).next()?;
+        Some(if start > now { start } else { end })
+    }
+
+    /// Whether a window of this one ever overlaps one of the other.
+    pub(crate) fn overlaps(&self, other: &Reservation) -> bool {
+        let this = &self.reservation;
+        match (this.every_ms, other.every_ms) {
+            (None, None) => this.start < other.end && other.start < this.end,
+            (Some(every), None) => recurring_meets(this, every, other),
+            (None, Some(every)) => recurring_meets(other, every, this),
+            (Some(a), Some(b)) => {
+                // In the long run their beginnings differ by every multiple of this.
+                let step = gcd(a, b).max(1);
+                let ahead = (other.start.0 % step + step - this.start.0 % step) % step;
+                let (length, other_length) =
+                    (this.end.0 - this.start.0, other.end.0 - other.start.0);
+                ahead < length || step - ahead < other_length
+            }
+        }
+    }
+}
+
+/// Whether a window of the recurring one overlaps the only one of the other.
+fn recurring_meets(recurring: &Reservation, every: u64, other: &Reservation) -> bool {
+    if other.end <= recurring.start {
+        return false;
+    }
+    // The last window that begins before the other ends is the one that reaches furthest.
+    let last = (other.end.0 - 1 - recurring.start.0) / every.max(1);
+    recurring.end.0.saturating_add(last.saturating_mul(every)) > other.start.0
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Reservations {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Booking> {
+        self.by_name.get(name)
+    }
+
+    /// In order of name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Booking> {
+        self.by_name.values()
+    }
+
+    pub(crate) fn insert(&mut self, reservation: &Reservation, nodes: &[(NodeId, u32)]) {
+        let chosen = nodes.iter().map(|(node, count)| (node_ix(*node), *count)).collect();
+        let booking = Booking { reservation: reservation.clone(), chosen };
+        self.by_name.insert(reservation.name.clone(), booking);
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// The reservations that set something of a node aside.
+    pub(crate) fn of_node<'a>(
+        &'a self,
+        ix: NodeIx,
+        name: &'a str,
+    ) -> impl Iterator<Item = (&'a Booking, Aside)> {
+        self.iter().filter_map(move |booking| Some((booking, booking.aside(ix, name)?)))
+    }
+
+    /// When a window of any of them next begins or ends.
+    pub(crate) fn next_boundary(&self, now: Timestamp) -> Option<Timestamp> {
+        self.iter().filter_map(|booking| booking.next_boundary(now)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn booking(start: u64, end: u64, every_ms: Option<u64>) -> Booking {
+        let reservation = Reservation {
+            name: "r".to_owned(),
+            start: Timestamp(start),
+            end: Timestamp(end),
+            every_ms,
+            what: Reserved::All,
+            tenants: BTreeSet::new(),
+        };
+        Booking { reservation, chosen: BTreeMap::new() }
+    }
+
+    fn naive(booking: &Booking, at: u64) -> bool {
+        let Reservation { start, end, every_ms, .. } = booking.reservation;
+        match every_ms {
+            None => (start.0..end.0).contains(&at),
+            Some(every) => at >= start.0 && (at - start.0) % every < end.0 - start.0,
+        }
+    }
+
+    #[test]
+    fn windows_recur_and_the_one_that_is_open_comes_first() {
+        let daily = booking(100, 110, Some(24));
+        let next: Vec<_> = daily.windows(Timestamp(125)).take(2).map(|(s, e)| (s.0, e.0)).collect();
+        assert_eq!(next, [(124, 134), (148, 158)]);
+        assert_eq!(daily.next_boundary(Timestamp(0)), Some(Timestamp(100)));
+        assert_eq!(daily.next_boundary(Timestamp(100)), Some(Timestamp(110)));
+        assert_eq!(daily.next_boundary(Timestamp(110)), Some(Timestamp(124)));
+        let once = booking(100, 110, None);
+        assert_eq!(once.open(Timestamp(109)), Some((Timestamp(100), Timestamp(110))));
+        assert_eq!((once.open(Timestamp(110)), once.next_boundary(Timestamp(110))), (None, None));
+    }
+
+    #[test]
+    fn overlaps_are_found_whatever_recurs() {
+        let every = [None, Some(7), Some(10), Some(12)];
+        for (start, length, other_start, other_length) in (0..14)
+            .flat_map(|a| (1..6).flat_map(move |b| (0..14).map(move |c| (a, b, c, 1 + b % 3))))
+        {
+            for (a, b) in every.iter().flat_map(|a| every.iter().map(move |b| (*a, *b))) {
+                let one = booking(start, start + length, a);
+                let other = booking(other_start, other_start + other_length, b);
+                let expected = (0..400).any(|at| naive(&one, at) && naive(&other, at));
+                assert_eq!(one.overlaps(&other.reservation), expected, "{one:?} {other:?}");
+                assert_eq!(other.overlaps(&one.reservation), expected);
+                for now in [0, 5, 30] {
+                    let open = one.open(Timestamp(now)).is_some();
+                    assert_eq!(open, naive(&one, now), "{one:?} at {now}");
+                }
+            }
+        }
+    }
+}
