@@ -42,6 +42,8 @@ pub struct Core {
     /// Why attempts with a notice are to be put back.
     pub(crate) asked_back: BTreeMap<TaskId, RequeueCause>,
     pub(crate) promises: Promises,
+    /// When to look at the reservations.
+    pub(crate) boundary: Option<Timestamp>,
 }
 
 impl Core {
@@ -71,6 +73,7 @@ impl Core {
             preemption: Preemption::default(),
             asked_back: BTreeMap::new(),
             promises: Promises::default(),
+            boundary: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Core {
         }
         self.doubt_gangs();
         self.ask_for_queued();
+        self.on_boundary();
         self.state.dependents.doubt_all();
         self.settle_dependents();
         self.tell_changes();
@@ -176,6 +180,14 @@ impl Core {
                 let answer = self.on_change(job, change);
                 self.reply(request, answer);
             }
+            Input::Reserve { request, reservation } => {
+                let answer = self.on_reserve(*reservation);
+                self.reply(request, answer);
+            }
+            Input::Unreserve { request, name } => {
+                let answer = self.on_unreserve(name);
+                self.reply(request, answer);
+            }
             Input::SetPolicy { request, policy } => {
                 let answer = self.on_set_policy(policy);
                 self.reply(request, answer);
@@ -216,7 +228,7 @@ impl Core {
         let delay = self.state.delays.first().map(|(at, _)| *at);
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let run = self.state.schedules.first_due().map(|(at, _)| *at);
-        let due = [self.preemption_due(), self.promises_due()];
+        let due = [self.preemption_due(), self.promises_due(), self.boundary];
         [lease, delay, timer, run].into_iter().chain(due).flatten().min()
     }
 
@@ -226,6 +238,9 @@ impl Core {
         self.end_frozen();
         self.search_again();
         self.on_promises_due();
+        if self.boundary.is_some_and(|at| at <= self.now) {
+            self.on_boundary();
+        }
         while let Some((at, ix)) = self.leases.first().copied()
             && at <= self.now
         {

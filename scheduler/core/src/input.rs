@@ -4,6 +4,7 @@
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
+use wrun_protocol::reservation::Reservation;
 use wrun_protocol::schedule::Schedule;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
@@ -195,6 +196,20 @@ pub enum Input {
         job: JobId,
         /// What; checked here.
         change: JobChange,
+    },
+    /// An administrator sets resources aside → `Reply` with [`crate::Answer::Done`].
+    Reserve {
+        /// Echoed.
+        request: RequestId,
+        /// What, when and for whom; checked here.
+        reservation: Box<Reservation>,
+    },
+    /// An administrator gives a reservation up → `Reply` with [`crate::Answer::Done`].
+    Unreserve {
+        /// Echoed.
+        request: RequestId,
+        /// Which.
+        name: String,
     },
     /// An administrator replaces the policy → `Reply` with [`crate::Answer::Done`].
     SetPolicy {

@@ -15,6 +15,7 @@ impl Core {
     ) -> Result<(), RequestError> {
         self.check_partition(tenant, spec)?;
         self.check_qos(tenant, spec)?;
+        self.check_within(tenant, spec)?;
         self.state.rules.resolve(tenant, spec);
         self.check_times(spec)
     }

@@ -6,6 +6,7 @@ use wrun_protocol::JobId;
 use wrun_protocol::scheduling::{Arrangement, Devices, Request};
 use wrun_protocol::wire::worker::{Assignment, Grant};
 
+use super::outlook::Outlook;
 use super::place::Round;
 use crate::core::Core;
 use crate::state::groups::{Group, GroupIx, GroupKey};
@@ -105,7 +106,14 @@ impl Core {
     }
 
     fn may_take(&self, group_ix: GroupIx, key: &GroupKey, ix: NodeIx) -> bool {
-        self.state.nodes.get(ix).is_some_and(|node| node.admits(key)) && self.may_join(group_ix, ix)
+        self.state.nodes.get(ix).is_some_and(|node| node.admits(key))
+            && self.may_join(group_ix, ix)
+            && self.runs_into_no_reservation(ix, group_ix)
+    }
+
+    fn runs_into_no_reservation(&self, ix: NodeIx, group: GroupIx) -> bool {
+        self.state.reservations.is_empty()
+            || self.room_in_time(ix, group, 1, &mut Outlook::default()) > 0
     }
 
     /// Whether the arrangement of the group's job lets another of its tasks onto the node.

@@ -25,6 +25,7 @@ pub(crate) mod promise;
 pub(crate) mod rank;
 pub(crate) mod recall;
 mod reports;
+mod reservation;
 mod schedule;
 mod submit;
 

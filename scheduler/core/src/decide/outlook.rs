@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::profile::{FOREVER, Held, Profile};
 use crate::state::groups::{Group, GroupIx, Standing};
 use crate::state::jobs::NodeIx;
-use crate::state::length::Expected;
+use crate::state::length::{Basis, Expected};
 use crate::state::load::Load;
 use crate::state::nodes::Node;
 use crate::state::reservations::{Aside, Booking};
@@ -94,6 +94,12 @@ impl Core {
             let end = Timestamp(self.now.0.saturating_add(self.expected_length(group).ms));
             profile.take(self.now, end, &group.key.wanted, count);
         }
+    }
+
+    /// Whether what began at `from` is stopped by its time limit before `by`.
+    pub(crate) fn surely_ends_by(&self, group: &Group, from: Timestamp, by: Timestamp) -> bool {
+        let length = self.expected_length(group);
+        length.basis == Basis::Limit && from.0.saturating_add(length.ms) <= by.0
     }
 
     /// How many of `room` tasks of the group, which the node has room for now, would

@@ -168,7 +168,9 @@ impl Core {
         {
             let Some(unit) = self.unit_of(blocked, job) else { continue };
             let promise = self.renewed(unit, outlook).or_else(|| self.promise(unit, outlook));
-            if let Some(promise) = promise {
+            // What could start now by all that is known of time waits for something else,
+            // which nobody need wait for with it.
+            if let Some(promise) = promise.filter(|promise| promise.start > self.now) {
                 outlook.keep(promise);
             }
         }
@@ -251,18 +253,23 @@ impl Core {
     /// The promise of an earlier round, if it can be kept.
     fn renewed(&self, unit: Unit, outlook: &mut Outlook) -> Option<Promise> {
         let promise = self.promises.list.iter().find(|promise| promise.unit == unit)?;
+        let nodes: Vec<NodeIx> = promise.parts.iter().map(|(ix, _)| *ix).collect();
+        if nodes.iter().any(|ix| self.is_kept_from(*ix, unit.group)) {
+            return None;
+        }
         if !promise.disturbed {
             return Some(promise.clone());
         }
-        let nodes: Vec<NodeIx> = promise.parts.iter().map(|(ix, _)| *ix).collect();
         let renewed = self.promise_on(unit, &nodes, outlook)?;
         (renewed.start <= promise.start).then_some(renewed)
     }
 
     fn promise(&mut self, unit: Unit, outlook: &mut Outlook) -> Option<Promise> {
         let key = &self.state.groups.get(unit.group)?.key;
-        let suits =
-            |(ix, node): (NodeIx, &Node)| (node.takes_tasks() && node.suits(key)).then_some(ix);
+        let suits = |(ix, node): (NodeIx, &Node)| {
+            let usable = node.takes_tasks() && node.suits(key);
+            (usable && !self.is_kept_from(ix, unit.group)).then_some(ix)
+        };
         let mut nodes: Vec<NodeIx> = self.state.nodes.iter().filter_map(suits).collect();
         if !self.config.promise_interval.is_zero() {
             let most = MAX_SEARCHED.max(unit.count as usize);

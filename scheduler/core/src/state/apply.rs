@@ -101,10 +101,13 @@ impl State {
                     self.place_with(*at, node_ix(*node), *tasks, grant);
                 }
             }
-            Fact::Reserved { .. } | Fact::Unreserved { .. } => {}
             Fact::Frozen { at, node, tasks, frozen } => {
                 tasks.iter().for_each(|run| self.freeze(*at, node_ix(*node), *run, *frozen));
             }
+            Fact::Reserved { reservation, nodes, .. } => {
+                self.reservations.insert(reservation, nodes);
+            }
+            Fact::Unreserved { name, .. } => self.reservations.remove(name),
             Fact::Noticed { node, attempt, until, .. } => {
                 if self.holds(node_ix(*node), attempt.task, attempt.attempt) {
                     self.noticed.insert(attempt.task, *until);

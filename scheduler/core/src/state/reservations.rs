@@ -7,7 +7,7 @@ use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::{NodeId, Resources, Timestamp};
 
 use super::jobs::NodeIx;
-use super::nodes::node_ix;
+use super::nodes::{node_id, node_ix};
 
 /// Windows of a recurring reservation that are looked at ahead. Between any two of them
 /// lies the same time, so that what fits into none of those never will.
@@ -84,10 +84,14 @@ impl Booking {
         self.windows(now).next().filter(|(start, _)| *start <= now)
     }
 
-    /// When a window next begins or ends.
-    pub(crate) fn next_boundary(&self, now: Timestamp) -> Option<Timestamp> {
-        let (start, end) = self.windows(now).next()?;
-        Some(if start > now { start } else { end })
+    /// When a window next ends, begins, or is `notice` milliseconds ahead.
+    pub(crate) fn next_boundary(&self, now: Timestamp, notice: u64) -> Option<Timestamp> {
+        let mut windows = self.windows(now);
+        let (start, end) = windows.next()?;
+        let soon = |start: Timestamp| Timestamp(start.0.saturating_sub(notice));
+        let following = windows.next().map(|(start, _)| start);
+        let instants = [Some(soon(start)), Some(start), Some(end), following.map(soon)];
+        instants.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Whether a window of this one ever overlaps one of the other.
@@ -160,9 +164,22 @@ impl Reservations {
         self.iter().filter_map(move |booking| Some((booking, booking.aside(ix, name)?)))
     }
 
-    /// When a window of any of them next begins or ends.
-    pub(crate) fn next_boundary(&self, now: Timestamp) -> Option<Timestamp> {
-        self.iter().filter_map(|booking| booking.next_boundary(now)).min()
+    /// When a window of any of them next ends, begins, or is `notice` milliseconds ahead.
+    pub(crate) fn next_boundary(&self, now: Timestamp, notice: u64) -> Option<Timestamp> {
+        self.iter().filter_map(|booking| booking.next_boundary(now, notice)).min()
+    }
+
+    /// As if it were made, with no nodes chosen.
+    pub(crate) fn book(&self, reservation: &Reservation) -> Booking {
+        Booking { reservation: reservation.clone(), chosen: BTreeMap::new() }
+    }
+
+    /// As they are recorded.
+    pub(crate) fn records(&self) -> Vec<(Reservation, Vec<(NodeId, u32)>)> {
+        let nodes = |booking: &Booking| {
+            booking.chosen.iter().map(|(ix, count)| (node_id(*ix), *count)).collect()
+        };
+        self.iter().map(|booking| (booking.reservation.clone(), nodes(booking))).collect()
     }
 }
 
@@ -197,12 +214,14 @@ mod tests {
         let daily = booking(100, 110, Some(24));
         let next: Vec<_> = daily.windows(Timestamp(125)).take(2).map(|(s, e)| (s.0, e.0)).collect();
         assert_eq!(next, [(124, 134), (148, 158)]);
-        assert_eq!(daily.next_boundary(Timestamp(0)), Some(Timestamp(100)));
-        assert_eq!(daily.next_boundary(Timestamp(100)), Some(Timestamp(110)));
-        assert_eq!(daily.next_boundary(Timestamp(110)), Some(Timestamp(124)));
+        let next = |now| daily.next_boundary(Timestamp(now), 2).map(|at| at.0);
+        assert_eq!([0, 98, 100, 110, 122].map(next), [98, 100, 110, 122, 124].map(Some));
         let once = booking(100, 110, None);
         assert_eq!(once.open(Timestamp(109)), Some((Timestamp(100), Timestamp(110))));
-        assert_eq!((once.open(Timestamp(110)), once.next_boundary(Timestamp(110))), (None, None));
+        assert_eq!(
+            (once.open(Timestamp(110)), once.next_boundary(Timestamp(110), 2)),
+            (None, None)
+        );
     }
 
     #[test]

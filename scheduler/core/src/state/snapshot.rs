@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
+use wrun_protocol::reservation::Reservation;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::TaskCounts;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
-use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, TenantName, Timestamp};
+use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp};
 
 use super::State;
 use super::changes::{Changes, Times};
@@ -58,6 +59,8 @@ enum Section {
     Schedules(Box<Schedules>),
     /// Devices of nodes that have any, or whose attempts hold something apart.
     Stocks(Vec<StockRecord>),
+    /// What is set aside, with the nodes that were chosen for it.
+    Reservations(Vec<(Reservation, Vec<(NodeId, u32)>)>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -224,6 +227,9 @@ impl State {
         if !stocks.is_empty() {
             sections.push(Section::Stocks(stocks));
         }
+        if !self.reservations.is_empty() {
+            sections.push(Section::Reservations(self.reservations.records()));
+        }
         let used = self.groups.accounts.records(self.at);
         if !used.is_empty() {
             sections.push(Section::Usage(used));
@@ -252,6 +258,10 @@ impl State {
             Section::Times(times) => self.restore_times(times),
             Section::Stocks(stocks) => {
                 stocks.into_iter().for_each(|record| self.restore_stock(record));
+            }
+            Section::Reservations(all) => {
+                let each = all.iter();
+                each.for_each(|(reservation, nodes)| self.reservations.insert(reservation, nodes));
             }
             Section::Usage(used) => self.groups.accounts.restore(used, self.at),
             Section::Schedules(schedules) => {
