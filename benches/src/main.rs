@@ -10,6 +10,7 @@ mod kueue;
 mod latency;
 mod machine;
 mod peers;
+mod profile;
 mod raw;
 mod report;
 mod restart;

@@ -9,6 +9,7 @@ use wrun_protocol::wire::user::{Request, Response, Submission};
 use wrun_protocol::{Digest, JobSpec};
 
 use crate::answering_node::{AnsweringNode, Manner, Member};
+use crate::profile::{Meter, Profile};
 use crate::report::{Report, Section};
 
 pub(crate) const JOBS: u32 = 1_000_000;
@@ -20,21 +21,21 @@ const IN_FLIGHT: u32 = 4;
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut section = Section::new("Scheduler alone, two nodes that answer at once");
-    let distinct = runtime.block_on(distinct_jobs())?;
+    let (distinct, distinct_profile) = runtime.block_on(distinct_jobs())?;
     section.bar(
         "1,000,000 distinct jobs, submitted, placed, answered, durable",
         format!("{distinct:.0} a second"),
         "200,000 a second",
         distinct >= 200_000.0,
     );
-    let array = runtime.block_on(one_array(Manner::Singly))?;
+    let (array, array_profile) = runtime.block_on(one_array(Manner::Singly))?;
     section.bar(
         "one array of 1,000,000 tasks, each reported by itself",
         format!("{array:.0} a second"),
         "500,000 a second",
         array >= 500_000.0,
     );
-    let ranges = runtime.block_on(one_array(Manner::Ranges))?;
+    let (ranges, _) = runtime.block_on(one_array(Manner::Ranges))?;
     section.row(
         "the same, reported in the ranges in which they came",
         format!("{ranges:.0} a second"),
@@ -46,6 +47,10 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
          reports join; a worker reports neighbours that succeed with nothing to tell as a range, \
          which is the row below.",
     );
+    report.add(section);
+    let mut section = Section::new("Where the scheduler's time goes");
+    distinct_profile.rows("1,000,000 distinct jobs, CPU time of all processes", &mut section);
+    array_profile.rows("array of 1,000,000, each reported by itself", &mut section);
     report.add(section);
     Ok(())
 }
@@ -64,27 +69,33 @@ async fn nodes(cluster: &Cluster, manner: Manner) -> Result<Vec<AnsweringNode>> 
     Ok(nodes)
 }
 
-async fn distinct_jobs() -> Result<f64> {
+async fn distinct_jobs() -> Result<(f64, Profile)> {
     let cluster = cluster();
     let mut client = cluster.client().await;
     let component = client.upload(&std::fs::read(artefacts::guest("noop"))?).await;
     let nodes = nodes(&cluster, Manner::Ranges).await?;
+    let meter = meter(&cluster);
     let begun = Instant::now();
     submit_distinct(&mut client, component, JOBS).await?;
     wait_for(nodes, u64::from(JOBS)).await?;
-    Ok(f64::from(JOBS) / begun.elapsed().as_secs_f64())
+    Ok((f64::from(JOBS) / begun.elapsed().as_secs_f64(), meter.end()))
 }
 
-async fn one_array(manner: Manner) -> Result<f64> {
+fn meter(cluster: &Cluster) -> Meter {
+    Meter::start(&[("server", cluster.server.id()), ("client and nodes", std::process::id())])
+}
+
+async fn one_array(manner: Manner) -> Result<(f64, Profile)> {
     let cluster = cluster();
     let mut client = cluster.client().await;
     let mut spec = JobSpec::new(client.upload(&std::fs::read(artefacts::guest("noop"))?).await);
     spec.count = JOBS;
     let nodes = nodes(&cluster, manner).await?;
+    let meter = meter(&cluster);
     let begun = Instant::now();
     client.submit(&spec).await;
     wait_for(nodes, u64::from(JOBS)).await?;
-    Ok(f64::from(JOBS) / begun.elapsed().as_secs_f64())
+    Ok((f64::from(JOBS) / begun.elapsed().as_secs_f64(), meter.end()))
 }
 
 /// Waits until the nodes have had `tasks` successes acknowledged between them.

@@ -11,6 +11,7 @@ use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::{JobSpec, Resources};
 
+use crate::profile::{Meter, Profile};
 use crate::raw;
 use crate::report::{Report, Section};
 use crate::statistics::median;
@@ -20,14 +21,21 @@ const ROUNDS: usize = 3;
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let mut section = Section::new("Whole path, array of 100,000 no-op tasks");
+    let mut shares = Section::new("Where the whole path's time goes");
     for (label, name) in [("`wasi:cli/run`", "noop"), ("`wrun:task/handler`", "noop_handler")] {
         let (mut raws, mut wholes, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut last = None;
         for _ in 0..ROUNDS {
             let raw = raw::tasks_per_second(name)?;
-            let whole = array(name, b"")?;
+            let (whole, profile) = array(name, b"")?;
+            last = Some(profile);
             raws.push(raw);
             wholes.push(whole);
             ratios.push(whole / raw);
+        }
+        if let Some(profile) = last {
+            let what = format!("{label}, 100,000 tasks, CPU time of all processes");
+            profile.rows(&what, &mut shares);
         }
         let ratio = median(&mut ratios);
         section.row(format!("{label}, raw loop on two threads"), rate(median(&mut raws)));
@@ -37,7 +45,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
     }
     let mut answering = Vec::new();
     for _ in 0..ROUNDS {
-        answering.push(array("noop_handler", b"sixteen bytes...")?);
+        answering.push(array("noop_handler", b"sixteen bytes...")?.0);
     }
     let what = "`wrun:task/handler` that returns 16 bytes, whole path";
     section.row(what.to_owned(), rate(median(&mut answering)));
@@ -50,6 +58,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
          keep, neighbouring successes are one report and one record, with some each is its own.",
     );
     report.add(section);
+    report.add(shares);
     Ok(())
 }
 
@@ -57,7 +66,7 @@ fn rate(per_second: f64) -> String {
     format!("{per_second:.0} a second")
 }
 
-fn array(guest: &str, input: &'static [u8]) -> Result<f64> {
+fn array(guest: &str, input: &'static [u8]) -> Result<(f64, Profile)> {
     let cluster = Cluster::start();
     let component = std::fs::read(artefacts::guest(guest))?;
     tokio::runtime::Runtime::new()?.block_on(async {
@@ -70,10 +79,16 @@ fn array(guest: &str, input: &'static [u8]) -> Result<f64> {
         let warm = client.submit(&spec).await;
         client.wait(warm).await;
         spec.count = TASKS;
+        let worker = cluster.workers.first().map_or(0, harness::Process::id);
+        let meter = Meter::start(&[
+            ("server", cluster.server.id()),
+            ("worker", worker),
+            ("client", std::process::id()),
+        ]);
         let begun = Instant::now();
         let job = client.submit(&spec).await;
         let end = client.wait(job).await;
         ensure!(end.state == JobState::Succeeded, "the array ended as {end:?}");
-        Ok(f64::from(TASKS) / begun.elapsed().as_secs_f64())
+        Ok((f64::from(TASKS) / begun.elapsed().as_secs_f64(), meter.end()))
     })
 }

@@ -31,6 +31,7 @@ pub(crate) fn start_logging(context: &Context, default: Option<&str>) -> Result<
 pub(crate) fn block_on(command: impl Future<Output = Ended>) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_name("wrun-io")
         .build()
         .map_err(|cause| Error::new(Exit::Internal, format!("cannot start: {cause}")))?;
     let ended = runtime.block_on(command);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use wrun_net::{
     Connection, Credential, Identity, JoinToken, Listener, Peer, close_code, memory,
@@ -18,7 +18,7 @@ use wrun_store::disk::{Disk, RealDisk};
 
 use crate::authorise::Access;
 use crate::data_dir::DataDir;
-use crate::driver::{Command, Run};
+use crate::driver::{Command, Parts, Run};
 use crate::recovery::{self, Recovered};
 use crate::requests::{self, create_token};
 use crate::shared::Shared;
@@ -86,8 +86,11 @@ pub async fn start_on(
     let advertised = advertised(&config, listener.local_addr());
     let (said, ended) = watch::channel(None);
     let (closing, connections) = (Arc::clone(&listener), Arc::clone(&shared));
+    let core = start_core(parts)
+        .map_err(|error| ServerError::Journal(format!("no thread for the scheduler: {error}")))?;
     tokio::spawn(async move {
-        let result = Run::new(parts).run().await;
+        let gone = |_| Err(ServerError::Journal("the scheduler's thread has failed".to_owned()));
+        let result = core.await.unwrap_or_else(gone);
         if let Err(error) = &result {
             tracing::error!(%error, "the server stops");
         }
@@ -114,6 +117,22 @@ pub async fn start_on(
     }
     handle.warnings = warnings;
     Ok(handle)
+}
+
+/// Runs the owner of the core on a thread of its own: a long decision keeps no connection
+/// from being served. What it ends with comes out of the channel.
+fn start_core(parts: Parts) -> std::io::Result<oneshot::Receiver<Result<(), ServerError>>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .thread_name("wrun-core-wait")
+        .build()?;
+    let (ended, core) = oneshot::channel();
+    let run = move || {
+        // Whoever started the server may be gone.
+        let _ = ended.send(runtime.block_on(Run::new(parts).run()));
+    };
+    std::thread::Builder::new().name("wrun-core".to_owned()).spawn(run)?;
+    Ok(core)
 }
 
 /// How long requests may take to tell their clients that they are done, or not.

@@ -113,7 +113,7 @@ impl History {
         let shared = Arc::new(Shared::new(&file, options)?);
         let background = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
-            .name("wrun-history-commit".to_owned())
+            .name("wrun-commits".to_owned())
             .spawn(move || background.run(file))
             .map_err(|error| HistoryError::Unwritable(error.to_string()))?;
         let history = Self { shared, thread: Mutex::new(Some(thread)) };
