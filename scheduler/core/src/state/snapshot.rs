@@ -205,6 +205,11 @@ impl State {
 
     fn sections(&self) -> Vec<Section> {
         let mut sections = Vec::new();
+        // What is held comes before what takes from it: frozen attempts, usage.
+        let stocks = self.stock_records();
+        if !stocks.is_empty() {
+            sections.push(Section::Stocks(stocks));
+        }
         if self.rules.policy != Policy::default() {
             sections.push(Section::Policy(Box::new(self.rules.policy.clone())));
         }
@@ -222,10 +227,6 @@ impl State {
         }
         if !self.times.is_empty() {
             sections.push(Section::Times(self.times.clone()));
-        }
-        let stocks = self.stock_records();
-        if !stocks.is_empty() {
-            sections.push(Section::Stocks(stocks));
         }
         if !self.reservations.is_empty() {
             sections.push(Section::Reservations(self.reservations.records()));

@@ -44,6 +44,11 @@ impl Ledger {
             Fact::Placed { tasks, .. } => {
                 each(tasks, |task| assert_eq!(self.placed.insert(task, at), None));
             }
+            // The alternatives of these jobs take as much CPU as their own request.
+            Fact::PlacedWith { tasks, .. } => {
+                let mut enter = |task| assert_eq!(self.placed.insert(task, at), None);
+                tasks.iter().for_each(|(run, _)| each(&[*run], &mut enter));
+            }
             Fact::Requeued { tasks, .. } => each(tasks, |task| self.leave(task, at)),
             Fact::Succeeded { tasks, .. } => {
                 tasks.iter().for_each(|run| each(&[run.tasks], |task| self.leave(task, at)));

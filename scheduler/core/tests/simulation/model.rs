@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_core::Prior;
 use wrun_core::fact::{Fact, Next};
-use wrun_protocol::scheduling::{Dependency, DependsOn};
+use wrun_protocol::scheduling::{Dependency, DependsOn, Offer, Request};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::{JobState, TaskCounts};
-use wrun_protocol::wire::worker::Assignment;
+use wrun_protocol::wire::worker::{Assignment, Grant};
 use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName};
+
+use crate::world::{POOL, POOL_SLOTS};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Task {
@@ -29,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) depends_on: Vec<Dependency>,
     pub(crate) tenant: TenantName,
     pub(crate) started: bool,
+    /// Its own, then the alternatives.
+    requests: Vec<Request>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +41,9 @@ pub(crate) struct Model {
     pub(crate) live: BTreeSet<JobId>,
     settled: BTreeMap<JobId, Vec<(Dependency, Option<IndexRange>)>>,
     retried: BTreeSet<TaskId>,
+    offers: BTreeMap<NodeId, Offer>,
+    /// What attempts were granted, also of tasks that have left their node since.
+    grants: BTreeMap<TaskId, (u32, Grant, Request)>,
 }
 
 impl Model {
@@ -52,6 +59,10 @@ impl Model {
                 let spec = spec.decode().unwrap();
                 let tasks = vec![(0, Task::Pending); spec.count as usize];
                 let (max_running, tenant) = (spec.scheduling.max_running, tenant.clone());
+                let own =
+                    Request { resources: spec.resources, devices: spec.scheduling.devices.clone() };
+                let mut requests = vec![own];
+                requests.extend(spec.scheduling.alternatives);
                 let depends_on = spec.scheduling.depends_on;
                 let fresh = Job {
                     submit: *id,
@@ -61,6 +72,7 @@ impl Model {
                     depends_on,
                     tenant,
                     started: false,
+                    requests,
                 };
                 assert!(self.jobs.insert(*job, fresh).is_none(), "job number used twice: {fact:?}");
                 self.live.insert(*job);
@@ -68,6 +80,20 @@ impl Model {
             // What was placed before the change is not bound by it.
             Fact::JobChanged { job, change: JobChange::MaxRunning(_), .. } => {
                 self.jobs.get_mut(job).unwrap().max_running = None;
+            }
+            Fact::NodeOffered { node, offer, .. } => {
+                self.offers.insert(*node, offer.clone());
+            }
+            Fact::PlacedWith { at, node, tasks } => {
+                for (run, grant) in tasks {
+                    let tasks = vec![*run];
+                    self.apply(&Fact::Placed { at: *at, node: *node, tasks });
+                    let request = self.jobs[&run.job].requests[grant.request as usize].clone();
+                    for index in run.tasks.indices() {
+                        let granted = (run.attempt, grant.clone(), request.clone());
+                        self.grants.insert(run.job.task(index), granted);
+                    }
+                }
             }
             Fact::Placed { node, tasks, .. } => {
                 tasks.iter().for_each(|run| self.check_dependencies(run));
@@ -157,6 +183,40 @@ impl Model {
             }
             _ => {}
         }
+    }
+
+    /// No card, no resource by name and no pool is over its capacity.
+    pub(crate) fn check_devices(&self) {
+        let mut taken: BTreeMap<(NodeId, String), u64> = BTreeMap::new();
+        let mut slots = 0;
+        for (task, (attempt, grant, request)) in &self.grants {
+            let job = &self.jobs[&task.job];
+            let (last, state) = job.tasks[task.index as usize];
+            let Task::Placed(node) = state else { continue };
+            if last != *attempt || job.ended.is_some() {
+                continue;
+            }
+            let offer = self.offers.get(&node).cloned().unwrap_or_default();
+            let mut take = |what: String, amount: u64, most: u64| {
+                let sum = taken.entry((node, what.clone())).or_default();
+                *sum += amount;
+                assert!(*sum <= most, "{what} of node {node}: {sum} of {most} are taken");
+            };
+            if let Some(gpu) = &request.devices.gpu {
+                assert_eq!(grant.gpus.len(), gpu.milli.div_ceil(1000) as usize, "cards of {task}");
+                for card in &grant.gpus {
+                    let of = &offer.gpus[usize::from(*card)];
+                    assert!(gpu.models.is_empty() || gpu.models.contains(&of.model));
+                    take(format!("card {card}"), gpu.milli.min(1000).into(), 1000);
+                    take(format!("memory of card {card}"), gpu.memory, of.memory);
+                }
+            }
+            for (name, amount) in &request.devices.named {
+                take(name.clone(), *amount, offer.named.get(name).copied().unwrap_or_default());
+            }
+            slots += request.devices.pools.get(POOL).copied().unwrap_or_default();
+        }
+        assert!(slots <= POOL_SLOTS, "{slots} slots of the pool are taken");
     }
 
     fn each(

@@ -8,7 +8,9 @@ use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, Requ
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::{Policy, Qos};
-use wrun_protocol::scheduling::{Dependency, DependsOn, Offer, Preemptible};
+use wrun_protocol::scheduling::{
+    Arrangement, Dependency, DependsOn, Gpu, GpuRequest, Offer, Preemptible, Request,
+};
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
 use wrun_protocol::{
@@ -55,6 +57,20 @@ pub(crate) struct World {
     asked: BTreeMap<RequestId, usize>,
     requests: u64,
     incarnations: u64,
+}
+
+/// A resource that nodes declare, and a pool of the cluster.
+const NAMED: &str = "fpga";
+pub(crate) const POOL: &str = "licence";
+pub(crate) const POOL_SLOTS: u32 = 2;
+
+/// What a node has, for as long as it lives: nothing, or cards of one model. The first
+/// node, which is always there, can serve whatever a job may ask for.
+fn offer(node: NodeId) -> Offer {
+    let model = if node.0.is_multiple_of(3) { "b" } else { "a" };
+    let card = Gpu { model: model.to_owned(), memory: 8 };
+    let gpus = vec![card; [1, 2, 0][node.0 as usize % 3]];
+    Offer { gpus, named: BTreeMap::from([(NAMED.to_owned(), 3)]) }
 }
 
 fn config() -> Config {
@@ -117,6 +133,7 @@ impl World {
         let preempts = ["bulk".to_owned()].into();
         let urgent = Qos { name: "urgent".to_owned(), priority: 2, preempts, ..Qos::default() };
         policy.qos = vec![bulk, urgent];
+        policy.pools.insert(POOL.to_owned(), POOL_SLOTS);
         policy.preemption.notice_ms = self.random.pick(&[0, 20]);
         policy.preemption.max_frozen_ms = self.random.pick(&[40, 100_000]);
     }
@@ -284,13 +301,7 @@ impl World {
         let (node, info, incarnation) = (worker.node, worker.info.clone(), worker.incarnation);
         let attempts = worker.attempts();
         worker.connect(self.now);
-        self.handle(Input::NodeConnected {
-            node,
-            info,
-            offer: Offer::default(),
-            incarnation,
-            attempts,
-        });
+        self.handle(Input::NodeConnected { node, info, offer: offer(node), incarnation, attempts });
     }
 
     fn disconnect(&mut self, worker: usize) {
@@ -388,11 +399,38 @@ impl World {
             };
             spec.resources.memory = random.pick(&[64 << 20, 64 << 20, 400 << 20]);
         }
+        if self.random.one_in(4) {
+            self.want_devices(&mut spec);
+        }
         if self.random.one_in(3) {
             self.depend(&mut spec, tenant);
         }
         self.submits.push((SubmitId(id), EncodedSpec::encode(&spec).unwrap(), tenant));
         self.submits.len() - 1
+    }
+
+    fn want_devices(&mut self, spec: &mut JobSpec) {
+        let random = &mut self.random;
+        let (devices, memory) = (&mut spec.scheduling.devices, random.pick(&[0, 3, 5]));
+        match random.below(4) {
+            0 => drop(devices.named.insert(NAMED.to_owned(), random.pick(&[1, 2]))),
+            1 => drop(devices.pools.insert(POOL.to_owned(), random.pick(&[1, 2]))),
+            _ => {
+                let models = if random.one_in(3) { vec!["a".to_owned()] } else { Vec::new() };
+                let milli = random.pick(&[300, 500, 1000, 2000]);
+                devices.gpu = Some(GpuRequest { milli, memory, models });
+            }
+        }
+        if random.one_in(3) {
+            let resources = spec.resources;
+            spec.scheduling.alternatives.push(Request { resources, ..Request::default() });
+        }
+        spec.scheduling.arrangement = random.pick(&[
+            Arrangement::Spread,
+            Arrangement::Pack,
+            Arrangement::SameNode,
+            Arrangement::DifferentNodes,
+        ]);
     }
 
     /// What the history, which sees durable facts alone, knows of those it depends on.
@@ -510,6 +548,7 @@ impl World {
             assert!(node.info.capacity.covers(&node.used), "over its capacity: {node:?}");
         }
         self.check_policy();
+        self.model.check_devices();
         for (submit, job) in &self.acknowledged {
             let known = self.model.jobs.get(job).map(|job| job.submit);
             assert_eq!(known, Some(*submit), "acknowledged job {job} is lost");
