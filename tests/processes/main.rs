@@ -1,6 +1,7 @@
 //! Real servers and workers over QUIC on loopback: what holds when they die.
 
 mod kills;
+mod preemption;
 mod published;
 mod server_loss;
 mod worker_loss;

@@ -109,7 +109,7 @@ impl<E: Executor> Floor<E> {
         };
         TaskStart {
             token: starting.token,
-            job: setup.context.clone(),
+            job: setup.context_of(starting.job.request(starting.granted)),
             index: starting.index,
             attempt: starting.attempt,
             input,

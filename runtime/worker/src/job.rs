@@ -68,6 +68,16 @@ impl SharedInput {
 }
 
 impl<E: Executor> Setup<E> {
+    /// What the tasks that were granted that request share.
+    pub(crate) fn context_of(&self, granted: Option<&Resources>) -> Arc<JobContext> {
+        match granted.filter(|granted| **granted != self.context.resources) {
+            None => self.context.clone(),
+            Some(granted) => {
+                Arc::new(JobContext { resources: *granted, ..(*self.context).clone() })
+            }
+        }
+    }
+
     /// Whether each task has a directory to write to.
     pub(crate) fn wants_scratch(&self) -> bool {
         self.context.resources.scratch > 0
@@ -85,9 +95,18 @@ impl<E: Executor> Job<E> {
         Ok(Self { id, tenant, kind, spec: spec.decode()?, setup: OnceLock::new() })
     }
 
-    /// What each task takes.
-    pub(crate) fn request(&self) -> &Resources {
-        &self.spec.resources
+    /// What a task takes that was granted the job's request of that number: 0 is the first,
+    /// then the alternatives. `None` where the job has fewer.
+    pub(crate) fn request(&self, granted: u8) -> Option<&Resources> {
+        match usize::from(granted).checked_sub(1) {
+            None => Some(&self.spec.resources),
+            Some(place) => Some(&self.spec.scheduling.alternatives.get(place)?.resources),
+        }
+    }
+
+    /// What a task takes.
+    pub(crate) fn takes(&self, granted: u8) -> &Resources {
+        self.request(granted).unwrap_or(&self.spec.resources)
     }
 
     /// Whether its tasks end when the worker's lease does.

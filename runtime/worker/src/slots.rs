@@ -28,6 +28,8 @@ pub(crate) struct Run<E: Executor> {
     pub(crate) attempt: u32,
     pub(crate) tasks: IndexRange,
     pub(crate) checkpoint: Option<Bytes>,
+    /// Which of the job's requests they were granted.
+    granted: u8,
     /// Place in the order of assignment.
     order: u64,
 }
@@ -37,6 +39,7 @@ pub(crate) struct Running<E: Executor> {
     pub(crate) job: Arc<Job<E>>,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
+    granted: u8,
     /// `None` for the moment between taking its place and being started.
     pub(crate) handle: Option<E::Handle>,
     /// Made when it first logs or is followed.
@@ -69,6 +72,7 @@ pub(crate) struct Starting<E: Executor> {
     pub(crate) job: Arc<Job<E>>,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
+    pub(crate) granted: u8,
     pub(crate) checkpoint: Option<Bytes>,
     pub(crate) streams: Option<Arc<Streams>>,
 }
@@ -142,7 +146,8 @@ impl<E: Executor> Slots<E> {
         }
     }
 
-    /// Adds attempts to the queue; gives them back where too many wait already.
+    /// Adds attempts to the queue that hold what the job's first request asks for.
+    #[cfg(test)]
     pub(crate) fn enqueue(
         &mut self,
         job: &Arc<Job<E>>,
@@ -150,13 +155,27 @@ impl<E: Executor> Slots<E> {
         tasks: IndexRange,
         checkpoint: Option<Bytes>,
     ) -> Result<(), IndexRange> {
+        self.enqueue_granted(job, attempt, tasks, checkpoint, 0)
+    }
+
+    /// Adds attempts to the queue, which were granted the job's request of that number; gives
+    /// them back where too many wait already.
+    pub(crate) fn enqueue_granted(
+        &mut self,
+        job: &Arc<Job<E>>,
+        attempt: u32,
+        tasks: IndexRange,
+        checkpoint: Option<Bytes>,
+        granted: u8,
+    ) -> Result<(), IndexRange> {
         let count = u64::from(tasks.end() - tasks.first);
         if self.queued + count > MAX_QUEUED {
             return Err(tasks);
         }
         self.queued += count;
         self.order += 1;
-        let run = Run { job: job.clone(), attempt, tasks, checkpoint, order: self.order };
+        let order = self.order;
+        let run = Run { job: job.clone(), attempt, tasks, checkpoint, granted, order };
         if job.setup.get().is_some() {
             self.queue.push_back(run);
         } else {
@@ -196,7 +215,8 @@ impl<E: Executor> Slots<E> {
             return None;
         }
         let run = self.queue.front_mut()?;
-        self.free = self.free.checked_sub(run.job.request())?;
+        self.free = self.free.checked_sub(run.job.takes(run.granted))?;
+        let granted = run.granted;
         let (index, attempt, job) = (run.tasks.first, run.attempt, run.job.clone());
         let checkpoint = run.checkpoint.take();
         self.take_first();
@@ -205,6 +225,7 @@ impl<E: Executor> Slots<E> {
             job: job.clone(),
             index,
             attempt,
+            granted,
             handle: None,
             streams: streams.clone(),
             stopping: None,
@@ -213,7 +234,7 @@ impl<E: Executor> Slots<E> {
             sweep: self.sweep,
             told: false,
         });
-        Some(Starting { token, job, index, attempt, checkpoint, streams })
+        Some(Starting { token, job, index, attempt, granted, checkpoint, streams })
     }
 
     /// Takes the first task out of the first run. Says whether it was the last there.
@@ -277,6 +298,7 @@ impl<E: Executor> Slots<E> {
         let run = self.queue.front()?;
         let (index, attempt) = (run.tasks.first, run.attempt);
         let is_plain = run.checkpoint.is_none() && !run.job.is_attached();
+        let granted = run.granted;
         let place = self.places.get_mut(token as u32 as usize)?;
         let running = place.running.as_mut().filter(|_| {
             // As everywhere: a token of an earlier attempt names nothing.
@@ -286,7 +308,7 @@ impl<E: Executor> Slots<E> {
             // What it holds is not what the next one takes.
             return None;
         }
-        if !is_plain || !Arc::ptr_eq(&running.job, &run.job) {
+        if !is_plain || running.granted != granted || !Arc::ptr_eq(&running.job, &run.job) {
             return None;
         }
         let setup = running.job.setup.get()?;
@@ -321,7 +343,7 @@ impl<E: Executor> Slots<E> {
         let running = place.running.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.vacant.push(at);
-        let mut request = *running.job.request();
+        let mut request = *running.job.takes(running.granted);
         if running.frozen {
             request.cpu_milli = 0;
         }
@@ -418,7 +440,7 @@ impl<E: Executor> Slots<E> {
     pub(crate) fn freeze(&mut self, wanted: &Assignment, frozen: bool) -> Option<E::Handle> {
         let running = self.find(wanted)?;
         let was = std::mem::replace(&mut running.frozen, frozen);
-        let (cpu, handle) = (running.job.request().cpu_milli, running.handle.clone());
+        let (cpu, handle) = (running.job.takes(running.granted).cpu_milli, running.handle.clone());
         match (was, frozen) {
             (false, true) => {
                 self.free.cpu_milli = self.free.cpu_milli.saturating_add(cpu);
@@ -542,6 +564,7 @@ fn cut_all<E: Executor>(
             attempt: run.attempt,
             tasks,
             checkpoint: run.checkpoint.clone(),
+            granted: run.granted,
             order: run.order,
         });
     }

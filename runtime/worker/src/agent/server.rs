@@ -110,7 +110,10 @@ impl<E: Executor> Agent<E> {
             }
             ToWorker::Acknowledge { report } => self.on_acknowledged(report),
             ToWorker::HeartbeatAck { beat } => self.lease.on_answer(beat),
-            ToWorker::AssignWith { tasks, grant: _ } => self.on_assign(&[tasks]),
+            ToWorker::AssignWith { tasks, grant } => {
+                self.enqueue_granted(&tasks, None, grant.request);
+                self.start_ready();
+            }
             ToWorker::Preempt { attempt, notice_ms } => self.on_preempt(attempt, notice_ms),
         }
     }
@@ -161,8 +164,18 @@ impl<E: Executor> Agent<E> {
         self.start_ready();
     }
 
-    /// Queues attempts, or says at once why they cannot run here.
+    /// Queues attempts that hold what the job's first request asks for.
     pub(super) fn enqueue(&mut self, assignment: &Assignment, checkpoint: Option<bytes::Bytes>) {
+        self.enqueue_granted(assignment, checkpoint, 0);
+    }
+
+    /// Queues attempts, or says at once why they cannot run here.
+    fn enqueue_granted(
+        &mut self,
+        assignment: &Assignment,
+        checkpoint: Option<bytes::Bytes>,
+        granted: u8,
+    ) {
         // A range that ends beyond all numbers is cut to those that are.
         let first = assignment.tasks.first;
         let tasks = IndexRange { first, count: assignment.tasks.end() - first };
@@ -183,11 +196,15 @@ impl<E: Executor> Agent<E> {
             // Losing against a set-up that ended right now changes nothing.
             let _ = entry.job.setup.set(setup);
         }
-        let queued = self.parts.floor.slots().enqueue(
+        if entry.job.request(granted).is_none() {
+            return self.fail(&assignment, "the server granted a request that the job has not");
+        }
+        let queued = self.parts.floor.slots().enqueue_granted(
             &entry.job,
             assignment.attempt,
             assignment.tasks,
             checkpoint,
+            granted,
         );
         match queued {
             Ok(()) => {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use wrun_protocol::JobId;
-use wrun_protocol::wire::worker::{Report, ToWorker};
+use wrun_protocol::scheduling::{Devices, Request};
+use wrun_protocol::wire::worker::{Grant, Report, ToWorker};
+use wrun_protocol::{JobId, Resources};
 
 use super::scripts::*;
 
@@ -31,6 +32,24 @@ async fn what_a_frozen_task_leaves_free_is_its_cpu() {
     settle().await;
     assert_eq!(world.script.running(), [(1, 0), (1, 2)]);
     server.reports().await;
+}
+
+#[tokio::test]
+async fn tasks_take_what_the_request_asks_for_that_they_were_granted() {
+    let world = World::new().await;
+    let mut server = world.connect().await;
+    let mut spec = spec();
+    let resources = Resources { cpu_milli: 500, ..spec.resources };
+    spec.scheduling.alternatives = vec![Request { resources, devices: Devices::default() }];
+    server.job(1, &spec).await;
+    let grant = Grant { request: 1, gpus: Vec::new() };
+    server.say(ToWorker::AssignWith { tasks: tasks(1, 0..5), grant }).await;
+    server.serve_blob(COMPONENT).await;
+    world.script.runs(&[(1, 0), (1, 1), (1, 2), (1, 3)]).await;
+    assert_eq!(world.script.with_task(0, |task| task.job.resources), resources);
+    let grant = Grant { request: 2, gpus: Vec::new() };
+    server.say(ToWorker::AssignWith { tasks: tasks(1, 9..10), grant }).await;
+    assert!(matches!(server.report().await, Report::Ended { .. }), "there is no such request");
 }
 
 #[tokio::test]
