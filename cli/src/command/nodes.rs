@@ -1,6 +1,8 @@
 //! `wrun nodes`.
 
 use wrun_protocol::resources::Bytes;
+use wrun_protocol::scheduling::Offer;
+use wrun_protocol::wire::policy::NodeDetail;
 use wrun_protocol::wire::user::{NodeSummary, Request, Response};
 
 use super::{Context, Ended};
@@ -13,8 +15,8 @@ use crate::report::{human, json};
 pub(crate) async fn nodes(context: &Context) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
-    let nodes = match client.ask(&Request::Nodes).await? {
-        Response::Nodes(nodes) => nodes,
+    let nodes = match client.ask(&Request::NodeDetails).await? {
+        Response::NodeDetails(nodes) => nodes,
         other => return Err(unexpected(&other)),
     };
     client.close().await;
@@ -26,11 +28,18 @@ pub(crate) async fn nodes(context: &Context) -> Ended {
         console.note("no nodes; `wrun token create` makes a token with which a machine joins");
         return Ok(Exit::Success);
     }
-    let columns = ["ID", "NAME", "STATE", ">TASKS", ">CPU", ">MEMORY", "SEEN", "VERSION", "LABELS"];
+    let mut columns =
+        vec!["ID", "NAME", "STATE", ">TASKS", ">CPU", ">MEMORY", "SEEN", "VERSION", "LABELS"];
+    // Devices are told where there are any.
+    let devices = nodes.iter().any(|node| node.offer != Offer::default());
+    if devices {
+        columns.push("DEVICES");
+    }
     let mut listing = Listing::new(console, &columns);
     let now = human::now();
     for node in &nodes {
-        listing.row(row(node, now));
+        let own = devices.then(|| offered(node));
+        listing.row(row(&node.summary, now).into_iter().chain(own));
     }
     console.line(listing.text())?;
     Ok(Exit::Success)
@@ -51,6 +60,17 @@ fn row(node: &NodeSummary, now: wrun_protocol::Timestamp) -> [String; 9] {
         node.info.version.clone(),
         labels.join(","),
     ]
+}
+
+/// `a100 0.5/1, a100 0/1, fpga 1/2`.
+fn offered(node: &NodeDetail) -> String {
+    let cards = node.offer.gpus.iter().zip(&node.gpu_used);
+    let cards = cards.map(|(gpu, used)| format!("{} {}/1", gpu.model, cores(*used)));
+    let named = node.offer.named.iter().map(|(name, amount)| {
+        let used = node.named_used.get(name).copied().unwrap_or_default();
+        format!("{name} {used}/{amount}")
+    });
+    cards.chain(named).collect::<Vec<_>>().join(", ")
 }
 
 fn cores(milli: u32) -> String {

@@ -15,16 +15,6 @@ const WRITE: &str = "write indices and ranges from 0, like 3,7-90";
 /// Most parts of one set: far above what a person writes, and bounded for the wire.
 const MAX_PARTS: usize = 10_000;
 
-impl Indices {
-    /// Whether it is one index alone.
-    pub(crate) fn single(&self) -> Option<u32> {
-        match self.0.as_slice() {
-            [one] if one.count == 1 => Some(one.first),
-            _ => None,
-        }
-    }
-}
-
 impl FromStr for Indices {
     type Err = BadValue;
 
@@ -67,8 +57,6 @@ mod tests {
         let indices: Indices = "7-90,3, 91 ,5-8".parse().unwrap();
         let ranges: Vec<_> = indices.0.iter().map(|range| (range.first, range.count)).collect();
         assert_eq!(ranges, [(3, 1), (5, 87)]);
-        assert_eq!("4".parse::<Indices>().unwrap().single(), Some(4));
-        assert_eq!(indices.single(), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod schedules;
 
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Outcome, Usage};
+use wrun_protocol::wire::policy::NodeDetail;
 use wrun_protocol::wire::user::{
     JobDetail, JobState, JobSummary, NodeSummary, TaskDetail, TaskState,
 };
@@ -233,6 +234,12 @@ impl Core {
         self.state.nodes.iter().map(|(ix, node)| node_row(ix, node)).collect()
     }
 
+    /// Every node with its devices and partitions, by number.
+    pub fn node_details(&self) -> Vec<NodeDetail> {
+        let nodes = self.state.nodes.iter();
+        nodes.map(|(ix, node)| node_detail(ix, node)).collect()
+    }
+
     /// One node.
     pub fn node(&self, node: NodeId) -> Option<NodeSummary> {
         let ix = node_ix(node);
@@ -284,6 +291,19 @@ fn state_of(job: &Job) -> JobState {
 
 fn started(job: &Job) -> Option<Timestamp> {
     Some(job.started).filter(|at| at.0 > 0)
+}
+
+fn node_detail(ix: NodeIx, node: &Node) -> NodeDetail {
+    let stock = &node.stock;
+    let named = stock.offer.named.iter();
+    let used = named.map(|(name, all)| (name.clone(), all.saturating_sub(stock.left_of(name))));
+    NodeDetail {
+        summary: node_row(ix, node),
+        gpu_used: stock.used_cards().collect(),
+        named_used: used.collect(),
+        offer: stock.offer.clone(),
+        partitions: node.partitions.iter().cloned().collect(),
+    }
 }
 
 fn node_row(ix: NodeIx, node: &Node) -> NodeSummary {

@@ -2,10 +2,10 @@
 
 use wrun_protocol::job::{Input, JobSpec};
 use wrun_protocol::task::{self, Content};
-use wrun_protocol::wire::user;
+use wrun_protocol::wire::{policy, user};
 use wrun_protocol::{Resources, Timestamp};
 
-use super::{Amounts, Counts, Job, Mount, Node, Outcome, Spec, Task, Usage};
+use super::{Amounts, Card, Counts, Job, Mount, NamedResource, Node, Outcome, Spec, Task, Usage};
 use crate::report::human;
 
 impl From<user::TaskCounts> for Counts {
@@ -115,8 +115,14 @@ impl From<&user::TaskDetail> for Task {
     }
 }
 
-impl From<&user::NodeSummary> for Node {
-    fn from(node: &user::NodeSummary) -> Self {
+impl From<&policy::NodeDetail> for Node {
+    fn from(detail: &policy::NodeDetail) -> Self {
+        let node = &detail.summary;
+        let cards = detail.offer.gpus.iter().zip(&detail.gpu_used);
+        let named = detail.offer.named.iter().map(|(name, amount)| {
+            let taken = detail.named_used.get(name).copied().unwrap_or_default();
+            (name.clone(), NamedResource { amount: *amount, taken })
+        });
         Self {
             id: node.id.to_string(),
             name: node.info.name.clone(),
@@ -127,6 +133,15 @@ impl From<&user::NodeSummary> for Node {
             labels: node.info.labels.clone(),
             version: node.info.version.clone(),
             last_seen_ms: node.last_seen.0,
+            gpus: cards
+                .map(|(gpu, used)| Card {
+                    model: gpu.model.clone(),
+                    memory: gpu.memory,
+                    in_use: f64::from(*used) / 1000.0,
+                })
+                .collect(),
+            resources: named.collect(),
+            partitions: detail.partitions.clone(),
         }
     }
 }

@@ -100,6 +100,12 @@ impl Stock {
         u64::try_from(left).unwrap_or_default()
     }
 
+    /// Thousandths in use of each card, in their order.
+    pub(crate) fn used_cards(&self) -> impl Iterator<Item = u32> {
+        let used = self.cards.iter().map(|left| i64::from(WHOLE) - left.milli);
+        used.map(|used| u32::try_from(used).unwrap_or_default())
+    }
+
     /// How many tasks what is left serves, counted up to `most`.
     pub(crate) fn room(&self, devices: &Devices, most: u32) -> u32 {
         let by_name = devices.named.iter().map(|(name, amount)| {

@@ -264,7 +264,7 @@ mod tests {
         let charge = |held: Held| {
             let mut accounts = accounts();
             accounts.hold(0, &held);
-            accounts.used(0, Timestamp(999)).charge() / u128::from(PER_THOUSANDTH) * 1000 / 999
+            accounts.used(0, Timestamp(999)).charge() / PER_THOUSANDTH * 1000 / 999
         };
         assert_eq!(charge(CORE), 1000);
         assert_eq!(charge(Held { cpu_milli: 0, memory: 4 << 30, gpu_milli: 0 }), 1000);

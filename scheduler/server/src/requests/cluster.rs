@@ -46,6 +46,22 @@ pub(super) async fn on_nodes(shared: &Shared, caller: &Caller) -> Result<Respons
     Ok(Response::Nodes(nodes))
 }
 
+pub(super) async fn on_node_details(
+    shared: &Shared,
+    caller: &Caller,
+) -> Result<Response, RequestError> {
+    let mut nodes = shared.driver.view(|core| core.node_details()).await?;
+    if !caller.may_see_load() {
+        for node in &mut nodes {
+            node.summary.used = Default::default();
+            node.summary.tasks = 0;
+            node.gpu_used.fill(0);
+            node.named_used.clear();
+        }
+    }
+    Ok(Response::NodeDetails(nodes))
+}
+
 pub(super) async fn on_drain(
     shared: &Shared,
     caller: &Caller,

@@ -207,12 +207,10 @@ async fn answer(
         Request::Schedules(filter) => schedules::on_schedules(shared, caller, filter).await?,
         Request::Queue { limit } => scheduling::on_queue(shared, caller, limit).await?,
         Request::Explain(job) => scheduling::on_explain(shared, caller, job).await?,
-        Request::Reserve(_)
-        | Request::Unreserve(_)
-        | Request::Reservations
-        | Request::NodeDetails => {
-            return Err(refused(ErrorCode::Unavailable, "this server cannot do that yet").into());
-        }
+        Request::Reserve(of) => scheduling::on_reserve(shared, caller, of).await?,
+        Request::Unreserve(name) => scheduling::on_unreserve(shared, caller, name).await?,
+        Request::Reservations => scheduling::on_reservations(shared, caller).await?,
+        Request::NodeDetails => cluster::on_node_details(shared, caller).await?,
     };
     Ok(send.send(&response).await?)
 }

@@ -3,6 +3,7 @@
 use wrun_core::Input;
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::policy::Policy;
+use wrun_protocol::reservation::Reservation;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
 use wrun_protocol::{JobId, Role};
@@ -82,6 +83,41 @@ pub(super) async fn on_explain(
     shared.visible(caller, job).await?;
     let explanation = shared.driver.view(move |core| core.explain(job)).await?;
     explanation.map(|of| Response::Explanation(Box::new(of))).ok_or_else(|| over(job))
+}
+
+pub(super) async fn on_reserve(
+    shared: &Shared,
+    caller: &Caller,
+    reservation: Box<Reservation>,
+) -> Result<Response, RequestError> {
+    let act = format!("reservation {} made", reservation.name.escape_default());
+    shared.driver.ask_done(move |request| Input::Reserve { request, reservation }).await?;
+    audit(caller, &act, None);
+    Ok(Response::Done)
+}
+
+pub(super) async fn on_unreserve(
+    shared: &Shared,
+    caller: &Caller,
+    name: String,
+) -> Result<Response, RequestError> {
+    let act = format!("reservation {} given up", name.escape_default());
+    shared.driver.ask_done(move |request| Input::Unreserve { request, name }).await?;
+    audit(caller, &act, None);
+    Ok(Response::Done)
+}
+
+/// Everyone sees what is set aside and when; for whom, only those it is for and
+/// administrators.
+pub(super) async fn on_reservations(
+    shared: &Shared,
+    caller: &Caller,
+) -> Result<Response, RequestError> {
+    let mut list = shared.driver.view(|core| core.reservations()).await?;
+    for reservation in &mut list {
+        reservation.tenants.retain(|tenant| caller.may_see(tenant));
+    }
+    Ok(Response::Reservations(list))
 }
 
 /// What a user wants done with tasks of a job.
