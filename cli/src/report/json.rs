@@ -133,7 +133,8 @@ pub(crate) struct Counts {
 /// How an attempt ended.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Outcome {
-    /// `succeeded`, `exit`, `handler-error`, `trap`, `limit`, `setup`, `cancelled`, `node-lost`.
+    /// `succeeded`, `exit`, `handler-error`, `trap`, `limit`, `setup`, `cancelled`, `node-lost`,
+    /// `dependency`.
     pub(crate) kind: &'static str,
     /// For people.
     pub(crate) message: String,
@@ -282,6 +283,28 @@ pub(crate) struct Node {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) version: String,
     pub(crate) last_seen_ms: u64,
+    pub(crate) gpus: Vec<Card>,
+    /// Resources that it declares by name.
+    pub(crate) resources: BTreeMap<String, NamedResource>,
+    pub(crate) partitions: Vec<String>,
+}
+
+/// One card of a node.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Card {
+    pub(crate) model: String,
+    /// In bytes.
+    pub(crate) memory: u64,
+    /// The part in use, from 0 to 1.
+    pub(crate) in_use: f64,
+}
+
+/// A resource that a node declares by name.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NamedResource {
+    pub(crate) amount: u64,
+    /// How much of it is in use.
+    pub(crate) taken: u64,
 }
 
 /// A node was changed.
