@@ -24,6 +24,8 @@ pub struct Settings {
     pub heartbeat: String,
     /// How long a draining worker lets its tasks run.
     pub grace: String,
+    /// Further settings of the server, as its file has them.
+    pub server_file: String,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             lease: text("2s"),
             heartbeat: text("200ms"),
             grace: text("5s"),
+            server_file: String::new(),
         }
     }
 }
@@ -62,6 +65,7 @@ impl Cluster {
     pub fn with(settings: Settings) -> Self {
         let folder = tempfile::Builder::new().prefix("wrun-test-").tempdir().unwrap();
         run(command(folder.path()).args(["server", "init", "--data"]).arg(server_data(&folder)));
+        std::fs::write(folder.path().join("server.toml"), &settings.server_file).unwrap();
         let (server, address) = start_server(&folder, &settings, "127.0.0.1:0");
         let mut cluster = Self { server, workers: Vec::new(), settings, address, folder };
         cluster.point_credential_here();
@@ -179,6 +183,7 @@ pub fn command(folder: &Path) -> Command {
 fn start_server(folder: &TempDir, settings: &Settings, listen: &str) -> (Process, String) {
     let mut server = command(folder.path());
     server.args(["server", "--json", "--listen", listen, "--data"]).arg(server_data(folder));
+    server.arg("--config").arg(folder.path().join("server.toml"));
     server.args(["--lease", &settings.lease, "--heartbeat", &settings.heartbeat]);
     let mut server = Process::start(server, folder.path(), "server");
     let address = server.wait_for("the server is ready", |printed| {

@@ -20,10 +20,11 @@ mod process;
 mod queue;
 mod reserve;
 mod run;
+mod schedule;
 mod schema;
 mod server;
-mod simulate;
 mod share;
+mod simulate;
 mod submit;
 mod token;
 mod user;
@@ -70,6 +71,8 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Reserve(args) => block_on(&context, reserve::reserve(&context, &args)),
         Command::Unreserve(args) => block_on(&context, reserve::unreserve(&context, &args)),
         Command::Reservations(_) => block_on(&context, reserve::reservations(&context)),
+        Command::Schedule(args) => block_on(&context, schedule::schedule(&context, &args)),
+        Command::Schedules(args) => block_on(&context, schedule::schedules(&context, &args)),
         Command::Nodes(_) => block_on(&context, nodes::nodes(&context)),
         Command::Drain(args) => block_on(&context, drain::drain(&context, &args)),
         Command::Forget(args) => block_on(&context, drain::forget(&context, &args)),

@@ -36,6 +36,12 @@ pub(crate) struct ServerFile {
     heartbeat: Option<Span>,
     /// Most tasks of one tenant that have not ended.
     max_queued_tasks_per_tenant: Option<Whole<1, { u32::MAX }>>,
+    /// Most schedules of one tenant.
+    max_schedules_per_tenant: Option<Whole<0, 100_000>>,
+    /// The least time from one run of a schedule to the next.
+    least_schedule_period: Option<Span>,
+    /// How late a run of a schedule may be before it counts as missed.
+    missed_after: Option<Span>,
 }
 
 /// Puts together what was said, and checks it.
@@ -71,6 +77,15 @@ pub(crate) fn config(settings: &ServerSettings) -> Result<ServerConfig, Error> {
     }
     if let Some(most) = file.max_queued_tasks_per_tenant {
         core.max_queued_tasks_per_tenant = most.0.into();
+    }
+    if let Some(most) = file.max_schedules_per_tenant {
+        core.max_schedules_per_tenant = most.0 as usize;
+    }
+    if let Some(period) = file.least_schedule_period {
+        core.least_schedule_period = period.duration();
+    }
+    if let Some(late) = file.missed_after {
+        core.missed_after = late.duration();
     }
     let lease_in_file = settings.lease.is_none() && file.lease.is_some();
     config.check().map_err(|error| match &error {

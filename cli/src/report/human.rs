@@ -7,6 +7,7 @@ use wrun_protocol::node::NodeState;
 use wrun_protocol::resources::Bytes;
 use wrun_protocol::scheduling::{GpuRequest, Request};
 use wrun_protocol::task::{Failure, Outcome};
+use wrun_protocol::wire::schedule::WhyLeftOut;
 use wrun_protocol::wire::user::{JobState, TaskCounts, TaskState};
 
 /// The wall clock as the wire has it.
@@ -103,6 +104,15 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
+}
+
+/// Why a schedule submitted nothing when it was due.
+pub(crate) fn why_left_out(why: &WhyLeftOut) -> String {
+    match why {
+        WhyLeftOut::Missed => "no server ran".to_owned(),
+        WhyLeftOut::Overlaps(job) => format!("job {job} had not ended"),
+        WhyLeftOut::Refused(error) => error.message.clone(),
+    }
 }
 
 /// `12,500`.

@@ -6,6 +6,7 @@
 
 mod convert;
 pub(crate) mod simulation;
+mod schedule;
 mod scheduling;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use schedule::{ScheduleChange, Schedules};
 pub(crate) use scheduling::{
     Changed, Explanation, JobPriority, Policy, PolicyChange, Queue, ReservationChange,
     Reservations, Shares,
@@ -69,6 +71,10 @@ pub(crate) enum Printed {
     Reservations(Reservations),
     /// `wrun reserve`, `wrun unreserve`
     Reserve(ReservationChange),
+    /// `wrun schedules`
+    Schedules(Schedules),
+    /// `wrun schedule add`, `remove`, `pause`, `resume`
+    Schedule(ScheduleChange),
     /// `wrun exit-codes`
     ExitCodes(ExitCodes),
     /// Any command that fails, on standard error

@@ -6,6 +6,7 @@ pub(crate) mod daemon;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod query;
+pub(crate) mod schedule;
 pub(crate) mod simulate;
 pub(crate) mod work;
 
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Reserve(policy::Reserve),
     Unreserve(policy::Unreserve),
     Reservations(policy::Reservations),
+    Schedule(schedule::Schedule),
+    Schedules(schedule::Schedules),
     Nodes(cluster::Nodes),
     Drain(cluster::Drain),
     Forget(cluster::Forget),

@@ -80,7 +80,7 @@ fn values_that_cannot_be_are_refused_by_name() {
         (&["job", "x"], "`x` is not a job id"),
         (&["worker", "--join", "x"], "the `@` is missing"),
         (&["user", "add", "Lab"], "`Lab` is not a tenant name"),
-        (&["worekr", "a.wasm"], "submit"),
+        (&["worekr", "a.wasm"], "similar subcommands exist: 'retry', 'worker'"),
     ] {
         let error = refusal(line);
         assert!(error.contains(expected), "{line:?}: {error}");

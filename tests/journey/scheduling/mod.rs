@@ -4,3 +4,4 @@ mod array_parts;
 mod changes;
 mod dependencies;
 mod policy;
+mod schedules;
