@@ -5,9 +5,9 @@
 //! base64. A command prints one object, or, where it streams, one object a line.
 
 mod convert;
-pub(crate) mod simulation;
 mod schedule;
 mod scheduling;
+pub(crate) mod simulation;
 
 use std::collections::BTreeMap;
 
