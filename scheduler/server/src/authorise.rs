@@ -153,6 +153,7 @@ mod tests {
                 ttl_ms: 1,
             },
             Request::Jobs(JobFilter { all_tenants: true, ..JobFilter::default() }),
+            Request::Schedules(ScheduleFilter { all_tenants: true, ..ScheduleFilter::default() }),
         ];
         for request in requests {
             let refused = caller(Role::User).may_ask(&request).unwrap_err();
