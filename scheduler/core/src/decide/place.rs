@@ -278,7 +278,8 @@ impl Core {
         nodes
     }
 
-    /// Of those without cards; `bound` says how much of the room may be used.
+    /// Of those without cards, and where these do not hold a gang, of the others too; `bound`
+    /// says how much of the room may be used.
     fn plain_nodes_with_room(
         &self,
         group_ix: GroupIx,
@@ -323,11 +324,19 @@ impl Core {
             return all;
         }
         if most == 1 {
-            let found = rooms.emptiest(&wanted, |place| room(number(place)) > 0).map(number);
+            let least = if gang { tasks } else { 1 };
+            let found = rooms.emptiest(&wanted, |place| room(number(place)) >= least).map(number);
             return found.map(|ix| (ix, room(ix))).into_iter().collect();
         }
         let found = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
-        found.filter(|(_, room)| *room > 0).take(most).collect()
+        let mut found: Vec<_> = found.filter(|(_, room)| *room > 0).take(most).collect();
+        let held: u64 = found.iter().map(|(_, room)| u64::from(*room)).sum();
+        if gang && held < u64::from(tasks) {
+            let carded = self.state.nodes.iter().filter(|(_, node)| node.has_cards());
+            let carded = carded.map(|(ix, _)| (ix, room(ix)));
+            found.extend(carded.filter(|(_, room)| *room > 0).take(most));
+        }
+        found
     }
 
     /// Gives a node up to `count` tasks of jobs of the group that are older than `until`.

@@ -104,6 +104,11 @@ impl Node {
         within && self.info.as_ref().is_some_and(|info| group.allows(info))
     }
 
+    /// Whether it has cards, which tasks that need none should leave to others.
+    pub(crate) fn has_cards(&self) -> bool {
+        !self.stock.offer.gpus.is_empty()
+    }
+
     /// Whether it could hold a task of the group if it were empty.
     pub(crate) fn suits(&self, group: &GroupKey) -> bool {
         let holds = |info: &NodeInfo| group.fits(info, &self.stock.offer);

@@ -3,7 +3,7 @@
 use wrun_protocol::JobSpec;
 use wrun_protocol::scheduling::{Arrangement, Offer};
 
-use crate::env::{Start, env, job};
+use crate::env::{Start, cards, env, job};
 
 fn arranged(count: u32, arrangement: Arrangement) -> JobSpec {
     let mut spec = job(count);
@@ -57,4 +57,37 @@ fn a_node_with_a_refused_label_gets_nothing() {
     spec.scheduling.refused_labels.insert("disk".to_owned(), "slow".to_owned());
     spec.labels.insert("disk".to_owned(), "slow".to_owned());
     assert!(env.refusal(&spec).contains("disk=slow"));
+}
+
+fn gang(count: u32, arrangement: Arrangement) -> JobSpec {
+    let mut spec = arranged(count, arrangement);
+    spec.scheduling.gang = true;
+    spec
+}
+
+#[test]
+fn a_gang_takes_nodes_with_cards_where_the_others_do_not_hold_it() {
+    let mut env = env();
+    env.node(1, 2, Offer::default());
+    env.node(2, 2, cards(1, "A100"));
+    let starts = env.starts(&gang(4, Arrangement::Spread));
+    assert_eq!(counts(&starts), [(1, 2), (2, 2)]);
+}
+
+#[test]
+fn a_gang_of_one_node_starts_where_it_fits_as_a_whole() {
+    let mut env = env();
+    env.node(1, 3, Offer::default());
+    env.node(2, 4, Offer::default());
+    assert_eq!(counts(&env.starts(&arranged(2, Arrangement::Spread))), [(1, 1), (2, 1)]);
+    assert_eq!(counts(&env.starts(&gang(3, Arrangement::SameNode))), [(2, 3)]);
+}
+
+#[test]
+fn a_gang_that_all_nodes_together_cannot_hold_is_refused() {
+    let mut env = env();
+    env.node(1, 2, Offer::default());
+    env.node(2, 2, Offer::default());
+    let refusal = env.refusal(&gang(5, Arrangement::Spread));
+    assert!(refusal.contains("a gang of 5 tasks") && refusal.contains("hold 4"), "{refusal}");
 }
