@@ -36,7 +36,8 @@ fn a_job_runs_at_every_time_that_is_due_until_its_schedule_is_paused_or_removed(
     let work = [&guest("hello"), "--name", "tick-job"];
     let add = ["schedule", "add", "tick", "--cron", "@every 1s", "--overlap", "queue", "--json"];
     let added = desk.wrun(&[&add[..], &work[..]].concat());
-    let added: Value = serde_json::from_str(&stdout(&added)).expect(&stderr(&added));
+    let added: Value = serde_json::from_str(&stdout(&added))
+        .unwrap_or_else(|error| panic!("{error}: {}", stderr(&added)));
     schema.check("schedule", &added);
     desk.has_run(2);
     schema.check("schedules", &desk.json(&["schedules"]));
