@@ -122,10 +122,13 @@ pub struct Backfill {
     pub promises: u32,
     /// Most groups of like jobs that one pass looks at behind the first blocked one.
     pub depth: u32,
-    /// The part of the CPU of the nodes that would serve it that a task expected to run
-    /// longer than `short_ms` must leave free, in millionths.
+    /// The part of the CPU of all nodes that suit it that a task or gang expected to run
+    /// longer than `short_ms` must leave free while it runs, on whichever of them, in
+    /// millionths. It needs that beside its own to start and to be promised a start, and
+    /// holds only its own. What with it would need more than these nodes have leaves none;
+    /// nor does what runs in a reservation.
     pub headroom: u32,
-    /// See `headroom`.
+    /// What is expected to run for so long at most is short, and may use the headroom.
     pub short_ms: u64,
     /// The time that a task without limit and without prediction is taken to need.
     pub default_time_ms: u64,

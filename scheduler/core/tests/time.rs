@@ -354,3 +354,101 @@ fn reservations_outlive_a_restart() {
     assert_eq!(restored.reservations(), env.core.reservations());
     assert_eq!(restored.snapshot(), snapshot);
 }
+
+/// Half a minute is short; what takes longer leaves that part, in millionths.
+fn with_headroom(headroom: u32) -> Policy {
+    let mut policy = fcfs(BackfillMode::Easy);
+    policy.backfill = Backfill { headroom, short_ms: 30_000, ..policy.backfill };
+    policy
+}
+
+#[test]
+fn long_jobs_leave_headroom_and_short_ones_use_it() {
+    let mut env = Env::new(with_headroom(250_000), &[8]);
+    let long = env.job(6, 100);
+    let longer = env.job(1, 31);
+    let short = env.job(2, 30);
+    assert!(env.runs(long), "it and what it leaves are all there is");
+    assert!(!env.runs(longer), "of three it has two");
+    assert!(env.runs(short), "it may take the last");
+    env.at(1030).end(short);
+    assert!(!env.runs(longer));
+    env.at(1100).end(long);
+    assert!(env.runs(longer));
+}
+
+#[test]
+fn what_could_never_leave_headroom_leaves_none() {
+    let mut env = Env::new(with_headroom(250_000), &[8]);
+    let large = env.job(7, 100);
+    assert!(env.runs(large), "with two more it would be more than there is");
+    let small = env.job(1, 100);
+    assert!(!env.runs(small));
+}
+
+#[test]
+fn a_start_is_promised_for_when_headroom_is_left_and_takes_none_of_it() {
+    let mut env = Env::new(with_headroom(250_000), &[8]);
+    let (first, second) = (env.job(4, 50), env.job(2, 100));
+    let head = env.job(5, 100);
+    env.at(1049);
+    let short = env.job(2, 30);
+    assert!(env.runs(short), "the head has its seven not at 1050 but at 1100");
+    env.at(1050).end(first);
+    env.at(1079).end(short);
+    assert!(!env.runs(head), "six are free");
+    env.at(1080);
+    let late = env.job(4, 25);
+    assert!(!env.runs(late), "beside the head it would find three");
+    let beside = env.job(3, 30);
+    assert!(env.runs(beside), "it holds five, not seven");
+    env.at(1100).end(second);
+    assert!(!env.runs(head), "five and three are there, but nothing would be left");
+    env.at(1110).end(beside);
+    assert!(env.runs(head));
+}
+
+#[test]
+fn headroom_is_left_on_all_nodes_together() {
+    let mut env = Env::new(with_headroom(250_000), &[4, 4]);
+    let gang = env.job(6, 100);
+    let long = env.job(1, 100);
+    let short = env.job(2, 30);
+    assert!(env.runs(gang) && env.runs(short) && !env.runs(long));
+    let mut env = Env::new(with_headroom(250_000), &[4, 4]);
+    let tasks = env.submit(&JobSpec { count: 8, ..job(1, 100) }).unwrap();
+    let placed: u32 = env.running[&tasks].iter().map(|(_, run)| run.tasks.count).sum();
+    assert_eq!(placed, 6, "of tasks that need not start together, as many as leave it");
+}
+
+#[test]
+fn headroom_that_comes_free_on_one_node_lets_a_job_start_on_another() {
+    let mut env = Env::new(with_headroom(200_000), &[4, 6]);
+    let large = |seconds| {
+        let mut large = job(1, seconds);
+        large.resources.memory = 40 << 30;
+        large
+    };
+    env.submit(&large(30)).unwrap();
+    let short = env.job(1, 30);
+    assert_eq!(env.running[&short][0].0, 2);
+    let filling: Vec<JobId> = (0..6).map(|_| env.job(1, 100)).collect();
+    assert!(filling.iter().all(|job| env.runs(*job)));
+    let waiting = env.submit(&large(100)).unwrap();
+    assert!(!env.runs(waiting), "each node has one left");
+    env.at(1010).end(short);
+    assert_eq!(env.running[&waiting][0].0, 1, "the other has not the memory");
+}
+
+#[test]
+fn jobs_of_a_reservation_leave_no_headroom() {
+    let mut env = Env::new(with_headroom(500_000), &[2]);
+    let each = Request { resources: job(1, 50).resources, ..Request::default() };
+    let amount = Reserved::Amount { each, count: 2, partition: None };
+    env.reserve(window("demo", 1100, 1200, amount)).unwrap();
+    let mut inside = job(1, 50);
+    inside.scheduling.reservation = Some("demo".to_owned());
+    let both = [env.submit(&inside).unwrap(), env.submit(&inside).unwrap()];
+    env.at(1100);
+    assert!(both.iter().all(|job| env.runs(*job)));
+}

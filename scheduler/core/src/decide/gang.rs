@@ -24,7 +24,9 @@ impl Core {
         let Some((job, count)) = self.next_gang(group) else { return 0 };
         let nodes = self.nodes_with_room(group, count, round);
         let room: u64 = nodes.iter().map(|(_, room)| u64::from(*room)).sum();
-        if room < u64::from(count) {
+        if room < u64::from(count)
+            || self.within_headroom(group, count, &nodes, &mut round.outlook) < count
+        {
             self.block(group, round);
             return 0;
         }

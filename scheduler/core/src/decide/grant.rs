@@ -30,8 +30,13 @@ impl Core {
         round: &mut Round,
     ) -> u32 {
         let wanted = self.ready_before(group, until, quantum.min(MAX_IN_TURN));
+        let long = self.state.groups.get(group).is_some_and(|group| self.leaves_headroom(group));
+        let may = match long.then(|| self.choose_grant(group)).flatten() {
+            Some((ix, _)) => self.within_headroom(group, wanted, &[(ix, 1)], &mut round.outlook),
+            None => wanted,
+        };
         let mut placed = 0;
-        while placed < wanted {
+        while placed < may {
             let Some((ix, grant)) = self.choose_grant(group) else { break };
             let entry = self.state.groups.get(group);
             let head = entry.and_then(|entry| entry.ready.first().copied());

@@ -13,6 +13,7 @@ mod gang;
 mod gang_life;
 mod give_up;
 mod grant;
+mod headroom;
 mod lack;
 mod limits;
 mod nodes;

@@ -49,6 +49,11 @@ impl Outlook {
         self.profiles.get(&(ix, within.map(str::to_owned)))
     }
 
+    /// Whether something of the node was promised.
+    pub(crate) fn has_promised(&self, ix: NodeIx) -> bool {
+        self.promised.contains(&ix)
+    }
+
     /// From now on nothing may break the promise.
     pub(crate) fn keep(&mut self, promise: Promise) {
         for (ix, count) in &promise.parts {
@@ -117,7 +122,7 @@ impl Core {
         }
         let Some(node) = self.state.nodes.get(ix) else { return 0 };
         let within = group.key.reservation();
-        if within.is_none() && !outlook.promised.contains(&ix) && !self.is_booked(ix, node) {
+        if within.is_none() && !outlook.has_promised(ix) && !self.is_booked(ix, node) {
             return room;
         }
         let end = self.now.0.saturating_add(self.expected_length(group).ms);

@@ -189,7 +189,12 @@ impl Core {
             return 0;
         }
         let nodes = self.nodes_with_room(group, wanted, round);
-        if nodes.is_empty() {
+        let wanted = if nodes.is_empty() {
+            0
+        } else {
+            self.within_headroom(group, wanted, &nodes, &mut round.outlook)
+        };
+        if wanted == 0 {
             self.block(group, round);
             return 0;
         }

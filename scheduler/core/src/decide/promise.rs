@@ -212,8 +212,9 @@ impl Core {
         round: &mut Round,
     ) -> bool {
         let groups = &self.state.groups;
-        let Some(key) = groups.get(group).map(|group| &group.key) else { return false };
-        if key.gang() > 0 || key.reservation().is_some() {
+        let Some(entry) = groups.get(group) else { return false };
+        let key = &entry.key;
+        if key.gang() > 0 || key.reservation().is_some() || self.leaves_headroom(entry) {
             return false;
         }
         let wanted = key.wanted;
@@ -260,6 +261,10 @@ impl Core {
         if !promise.disturbed {
             return Some(promise.clone());
         }
+        if self.state.groups.get(unit.group).is_some_and(|group| self.leaves_headroom(group)) {
+            // What it leaves may be on other nodes.
+            return None;
+        }
         let renewed = self.promise_on(unit, &nodes, outlook)?;
         (renewed.start <= promise.start).then_some(renewed)
     }
@@ -297,7 +302,8 @@ impl Core {
         }
         let profiles = nodes.iter().filter_map(|ix| Some((*ix, outlook.seen(*ix, within)?)));
         let profiles: Vec<(NodeIx, &Profile<Resources>)> = profiles.collect();
-        let (start, parts) = earliest_start(&profiles, length, &group.key.wanted, unit.count)?;
+        let ask = self.ask(group, unit.count, nodes);
+        let (start, parts) = earliest_start(&profiles, length, &ask)?;
         Some(Promise {
             unit,
             start,

@@ -10,7 +10,7 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use search::earliest_start;
+pub(crate) use search::{Ask, Beside, earliest_start};
 
 use std::collections::VecDeque;
 

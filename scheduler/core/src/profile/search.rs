@@ -4,45 +4,107 @@ use wrun_protocol::Timestamp;
 
 use super::{Amounts, Profile};
 
-/// The earliest instant from which `count` times `need` fits for `duration` milliseconds,
-/// on all of the profiles together, and how many on which: the roomiest first, so that
-/// they are few; among equals those that come first.
+/// What is asked of several profiles.
+#[derive(Debug)]
+pub(crate) struct Ask<'a, N> {
+    pub(crate) need: &'a N,
+    /// How many times.
+    pub(crate) count: u32,
+    /// What must be free too while it is held, the need itself counted in.
+    pub(crate) beside: Option<Beside<N>>,
+}
+
+/// So many times `need`, on whichever profiles.
+#[derive(Debug)]
+pub(crate) struct Beside<N> {
+    pub(crate) need: N,
+    pub(crate) times: u64,
+}
+
+/// The earliest instant from which what is asked fits for `duration` milliseconds, on all
+/// of the profiles together, and how many on which: the roomiest first, so that they are
+/// few; among equals those that come first.
 pub(crate) fn earliest_start<K: Copy, A: Amounts>(
     profiles: &[(K, &Profile<A>)],
     duration: u64,
-    need: &A::Need,
-    count: u32,
+    ask: &Ask<'_, A::Need>,
 ) -> Option<(Timestamp, Vec<(K, u32)>)> {
-    if let [(key, profile)] = profiles {
-        return Some((profile.earliest(duration, need, count)?, vec![(*key, count)]));
-    }
-    if count == 1 {
-        let starts = profiles.iter().filter_map(|(key, profile)| {
-            Some((profile.earliest(duration, need, 1)?, vec![(*key, 1)]))
-        });
-        return starts.min_by_key(|(at, _)| *at);
-    }
-    let mut changes: Vec<(Timestamp, usize, u32)> = Vec::new();
-    for (place, (_, profile)) in profiles.iter().enumerate() {
-        let rooms = profile.rooms(duration, need);
-        changes.extend(rooms.into_iter().map(|(at, room)| (at, place, room.min(count))));
-    }
-    changes.sort_unstable();
-    let mut rooms = vec![0; profiles.len()];
-    let mut sum = 0;
-    let mut changes = changes.into_iter().peekable();
-    while let Some((at, place, room)) = changes.next() {
-        if let Some(before) = rooms.get_mut(place) {
-            sum = sum - u64::from(*before) + u64::from(room);
-            *before = room;
+    let Ask { need, count, beside } = ask;
+    if beside.is_none() {
+        if let [(key, profile)] = profiles {
+            return Some((profile.earliest(duration, need, *count)?, vec![(*key, *count)]));
         }
-        // What changes at one instant counts together.
-        let done = changes.peek().is_none_or(|(next, ..)| *next > at);
-        if done && sum >= u64::from(count) {
-            return Some((at, share_out(profiles, &rooms, count)));
+        if *count == 1 {
+            let starts = profiles.iter().filter_map(|(key, profile)| {
+                Some((profile.earliest(duration, need, 1)?, vec![(*key, 1)]))
+            });
+            return starts.min_by_key(|(at, _)| *at);
         }
     }
-    None
+    let mut own = Sum::over(profiles, duration, need, (*count).into());
+    let mut besides = beside.as_ref().map(|beside| {
+        let Beside { need, times } = beside;
+        Sum::over(profiles, duration, need, *times)
+    });
+    let mut at = None;
+    loop {
+        // Where one is too little, the other need not be looked at before it is enough.
+        at = Some(own.enough_from(at)?);
+        let Some(besides) = &mut besides else { break };
+        let both = besides.enough_from(at)?;
+        if Some(both) == at {
+            break;
+        }
+        at = Some(both);
+    }
+    Some((at?, share_out(profiles, &own.rooms, *count)))
+}
+
+/// How many times something fits on several profiles, instant by instant.
+struct Sum {
+    /// By instant: which profile has room for how many from then on. The last is next.
+    changes: Vec<(Timestamp, usize, u32)>,
+    /// By profile, up to now.
+    rooms: Vec<u32>,
+    sum: u64,
+    enough: u64,
+    now: Timestamp,
+}
+
+impl Sum {
+    fn over<K, A: Amounts>(
+        profiles: &[(K, &Profile<A>)],
+        duration: u64,
+        need: &A::Need,
+        enough: u64,
+    ) -> Self {
+        let mut changes: Vec<(Timestamp, usize, u32)> = Vec::new();
+        let most = u32::try_from(enough).unwrap_or(u32::MAX);
+        for (place, (_, profile)) in profiles.iter().enumerate() {
+            let rooms = profile.rooms(duration, need);
+            changes.extend(rooms.into_iter().map(|(at, room)| (at, place, room.min(most))));
+        }
+        changes.sort_unstable_by(|a, b| b.cmp(a));
+        Self { changes, rooms: vec![0; profiles.len()], sum: 0, enough, now: Timestamp(0) }
+    }
+
+    /// The first instant, not before `from` nor before one that was asked for earlier, at
+    /// which it is enough.
+    fn enough_from(&mut self, from: Option<Timestamp>) -> Option<Timestamp> {
+        self.now = from.map_or(self.now, |from| from.max(self.now));
+        loop {
+            // What changes at one instant counts together.
+            while let Some((_, place, room)) = self.changes.pop_if(|(at, ..)| *at <= self.now) {
+                let Some(before) = self.rooms.get_mut(place) else { continue };
+                self.sum = self.sum - u64::from(*before) + u64::from(room);
+                *before = room;
+            }
+            if self.sum >= self.enough {
+                return Some(self.now);
+            }
+            self.now = self.changes.last()?.0;
+        }
+    }
 }
 
 /// Gives each as many as it has room for, the roomiest first.

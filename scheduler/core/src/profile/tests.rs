@@ -95,12 +95,21 @@ fn several_nodes_start_together_as_early_as_the_model_says() {
         let nodes: Vec<_> = (0..1 + random.below(4)).map(|_| both(&mut random, begin)).collect();
         let (duration, need) = (random.below(12), random.need());
         let count = 1 + random.below(12) as u32;
+        let cpu = Resources { cpu_milli: 1, ..Resources::default() };
+        let least = (random.below(2) == 0).then(|| 1 + random.below(30));
+        let beside = least.map(|times| Beside { need: cpu, times });
         let profiles: Vec<(usize, &Profile<Resources>)> =
             nodes.iter().enumerate().map(|(place, (profile, _))| (place, profile)).collect();
-        let found = earliest_start(&profiles, duration, &need, count);
+        let found = earliest_start(&profiles, duration, &Ask { need: &need, count, beside });
+        let rooms = |at: u64, need: &Resources| {
+            nodes
+                .iter()
+                .map(|(_, naive)| u64::from(naive.room(at, at + duration, need)))
+                .sum::<u64>()
+        };
         let room = |naive: &Naive, at: u64| u64::from(naive.room(at, at + duration, &need));
         let fits = |at: &u64| {
-            nodes.iter().map(|(_, naive)| room(naive, *at)).sum::<u64>() >= u64::from(count)
+            rooms(*at, &need) >= u64::from(count) && rooms(*at, &cpu) >= least.unwrap_or(0)
         };
         let expected = (begin..END as u64).find(fits);
         assert_eq!(found.as_ref().map(|(at, _)| at.0), expected);
