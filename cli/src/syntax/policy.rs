@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use wrun_protocol::{JobId, TenantName};
 
 use crate::value::{Amount, Cpu, Indices, Priority, Size, Span, WantedGpu, When};
@@ -100,9 +100,9 @@ pub(crate) struct Retry {
 ///
 /// Each change concerns what is placed from then on. `none` takes a setting away.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, id = "changes", args = [
+#[command(group(ArgGroup::new("changes").required(true).multiple(true).args([
     "priority", "nice", "time_limit", "begin", "deadline", "partition", "qos", "max_running",
-])]
+])))]
 pub(crate) struct Update {
     /// The job's id
     #[arg(value_name = "ID")]
@@ -159,7 +159,7 @@ impl<T: std::str::FromStr> std::str::FromStr for OrNone<T> {
 /// tenants that it is for; without --tenant nobody's, which is maintenance. Nothing is started
 /// that would run into it.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, id = "what", args = ["all", "node", "count"])]
+#[command(group(ArgGroup::new("what").required(true).args(["all", "node", "count"])))]
 pub(crate) struct Reserve {
     /// The reservation's name
     #[arg(value_name = "NAME")]

@@ -69,3 +69,17 @@ fn limits_keep_tasks_waiting_and_say_so() {
     let refused = desk.wrun(&["submit", &guest("hello"), "--qos", "large"]);
     assert!(stderr(&refused).contains("large"), "{}", stderr(&refused));
 }
+
+#[test]
+fn nothing_starts_that_would_run_into_maintenance() {
+    let desk = Desk::start();
+    assert_eq!(desk.wrun(&["update", "1"]).status.code(), Some(2), "nothing to change");
+    let lasts = ["--start", "+0s", "--duration", "1h"];
+    let made = desk.says(&[&["reserve", "upkeep", "--all"], &lasts[..]].concat());
+    assert_eq!(made, "reservation upkeep is made\n");
+    assert!(desk.says(&["reservations"]).contains("all nodes"));
+    let job = desk.submit(&[&guest("hello"), "--time-limit", "5s"]);
+    assert_eq!(desk.json(&["job", &job])["state"], "pending");
+    assert_eq!(desk.says(&["unreserve", "upkeep"]), "reservation upkeep is given up\n");
+    assert_eq!(desk.ended(&job)["state"], "succeeded");
+}
