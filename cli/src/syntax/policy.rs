@@ -48,7 +48,7 @@ pub(crate) struct Queue {
     pub(crate) limit: crate::value::Whole<1, 1000>,
 }
 
-/// Explains why a job waits, when it is expected to start, and what would change that
+/// Explains why a job waits and what would change that
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The job's id
