@@ -29,11 +29,16 @@ impl Desk {
 
     /// With `wrun dev` and these flags.
     pub fn with(flags: &[&str]) -> Self {
-        let folder = tempfile::Builder::new().prefix("wrun-test-").tempdir().unwrap();
-        let home = folder.path().to_owned();
-        let mut desk = Self { dev: None, cluster: None, folder, home };
+        let mut desk = Self::alone();
         desk.start_dev(flags);
         desk
+    }
+
+    /// Without a cluster.
+    pub fn alone() -> Self {
+        let folder = tempfile::Builder::new().prefix("wrun-test-").tempdir().unwrap();
+        let home = folder.path().to_owned();
+        Self { dev: None, cluster: None, folder, home }
     }
 
     /// With a server and workers of their own.

@@ -16,6 +16,7 @@ mod retries;
 mod scheduling;
 mod schema;
 mod settings;
+mod simulate;
 
 use std::time::{Duration, Instant};
 
