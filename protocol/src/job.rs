@@ -317,12 +317,18 @@ impl JobSpec {
 
 impl Mount {
     fn check(&self) -> Result<(), SpecError> {
-        let parts = self.path.strip_prefix('/').unwrap_or("").split('/');
-        let named = parts.clone().all(|part| !matches!(part, "" | "." | ".."));
-        ensure(named && !has_control(&self.path) && self.path.len() <= 4096, "mounts", || {
-            format!("`{}` is not an absolute path in the guest without `.` or `..`", self.path)
-        })
+        check_path(&self.path).map_err(|problem| SpecError::Field { field: "mounts", problem })
     }
+}
+
+/// Whether something can be mounted there; says what is wrong.
+pub(crate) fn check_path(path: &str) -> Result<(), String> {
+    let mut parts = path.strip_prefix('/').unwrap_or("").split('/');
+    let named = parts.all(|part| !matches!(part, "" | "." | ".."));
+    if named && !has_control(path) && path.len() <= 4096 {
+        return Ok(());
+    }
+    Err(format!("`{path}` is not an absolute path in the guest without `.` or `..`"))
 }
 
 fn has_control(text: &str) -> bool {

@@ -21,6 +21,7 @@ pub mod task;
 pub mod tenant;
 pub mod time;
 pub mod wire;
+pub mod workflow;
 
 pub use digest::Digest;
 pub use id::{AttemptId, IndexRange, JobId, NodeId, SubmitId, TaskId};

@@ -7,6 +7,18 @@ pub const MAX_FRAME: usize = 1 << 20;
 /// Largest encoded job specification: several must fit one frame and one journal batch.
 pub const MAX_SPEC: usize = 256 << 10;
 
+/// Largest encoded workflow: it must fit one frame and one journal batch.
+pub const MAX_WORKFLOW: usize = 512 << 10;
+
+/// Most steps of a workflow, the last included.
+pub const MAX_STEPS: usize = 256;
+
+/// Longest name of a workflow or a step, in bytes: both and a `/` are a job's name.
+pub const MAX_STEP_NAME: usize = 63;
+
+/// Longest text that a step's condition compares with, in bytes.
+pub const MAX_CONDITION: usize = 4 << 10;
+
 /// Content up to this size travels inside messages and journal records; above it, as a blob.
 pub const MAX_INLINE: usize = 4 << 10;
 

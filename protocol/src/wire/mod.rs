@@ -9,6 +9,7 @@ pub mod policy;
 pub mod schedule;
 pub mod user;
 pub mod worker;
+pub mod workflow;
 
 /// ALPN of users and workers, who hold a certificate of the cluster.
 pub const ALPN: &[u8] = b"wrun/1";

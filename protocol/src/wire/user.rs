@@ -9,12 +9,14 @@ use super::policy::{
     Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ShareRow, TaskSet,
 };
 use super::schedule::{ScheduleFilter, ScheduleId, ScheduleRow};
+use super::workflow::WorkflowDetail;
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
 use crate::policy::Policy;
 use crate::reservation::Reservation;
 use crate::schedule::Schedule;
 use crate::task::{Content, Outcome, Usage};
+use crate::workflow::EncodedWorkflow;
 use crate::{Digest, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
 
 /// What a user asks.
@@ -37,7 +39,7 @@ pub enum Request {
     GetBlob(Digest),
     /// List jobs, newest first → [`Response::Jobs`].
     Jobs(JobFilter),
-    /// One job → [`Response::Job`].
+    /// One job → [`Response::Job`], or for a workflow [`Response::Workflow`].
     Job(JobId),
     /// Tasks of a job in order of index → [`Response::Tasks`].
     Tasks {
@@ -165,6 +167,26 @@ pub enum Request {
     },
     /// List schedules → [`Response::Schedules`].
     Schedules(ScheduleFilter),
+    /// Submit a workflow. Answered when it is durable → [`Response::Submitted`], one answer.
+    SubmitWorkflow {
+        /// Made by the client; repeating it returns the same workflow.
+        id: SubmitId,
+        /// The workflow.
+        workflow: EncodedWorkflow,
+    },
+    /// The workflow of that number, or to whose steps that job belongs →
+    /// [`Response::Workflow`].
+    Workflow(JobId),
+    /// Run a workflow again that has ended. What succeeded is reused, unless it is `from` or
+    /// comes after something that runs → [`Response::Submitted`], one answer.
+    Rerun {
+        /// Made by the client; repeating it returns the same workflow.
+        id: SubmitId,
+        /// The earlier run.
+        job: JobId,
+        /// A step that runs again though it succeeded.
+        from: Option<String>,
+    },
 }
 
 /// One job to submit.
@@ -262,6 +284,8 @@ pub enum Response {
     NodeDetails(Vec<NodeDetail>),
     /// To [`Request::Schedules`].
     Schedules(Vec<ScheduleRow>),
+    /// To [`Request::Workflow`], and to [`Request::Job`] of a workflow.
+    Workflow(Box<WorkflowDetail>),
 }
 
 /// Why a request was refused.

@@ -22,6 +22,8 @@ use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
+use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::workflow::*;
 use wrun_protocol::*;
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -236,6 +238,50 @@ fn schedule_row() -> ScheduleRow {
     }
 }
 
+fn workflow() -> Workflow {
+    let step = Step {
+        needs: vec![1],
+        when: When::End,
+        only_if: Some(Condition { step: 1, equals: true, text: "yes".into() }),
+        for_each: Some(ForEach::Json(1)),
+        input: Some(1),
+        mounts: vec![StepMount { step: 1, path: "/in".into() }],
+        timeout_ms: Some(9),
+        may_fail: true,
+        ..Step::new("train", encoded())
+    };
+    let finally = Some(Step::new("tidy", encoded()));
+    Workflow { name: "learn".into(), steps: vec![step, Step::new("fetch", encoded())], finally }
+}
+
+fn workflow_detail() -> WorkflowDetail {
+    let summary = JobSummary {
+        id: JOB,
+        name: "learn".into(),
+        tenant: tenant(),
+        state: JobState::Running,
+        tasks: TaskCounts::default(),
+        priority: 0,
+        submitted: AT,
+        started: Some(AT),
+        ended: None,
+    };
+    let step = StepDetail {
+        name: "train".into(),
+        finally: false,
+        needs: vec![1],
+        when: When::Success,
+        may_fail: false,
+        state: StepState::Skipped,
+        job: Some(JOB),
+        tasks: TaskCounts::default(),
+        started: Some(AT),
+        ended: Some(AT),
+        why: Some(StepReason::NoSuccess("fetch".into())),
+    };
+    WorkflowDetail { summary, rerun_of: Some(JOB), steps: vec![step] }
+}
+
 fn info() -> NodeInfo {
     NodeInfo {
         name: "n-1".into(),
@@ -309,6 +355,12 @@ fn add_user_messages(lines: &mut Lines) {
                 after: Some((tenant(), "nightly".into())),
                 limit: 100,
             }),
+            Request::SubmitWorkflow {
+                id: SubmitId([5; 16]),
+                workflow: Bytes::from_static(b"workflow").into(),
+            },
+            Request::Workflow(JOB),
+            Request::Rerun { id: SubmitId([5; 16]), job: JOB, from: Some("train".into()) },
         ],
     );
     add_responses(lines);
@@ -432,6 +484,7 @@ fn add_responses(lines: &mut Lines) {
             Response::Reservations(vec![reservation()]),
             Response::NodeDetails(vec![detail_of_node]),
             Response::Schedules(vec![schedule_row()]),
+            Response::Workflow(Box::new(workflow_detail())),
         ],
     );
 }
@@ -566,6 +619,36 @@ fn add_stored_values(lines: &mut Lines) {
     );
     lines.add_all("schedule.Overlap", [Overlap::Skip, Overlap::Queue, Overlap::Replace]);
     lines.add_all("schedule.Missed", [Missed::Skip, Missed::Once, Missed::All]);
+    lines.add_all("workflow.VersionedWorkflow", [VersionedWorkflow::V1(Box::new(workflow()))]);
+    lines.add_all("workflow.When", [When::Success, When::Failure, When::End]);
+    lines.add_all("workflow.ForEach", [ForEach::Lines(1), ForEach::Json(1), ForEach::Tasks(1)]);
+    lines.add_all(
+        "workflow.StepState",
+        [
+            StepState::Waiting,
+            StepState::Preparing,
+            StepState::Running,
+            StepState::Succeeded,
+            StepState::Failed,
+            StepState::Skipped,
+            StepState::Cancelled,
+            StepState::Reused,
+        ],
+    );
+    lines.add_all(
+        "workflow.StepReason",
+        [
+            StepReason::NoSuccess("x".into()),
+            StepReason::NoFailure,
+            StepReason::Condition("x".into()),
+            StepReason::NoItems("x".into()),
+            StepReason::Unprepared("x".into()),
+            StepReason::Refused(refusal()),
+            StepReason::TimedOut(9),
+            StepReason::Cancelled,
+        ],
+    );
+    lines.add("workflow.Reused", Reused { step: 1, job: Some(JOB), tasks: TaskCounts::default() });
     lines.add_all(
         "schedule.WhyLeftOut",
         [WhyLeftOut::Missed, WhyLeftOut::Overlaps(JOB), WhyLeftOut::Refused(refusal())],

@@ -19,6 +19,7 @@ use wrun_protocol::wire::user::{
 use wrun_protocol::wire::worker::{
     BlobReply, BlobRequest, ComponentKind, FromWorker, LiveReply, LiveRequest, Report, ToWorker,
 };
+use wrun_protocol::workflow::{EncodedWorkflow, VersionedWorkflow};
 use wrun_protocol::{Digest, JobId, NodeId, Role, TenantName};
 
 use crate::sample::Source;
@@ -98,6 +99,7 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
         JoinRequest,
         JoinReply,
         VersionedSpec,
+        VersionedWorkflow,
         Content,
         Failure,
         Limit,
@@ -112,12 +114,13 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
 fn some_message(bytes: &[u8]) -> Vec<u8> {
     let mut source = Source::new(bytes);
     let mut frame = Vec::new();
-    let encoded = match source.draw::<u8>() % 6 {
+    let encoded = match source.draw::<u8>() % 7 {
         0 => append_frame(&mut frame, &source.draw::<Request>()),
         1 => append_frame(&mut frame, &source.draw::<Response>()),
         2 => append_frame(&mut frame, &source.draw::<ToWorker>()),
         3 => append_frame(&mut frame, &source.draw::<FromWorker>()),
         4 => append_frame(&mut frame, &source.draw::<JoinRequest>()),
+        5 => append_frame(&mut frame, &source.draw::<VersionedWorkflow>()),
         _ => append_frame(&mut frame, &source.draw::<VersionedSpec>()),
     };
     encoded.unwrap();
@@ -129,8 +132,11 @@ proptest! {
     fn arbitrary_bytes_decode_or_are_refused(bytes in vec(any::<u8>(), 0..400)) {
         let peak = decode_as_everything(&bytes);
         prop_assert!(peak <= bound(bytes.len()), "{peak} bytes for {}", bytes.len());
-        let spec = EncodedSpec::from(Bytes::from(bytes));
+        let bytes = Bytes::from(bytes);
+        let spec = EncodedSpec::from(bytes.clone());
         let _ = spec.decode();
+        let workflow = EncodedWorkflow::from(bytes);
+        let _ = workflow.decode();
     }
 
     #[test]
@@ -146,6 +152,8 @@ proptest! {
         decode_as_everything(&bytes);
         let spec = EncodedSpec::from(Bytes::copy_from_slice(&bytes));
         let _ = spec.decode();
+        let workflow = EncodedWorkflow::from(Bytes::copy_from_slice(&bytes));
+        let _ = workflow.decode();
         bytes.truncate(cut.index(bytes.len()));
         let peak = decode_as_everything(&bytes);
         prop_assert!(peak <= bound(bytes.len()), "{peak} bytes for {}", bytes.len());

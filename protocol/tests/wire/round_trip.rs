@@ -15,6 +15,7 @@ use wrun_protocol::wire::user::{LogChunk, Request, Response, Stdin};
 use wrun_protocol::wire::worker::{
     BlobReply, BlobRequest, FromWorker, LiveReply, LiveRequest, ToWorker,
 };
+use wrun_protocol::workflow::VersionedWorkflow;
 use wrun_protocol::{Digest, JobId, JobSpec, NodeId, TenantName};
 
 use crate::sample::{Sample, Source};
@@ -65,6 +66,7 @@ every_message_reads_back! {
     join_replies_read_back: JoinReply,
     specifications_read_back: VersionedSpec,
     node_states_read_back: NodeState,
+    workflows_read_back: VersionedWorkflow,
 }
 
 proptest! {

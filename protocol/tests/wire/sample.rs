@@ -20,6 +20,8 @@ use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
+use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::workflow::*;
 use wrun_protocol::*;
 
 /// Where draws come from; zeros once the bytes are used up.
@@ -222,6 +224,12 @@ impl Sample for EncodedSpec {
     }
 }
 
+impl Sample for EncodedWorkflow {
+    fn sample(s: &mut Source<'_>) -> Self {
+        s.draw::<Bytes>().into()
+    }
+}
+
 wrappers!(JobId, NodeId, SubmitId, Digest, Timestamp);
 
 structs! {
@@ -289,6 +297,12 @@ structs! {
     NodeSummary { id, info, state, used, tasks, last_seen }
     Assignment { job, attempt, tasks }
     TaskResult { outcome, usage, output, log }
+    Workflow { name, steps, finally }
+    Step { name, job, needs, when, only_if, for_each, input, mounts, timeout_ms, may_fail }
+    Condition { step, equals, text }
+    StepMount { step, path }
+    WorkflowDetail { summary, rerun_of, steps }
+    StepDetail { name, finally, needs, when, may_fail, state, job, tasks, started, ended, why }
 }
 
 enums! {
@@ -323,13 +337,21 @@ enums! {
         Change { job, change }, CancelTasks { job, tasks }, Requeue { job, tasks },
         Retry { job, tasks }, Priority(job), Shares, Queue { limit }, Explain(job),
         Reserve(reservation), Unreserve(name), Reservations, NodeDetails, AddSchedule(schedule),
-        RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter) }
+        RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter),
+        SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from } }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
         Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der),
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
-        Reservations(reservations), NodeDetails(nodes), Schedules(rows) }
+        Reservations(reservations), NodeDetails(nodes), Schedules(rows),
+        Workflow(detail) }
+    When { Success, Failure, End }
+    ForEach { Lines(step), Json(step), Tasks(step) }
+    StepState { Waiting, Preparing, Running, Succeeded, Failed, Skipped, Cancelled, Reused }
+    StepReason { NoSuccess(step), NoFailure, Condition(step), NoItems(step), Unprepared(text),
+        Refused(error), TimedOut(ms), Cancelled }
+    VersionedWorkflow { V1(workflow) }
     ErrorCode { InvalidInput, NotFound, Denied, Unsatisfiable, Conflict, LimitReached,
         Unavailable, StorageFull, Internal }
     JobState { Pending, Running, Succeeded, Failed, Cancelled }

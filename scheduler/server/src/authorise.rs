@@ -88,7 +88,10 @@ impl Caller {
             | Request::AddSchedule(_)
             | Request::RemoveSchedule(_)
             | Request::PauseSchedule { .. }
-            | Request::Schedules(_) => return Ok(()),
+            | Request::Schedules(_)
+            | Request::SubmitWorkflow { .. }
+            | Request::Workflow(_)
+            | Request::Rerun { .. } => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

@@ -211,6 +211,9 @@ async fn answer(
         Request::Unreserve(name) => scheduling::on_unreserve(shared, caller, name).await?,
         Request::Reservations => scheduling::on_reservations(shared, caller).await?,
         Request::NodeDetails => cluster::on_node_details(shared, caller).await?,
+        Request::SubmitWorkflow { .. } | Request::Workflow(_) | Request::Rerun { .. } => {
+            return Err(refused(ErrorCode::Unavailable, "this server runs no workflows").into());
+        }
     };
     Ok(send.send(&response).await?)
 }
