@@ -319,6 +319,13 @@ pub enum Fact {
         /// The job that was submitted before this fact, or why none was.
         run: Result<JobId, WhyLeftOut>,
     },
+    /// A gang was placed, all of its tasks: the journal never ends amid it.
+    GangPlaced {
+        /// When.
+        at: Timestamp,
+        /// Which of the tasks are where, and what each of these holds where it is told so.
+        parts: Vec<(NodeId, Assignment, Option<Grant>)>,
+    },
 }
 
 /// A run of tasks that ended well.
@@ -395,7 +402,8 @@ impl Fact {
             | Self::ScheduleAdded { at, .. }
             | Self::ScheduleRemoved { at, .. }
             | Self::SchedulePaused { at, .. }
-            | Self::ScheduleDue { at, .. } => *at,
+            | Self::ScheduleDue { at, .. }
+            | Self::GangPlaced { at, .. } => *at,
         }
     }
 }

@@ -123,6 +123,13 @@ fn facts() -> Vec<Fact> {
         },
         due(Ok(job)),
         due(Err(WhyLeftOut::Missed)),
+        Fact::GangPlaced {
+            at,
+            parts: vec![
+                (node, tasks, None),
+                (node, tasks, Some(Grant { request: 1, gpus: vec![2] })),
+            ],
+        },
     ]
 }
 

@@ -14,13 +14,12 @@ use crate::state::nodes::node_id;
 
 impl Core {
     /// What is held apart comes first, as it would otherwise seem free to what only waits
-    /// on the node when the facts are read again. With `whole`, all facts come before the
-    /// first message: no part of a gang starts before the whole of it is placed for good.
+    /// on the node when the facts are read again; gangs, which never wait there, follow.
     pub(crate) fn dispatch(
         &mut self,
         grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
+        gangs: Vec<Vec<(NodeIx, Assignment)>>,
         plan: BTreeMap<NodeIx, Vec<Assignment>>,
-        whole: bool,
     ) {
         for (ix, tasks) in grants {
             for tasks in tasks.chunks(MAX_BATCH).map(<[_]>::to_vec) {
@@ -29,21 +28,28 @@ impl Core {
                 self.send_grants(ix, tasks);
             }
         }
-        let mut recorded = Vec::new();
+        gangs.into_iter().for_each(|parts| self.dispatch_gang(parts));
         for (ix, mut tasks) in plan {
             while !tasks.is_empty() {
                 let rest = tasks.split_off(tasks.len().min(MAX_BATCH));
                 let batch = std::mem::replace(&mut tasks, rest);
                 let (at, node) = (self.now, node_id(ix));
                 self.append_applied(Fact::Placed { at, node, tasks: batch.clone() });
-                if whole {
-                    recorded.push((ix, batch));
-                } else {
-                    self.send_assignments(ix, batch);
-                }
+                self.send_assignments(ix, batch);
             }
         }
-        recorded.into_iter().for_each(|(ix, batch)| self.send_assignments(ix, batch));
+    }
+
+    /// One fact for the whole gang, so that no part of it is ever recorded, or starts,
+    /// without the others.
+    fn dispatch_gang(&mut self, parts: Vec<(NodeIx, Assignment)>) {
+        let recorded = parts.iter().map(|(ix, tasks)| (node_id(*ix), *tasks, None));
+        self.append_applied(Fact::GangPlaced { at: self.now, parts: recorded.collect() });
+        let mut by_node: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
+        for (ix, tasks) in parts {
+            by_node.entry(ix).or_default().push(tasks);
+        }
+        by_node.into_iter().for_each(|(ix, tasks)| self.send_assignments(ix, tasks));
     }
 
     fn send_assignments(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {

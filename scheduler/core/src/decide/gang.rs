@@ -3,7 +3,7 @@
 use wrun_protocol::JobId;
 use wrun_protocol::wire::worker::Assignment;
 
-use super::place::{Round, push_joined};
+use super::place::Round;
 use crate::core::Core;
 use crate::state::groups::GroupIx;
 use crate::state::jobs::NodeIx;
@@ -30,29 +30,35 @@ impl Core {
             self.block(group, round);
             return 0;
         }
-        round.whole = true;
+        let mut parts = Vec::new();
         let mut left = count;
         for (ix, room) in &nodes {
             let part = left.min(*room);
             if part > 0 {
-                self.assign_gang(*ix, job, part, round);
+                self.assign_gang(*ix, job, part, &mut parts);
                 self.count_placed(*ix, group, part, &mut round.outlook);
                 left -= part;
             }
         }
+        round.gangs.push(parts);
         nodes.iter().for_each(|(ix, _)| self.reindex(*ix, round));
         count
     }
 
-    fn assign_gang(&mut self, ix: NodeIx, job: JobId, count: u32, round: &mut Round) {
-        let assigned: &mut Vec<Assignment> = round.plan.entry(ix).or_default();
+    fn assign_gang(
+        &mut self,
+        ix: NodeIx,
+        job: JobId,
+        count: u32,
+        parts: &mut Vec<(NodeIx, Assignment)>,
+    ) {
         let mut left = count;
         while left > 0 {
             let next = self.state.jobs.get(job).and_then(|entry| entry.next_attempts(job, left));
             let Some(next) = next else { break };
             self.state.place(self.now, ix, next);
             left -= next.tasks.count;
-            push_joined(assigned, next);
+            parts.push((ix, next));
         }
     }
 }

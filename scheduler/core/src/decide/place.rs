@@ -40,8 +40,15 @@ pub(crate) struct Round {
     pub(crate) blocked: Vec<GroupIx>,
     /// What it knows of time.
     pub(crate) outlook: Outlook,
-    /// It placed a gang, whose facts must be durable before any part of it starts.
-    pub(crate) whole: bool,
+    /// The gangs it placed, each with what of it is where; one fact for each.
+    pub(crate) gangs: Vec<Vec<(NodeIx, Assignment)>>,
+}
+
+impl Round {
+    /// Whether it placed tasks without devices on the node.
+    pub(crate) fn has_used(&self, ix: NodeIx) -> bool {
+        self.plan.contains_key(&ix) || self.gangs.iter().flatten().any(|(used, _)| *used == ix)
+    }
 }
 
 /// A line's place in a round: who is next after which head.
@@ -76,9 +83,9 @@ impl Core {
         self.fill_backlogs(&mut round, &refilled);
         self.recall_for(&round);
         self.save_promises(&mut round);
-        let (grants, plan) = (std::mem::take(&mut round.grants), std::mem::take(&mut round.plan));
-        self.dispatch(grants, plan, round.whole);
-        self.preempt_for(&round.blocked);
+        let Round { plan, grants, gangs, blocked, .. } = round;
+        self.dispatch(grants, gangs, plan);
+        self.preempt_for(&blocked);
     }
 
     fn fill_capacity(&mut self, round: &mut Round) {

@@ -134,7 +134,7 @@ impl Core {
         }
         // What was placed there went before the promise.
         for promise in &mut self.promises.list {
-            promise.disturbed |= promise.parts.iter().any(|(ix, _)| round.plan.contains_key(ix));
+            promise.disturbed |= promise.parts.iter().any(|(ix, _)| round.has_used(*ix));
         }
     }
 

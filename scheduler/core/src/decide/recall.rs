@@ -27,7 +27,8 @@ const NOT_WORTH_MOVING: u64 = 20_000_000;
 
 impl Core {
     pub(crate) fn recall_for(&mut self, round: &Round) {
-        for ix in round.dirty.iter().chain(round.plan.keys()) {
+        let gangs = round.gangs.iter().flatten().map(|(ix, _)| ix);
+        for ix in round.dirty.iter().chain(round.plan.keys()).chain(gangs) {
             self.sync_backlogs(*ix);
         }
         if self.backlogs.is_empty() {

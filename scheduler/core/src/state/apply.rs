@@ -101,6 +101,14 @@ impl State {
                     self.place_with(*at, node_ix(*node), *tasks, grant);
                 }
             }
+            Fact::GangPlaced { at, parts } => {
+                for (node, tasks, grant) in parts {
+                    match grant {
+                        None => self.place(*at, node_ix(*node), *tasks),
+                        Some(grant) => self.place_with(*at, node_ix(*node), *tasks, grant),
+                    }
+                }
+            }
             Fact::Frozen { at, node, tasks, frozen } => {
                 tasks.iter().for_each(|run| self.freeze(*at, node_ix(*node), *run, *frozen));
             }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::placements;
 use wrun_core::Fact;
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::worker::Assignment;
@@ -32,6 +33,10 @@ impl Ledger {
 
     pub(crate) fn apply(&mut self, fact: &Fact) {
         let at = fact.at();
+        // The alternatives of these jobs take as much CPU as their own request.
+        for (_, run, _) in placements(fact) {
+            each(&[run], |task| assert_eq!(self.placed.insert(task, at), None));
+        }
         match fact {
             Fact::JobSubmitted { job, tenant, spec, .. } => {
                 let spec = spec.decode().unwrap();
@@ -40,14 +45,6 @@ impl Ledger {
             }
             Fact::JobChanged { job, change: JobChange::Qos(qos), .. } => {
                 self.jobs.get_mut(job).unwrap().qos.clone_from(qos);
-            }
-            Fact::Placed { tasks, .. } => {
-                each(tasks, |task| assert_eq!(self.placed.insert(task, at), None));
-            }
-            // The alternatives of these jobs take as much CPU as their own request.
-            Fact::PlacedWith { tasks, .. } => {
-                let mut enter = |task| assert_eq!(self.placed.insert(task, at), None);
-                tasks.iter().for_each(|(run, _)| each(&[*run], &mut enter));
             }
             Fact::Requeued { tasks, .. } => each(tasks, |task| self.leave(task, at)),
             Fact::Succeeded { tasks, .. } => {

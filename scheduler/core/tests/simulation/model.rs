@@ -33,6 +33,7 @@ pub(crate) struct Job {
     pub(crate) started: bool,
     /// Its own, then the alternatives.
     requests: Vec<Request>,
+    gang: bool,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +55,7 @@ impl Model {
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact) {
+        self.place(fact);
         match fact {
             Fact::JobSubmitted { job, id, spec, tenant, .. } => {
                 let spec = spec.decode().unwrap();
@@ -63,6 +65,7 @@ impl Model {
                     Request { resources: spec.resources, devices: spec.scheduling.devices.clone() };
                 let mut requests = vec![own];
                 requests.extend(spec.scheduling.alternatives);
+                let gang = spec.scheduling.gang;
                 let depends_on = spec.scheduling.depends_on;
                 let fresh = Job {
                     submit: *id,
@@ -73,6 +76,7 @@ impl Model {
                     tenant,
                     started: false,
                     requests,
+                    gang,
                 };
                 assert!(self.jobs.insert(*job, fresh).is_none(), "job number used twice: {fact:?}");
                 self.live.insert(*job);
@@ -83,28 +87,6 @@ impl Model {
             }
             Fact::NodeOffered { node, offer, .. } => {
                 self.offers.insert(*node, offer.clone());
-            }
-            Fact::PlacedWith { at, node, tasks } => {
-                for (run, grant) in tasks {
-                    let tasks = vec![*run];
-                    self.apply(&Fact::Placed { at: *at, node: *node, tasks });
-                    let request = self.jobs[&run.job].requests[grant.request as usize].clone();
-                    for index in run.tasks.indices() {
-                        let granted = (run.attempt, grant.clone(), request.clone());
-                        self.grants.insert(run.job.task(index), granted);
-                    }
-                }
-            }
-            Fact::Placed { node, tasks, .. } => {
-                tasks.iter().for_each(|run| self.check_dependencies(run));
-                self.each(tasks, fact, |last, task, attempt| {
-                    assert_eq!(*task, Task::Pending, "placed, but not pending");
-                    assert!(attempt > *last, "attempt {attempt} after {last}");
-                    (*last, *task) = (attempt, Task::Placed(*node));
-                });
-                for run in tasks {
-                    self.jobs.get_mut(&run.job).unwrap().started = true;
-                }
             }
             Fact::Frozen { node, tasks, .. } => self.each(tasks, fact, |last, task, attempt| {
                 assert_eq!((*last, *task), (attempt, Task::Placed(*node)));
@@ -167,12 +149,15 @@ impl Model {
                 self.settle(*job, *ends_job);
             }
             Fact::TasksRetried { tasks, .. } => {
-                self.each(tasks, fact, |last, task, attempt| {
-                    assert!(matches!(task, Task::Failed | Task::Cancelled), "{fact:?}");
-                    assert_eq!(*last, attempt);
-                    *task = Task::Pending;
-                });
                 for run in tasks {
+                    // A gang begins anew as a whole, with what had ended well.
+                    let gang = self.jobs[&run.job].gang;
+                    self.each(&[*run], fact, |last, task, attempt| {
+                        let again = matches!(task, Task::Failed | Task::Cancelled);
+                        assert!(again || (gang && *task == Task::Succeeded), "{fact:?}");
+                        assert_eq!(*last, attempt);
+                        *task = Task::Pending;
+                    });
                     self.retried.extend(run.tasks.indices().map(|index| run.job.task(index)));
                 }
             }
@@ -182,6 +167,32 @@ impl Model {
                 self.live.remove(job);
             }
             _ => {}
+        }
+    }
+
+    fn place(&mut self, fact: &Fact) {
+        let placed = placements(fact);
+        for (node, run, grant) in &placed {
+            self.check_dependencies(run);
+            self.each(&[*run], fact, |last, task, attempt| {
+                assert_eq!(*task, Task::Pending, "placed, but not pending");
+                assert!(attempt > *last, "attempt {attempt} after {last}");
+                (*last, *task) = (attempt, Task::Placed(*node));
+            });
+            let job = self.jobs.get_mut(&run.job).unwrap();
+            job.started = true;
+            assert_eq!(job.gang, matches!(fact, Fact::GangPlaced { .. }), "{fact:?}");
+            let Some(grant) = grant else { continue };
+            let request = job.requests[grant.request as usize].clone();
+            for index in run.tasks.indices() {
+                let granted = (run.attempt, grant.clone(), request.clone());
+                self.grants.insert(run.job.task(index), granted);
+            }
+        }
+        if let (Fact::GangPlaced { .. }, Some((_, run, _))) = (fact, placed.first()) {
+            let job = &self.jobs[&run.job];
+            let whole = |task: &(u32, Task)| matches!(task, (last, Task::Placed(_)) if *last == run.attempt);
+            assert!(job.tasks.iter().all(whole), "not the whole gang: {fact:?}");
         }
     }
 
@@ -271,6 +282,15 @@ impl Model {
         }
     }
 
+    /// All of a gang was placed as often: its tasks know each other by the attempt.
+    pub(crate) fn check_gangs(&self) {
+        for id in &self.live {
+            let job = &self.jobs[id];
+            let alike = job.tasks.windows(2).all(|pair| pair[0].0 == pair[1].0);
+            assert!(alike || !job.gang, "gang {id} is torn: {:?}", job.tasks);
+        }
+    }
+
     /// What a history of these facts tells of a job that has ended.
     pub(crate) fn prior(&self, id: JobId) -> Option<Prior> {
         let job = self.jobs.get(&id)?;
@@ -317,5 +337,17 @@ impl Model {
             }
         }
         counts
+    }
+}
+
+/// What a fact places: which tasks, where, and what each is told to hold.
+pub(crate) fn placements(fact: &Fact) -> Vec<(NodeId, Assignment, Option<Grant>)> {
+    match fact {
+        Fact::Placed { node, tasks, .. } => tasks.iter().map(|run| (*node, *run, None)).collect(),
+        Fact::PlacedWith { node, tasks, .. } => {
+            tasks.iter().map(|(run, grant)| (*node, *run, Some(grant.clone()))).collect()
+        }
+        Fact::GangPlaced { parts, .. } => parts.clone(),
+        _ => Vec::new(),
     }
 }

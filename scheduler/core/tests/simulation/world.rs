@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) core_now: Timestamp,
     /// A job was moved to another class with what it had on nodes.
     pub(crate) moved: bool,
+    /// Whether it prints what the core is told and what it records.
+    traced: bool,
     /// Applies facts and does nothing else.
     shadow: Core,
     journal: Vec<Fact>,
@@ -96,6 +98,7 @@ impl World {
             ledger: Ledger::default(),
             core_now: Timestamp(0),
             moved: false,
+            traced: std::env::var_os("WRUN_TRACE").is_some(),
             journal: Vec::new(),
             durable: 0,
             held_back: VecDeque::new(),
@@ -161,15 +164,23 @@ impl World {
 
     pub(crate) fn handle(&mut self, input: Input) {
         self.core_now = self.now;
+        self.trace(|| format!("{} <- {input:?}", self.now.0));
         self.core.handle(self.now, input);
         if !self.random.one_in(4) {
             self.poll();
         }
     }
 
+    fn trace(&self, line: impl FnOnce() -> String) {
+        if self.traced {
+            eprintln!("{}", line());
+        }
+    }
+
     fn poll(&mut self) {
         while let Some(effect) = self.core.poll_effect() {
             if let Effect::Append(fact) = &effect {
+                self.trace(|| format!("  -> {fact:?}"));
                 self.model.apply(fact);
                 self.ledger.apply(fact);
                 self.moved |= matches!(fact, Fact::JobChanged { change: JobChange::Qos(_), .. });
@@ -342,6 +353,7 @@ impl World {
     /// kill -9: what was not durable is gone, and with it all that waited for it.
     fn kill_server(&mut self) {
         self.poll();
+        self.trace(|| format!("killed, and loses {}", self.journal.len() - self.durable));
         self.journal.truncate(self.durable);
         self.held_back.clear();
         self.asked.clear();
@@ -381,7 +393,14 @@ impl World {
         spec.retry.backoff_ms = random.pick(&[1, 50]);
         spec.retry.requeues = random.pick(&[0, 1, 100, 100]);
         spec.on_disconnect = random.pick(&[OnDisconnect::Continue, OnDisconnect::Stop]);
-        if random.one_in(4) {
+        // No tenant may be bound to fewer tasks than a gang has.
+        let unbound = self.core.policy().tenants.is_empty();
+        if unbound && random.one_in(5) {
+            // Small enough that any one node can hold it.
+            spec.scheduling.gang = true;
+            let (count, cpu_milli) = random.pick(&[(2, 250), (2, 500), (3, 250), (4, 250)]);
+            (spec.count, spec.resources.cpu_milli) = (count, cpu_milli);
+        } else if random.one_in(4) {
             spec.scheduling.max_running = Some(random.pick(&[1, 3]));
         }
         if random.one_in(4) {
@@ -397,9 +416,11 @@ impl World {
                 checkpoint: random.one_in(2),
                 requeue: random.one_in(2),
             };
-            spec.resources.memory = random.pick(&[64 << 20, 64 << 20, 400 << 20]);
+            if !spec.scheduling.gang {
+                spec.resources.memory = random.pick(&[64 << 20, 64 << 20, 400 << 20]);
+            }
         }
-        if self.random.one_in(4) {
+        if !spec.scheduling.gang && self.random.one_in(4) {
             self.want_devices(&mut spec);
         }
         if self.random.one_in(3) {
@@ -453,6 +474,7 @@ impl World {
             }
             let (job, on) = (self.random.pick(&jobs), self.random.pick(&DEPENDS_ON));
             if on == DependsOn::EachSuccess {
+                spec.scheduling.gang = false;
                 spec.count = self.model.jobs[&job].tasks.len() as u32;
                 spec.scheduling.depends_on.retain(|other| other.on != on);
             }
@@ -531,6 +553,7 @@ impl World {
             let restored = Core::restore(self.config.clone(), &snapshot).unwrap();
             assert!(restored.snapshot() == snapshot, "a restored snapshot gives another state");
         }
+        self.model.check_gangs();
         for job in &self.model.live {
             let detail = self.core.job(*job).unwrap_or_else(|| panic!("job {job} is lost"));
             let counts = self.model.counts(*job);

@@ -101,11 +101,24 @@ fn part_of_a_gang_cannot_be_cancelled() {
 }
 
 #[test]
-fn a_restart_amid_the_placement_of_a_gang_begins_it_anew() {
+fn a_gang_is_placed_by_one_fact_and_no_restart_finds_a_part_of_it() {
     let env = placed(&gang(4));
-    let is_placed = |fact: &Fact| matches!(fact, Fact::Placed { .. });
-    let first = env.journal.iter().position(is_placed).unwrap();
-    let mut core = Env::recovered(&env.journal[..=first]);
+    let of_gang = |fact: &&Fact| matches!(fact, Fact::Placed { .. } | Fact::GangPlaced { .. });
+    let facts: Vec<&Fact> = env.journal.iter().filter(of_gang).collect();
+    let [Fact::GangPlaced { parts, .. }] = facts.as_slice() else { panic!("{facts:?}") };
+    let parts = parts.iter().map(|(node, run, _)| (node.0, run.tasks.first, run.attempt));
+    assert_eq!(parts.collect::<Vec<_>>(), [(1, 0, 1), (2, 2, 1)]);
+}
+
+#[test]
+fn a_journal_that_ends_amid_a_gang_begins_it_anew() {
+    let env = placed(&gang(4));
+    let mut journal = env.journal.clone();
+    let Some(Fact::GangPlaced { at, parts }) = journal.pop() else { panic!("{journal:?}") };
+    // As they were recorded before a gang had a fact of its own.
+    let (node, run, _) = parts[0].clone();
+    journal.push(Fact::Placed { at, node, tasks: vec![run] });
+    let mut core = Env::recovered(&journal);
     core.start(env.now);
     let effects: Vec<_> = std::iter::from_fn(|| core.poll_effect()).collect();
     assert_eq!(facts(&effects).len(), 2, "two notices: {effects:?}");
