@@ -38,6 +38,22 @@ pub enum PendingReason {
     },
     /// A quota leaves no room for another task.
     Limit(LimitReached),
+    /// A quota would leave no room for what starts at once though nothing else were there.
+    BeyondLimit {
+        /// Which quota, and the most that it allows.
+        limit: LimitReached,
+        /// What it takes of that.
+        takes: u64,
+        /// Tasks that start together; 0 where each starts alone.
+        gang: u32,
+    },
+    /// All nodes that are ready could not hold the gang at once, were they empty.
+    GangBeyondNodes {
+        /// Tasks that start together.
+        gang: u32,
+        /// How many they hold.
+        places: u64,
+    },
     /// A user holds it.
     Held,
     /// It is not to start yet.
@@ -161,6 +177,8 @@ impl PendingReason {
             Self::WaitsForCapacity { .. } => "no-capacity",
             Self::BackOff { .. } => "back-off",
             Self::Limit(_) => "limit",
+            Self::BeyondLimit { .. } => "beyond-limit",
+            Self::GangBeyondNodes { .. } => "gang-beyond-nodes",
             Self::Held => "held",
             Self::Begin { .. } => "begin",
             Self::Deadline { .. } => "deadline",
@@ -259,6 +277,18 @@ impl fmt::Display for PendingReason {
                 write!(f, "{} where other tasks wait first", Nodes(*nodes))
             }
             Self::Limit(limit) => limit.fmt(f),
+            Self::BeyondLimit { limit, takes, gang } => {
+                match gang {
+                    0 => f.write_str("a task")?,
+                    gang => write!(f, "a gang of {gang} tasks")?,
+                }
+                let (takes, most) = (limit.bound.of(*takes), limit.bound.of(limit.most));
+                write!(f, " takes {takes}, and {} may never have more than {most}", limit.scope)
+            }
+            Self::GangBeyondNodes { gang, places } => write!(
+                f,
+                "it is a gang of {gang} tasks, and the nodes that are ready hold {places} at once"
+            ),
             Self::Held => f.write_str("it is held: release it to let it be placed"),
             Self::Begin { at } => write!(f, "it is not to start before {}", Clock(*at)),
             Self::Deadline { deadline } => write!(
@@ -297,6 +327,19 @@ impl fmt::Display for Scope {
             Self::Qos(name) => write!(f, "QoS `{name}`"),
             Self::QosTenant(qos, tenant) => write!(f, "tenant {tenant} in QoS `{qos}`"),
             Self::Tenant(tenant) => write!(f, "tenant {tenant}"),
+        }
+    }
+}
+
+impl Bound {
+    /// So much of what it bounds, for people.
+    fn of(self, amount: u64) -> String {
+        match self {
+            Self::Queued => format!("{amount} tasks that have not ended"),
+            Self::Running => format!("{amount} tasks placed"),
+            Self::Cpu => format!("{} CPU", amount as f64 / 1000.0),
+            Self::Memory => format!("{} memory", Bytes(amount)),
+            Self::Gpu => format!("{} GPU", amount as f64 / 1000.0),
         }
     }
 }

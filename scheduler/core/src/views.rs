@@ -203,6 +203,9 @@ impl Core {
             return Some(reason);
         }
         let group = self.state.groups.get(job.group)?;
+        if let Some(reason) = self.beyond_all(&group.key, &group.quotas) {
+            return Some(reason);
+        }
         if let Some(limit) = self.limit_reached(id) {
             return Some(PendingReason::Limit(limit));
         }

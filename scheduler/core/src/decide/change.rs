@@ -9,6 +9,7 @@ use wrun_protocol::{JobId, JobSpec};
 use crate::core::Core;
 use crate::effect::Answer;
 use crate::fact::Fact;
+use crate::state::groups::{GroupKey, TenantIx};
 
 impl Core {
     pub(crate) fn on_change(
@@ -22,6 +23,10 @@ impl Core {
             && names_or_times(&change, &mut spec)
         {
             self.check_wishes(&tenant, &mut spec)?;
+            if matches!(change, JobChange::Partition(_) | JobChange::Qos(_)) {
+                let of = self.state.tenants.find(&tenant).unwrap_or(TenantIx::MAX);
+                self.check_at_once(&tenant, &GroupKey::of(of, id, spec))?;
+            }
         }
         let limits =
             matches!(change, JobChange::TimeLimit(_) | JobChange::Partition(_) | JobChange::Qos(_));

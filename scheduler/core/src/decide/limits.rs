@@ -4,6 +4,7 @@ use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::{JobId, TenantName};
 
 use crate::core::Core;
+use crate::reason::PendingReason;
 use crate::state::groups::{GroupIx, GroupKey};
 
 /// Parked groups that one shrinking lets back into the queue at most; the others follow
@@ -22,12 +23,33 @@ impl Core {
             return Ok(());
         }
         let quotas = self.state.binding(tenant, key);
+        self.check_at_once(tenant, key)?;
         self.state.groups.quotas.may_queue(&quotas, count).map_err(|limit| {
             RequestError::new(
                 ErrorCode::LimitReached,
                 format!("{count} more tasks: {limit}; wait for some to end, or cancel some"),
             )
         })
+    }
+
+    /// Refuses what a quota could never allow, though nothing else were there.
+    pub(crate) fn check_at_once(
+        &mut self,
+        tenant: &TenantName,
+        key: &GroupKey,
+    ) -> Result<(), RequestError> {
+        if !self.state.rules.has_limits() {
+            return Ok(());
+        }
+        let quotas = self.state.binding(tenant, key);
+        match self.state.groups.quotas.beyond(&quotas, key) {
+            None => Ok(()),
+            Some((limit, takes)) => {
+                let beyond = PendingReason::BeyondLimit { limit, takes, gang: key.gang() };
+                let message = format!("{beyond}; ask for less, or use another class or partition");
+                Err(RequestError::new(ErrorCode::LimitReached, message))
+            }
+        }
     }
 
     /// How many tasks of the group may be placed now. Where none, it is parked until that

@@ -4,6 +4,7 @@
 mod admin;
 mod admission;
 mod array;
+mod at_once;
 mod backfill;
 mod backlog;
 mod change;

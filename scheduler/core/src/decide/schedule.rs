@@ -48,7 +48,9 @@ impl Core {
         }
         self.check_wishes(&tenant, &mut spec)?;
         let of = self.state.tenants.find(&tenant).unwrap_or(TenantIx::MAX);
-        self.check_fits(&GroupKey::of(of, JobId(self.state.next_job), spec))?;
+        let key = GroupKey::of(of, JobId(self.state.next_job), spec);
+        self.check_at_once(&tenant, &key)?;
+        self.check_fits(&key)?;
         self.append(Fact::ScheduleAdded { at: self.now, tenant, kind, schedule });
         Ok(Answer::Done)
     }

@@ -76,31 +76,9 @@ impl Core {
             return Ok(());
         }
         match lack::of(key, &self.state) {
-            None => self.check_gang_fits(key),
+            None => self.check_gang(key),
             Some(lack) => Err(RequestError::new(ErrorCode::Unsatisfiable, lack.to_string())),
         }
-    }
-
-    /// Refuses a gang that all known nodes together could not hold if they were empty.
-    fn check_gang_fits(&self, key: &GroupKey) -> Result<(), RequestError> {
-        let known = self.state.nodes.iter().filter(|(_, node)| node.info.is_some());
-        let rooms = known.map(|(_, node)| match node.suits(key) {
-            true => u64::from(node.capacity().times(&key.wanted)),
-            false => 0,
-        });
-        let rooms: Vec<u64> = rooms.collect();
-        let held = rooms.iter().copied().fold(0, u64::saturating_add);
-        if rooms.is_empty() || held >= u64::from(key.gang()) {
-            return Ok(());
-        }
-        Err(RequestError::new(
-            ErrorCode::Unsatisfiable,
-            format!(
-                "a gang of {} tasks, each of {}: all nodes that may run it hold {held} at once; ask for fewer or less, or add nodes",
-                key.gang(),
-                key.wanted
-            ),
-        ))
     }
 
     pub(crate) fn on_cancel(&mut self, job: JobId) -> Result<Answer, RequestError> {

@@ -185,7 +185,7 @@ impl Quotas {
         quotas: &[QuotaIx],
         key: &GroupKey,
     ) -> Result<u32, (QuotaIx, LimitReached)> {
-        let at_once = key.wishes.as_ref().map_or(1, |wishes| wishes.gang.max(1));
+        let at_once = key.gang().max(1);
         let each = demand(key, 1);
         let mut room = u32::MAX;
         for ix in quotas {
@@ -200,6 +200,21 @@ impl Quotas {
             }
         }
         Ok(room)
+    }
+
+    /// The first bound that what starts at once, a task or a gang, would be beyond if nothing
+    /// else were there, and what it takes of that.
+    pub(crate) fn beyond(&self, quotas: &[QuotaIx], key: &GroupKey) -> Option<(LimitReached, u64)> {
+        let all = key.gang().max(1);
+        let at_once = demand(key, all);
+        quotas.iter().filter_map(|ix| self.get(*ix)).find_map(|quota| {
+            let takes = |(bound, most, _, takes): (Bound, Option<u64>, u64, u64)| {
+                let takes = if bound == Bound::Running { all.into() } else { takes };
+                let most = most.filter(|most| *most < takes)?;
+                Some((quota.reached(bound, most, 0), takes))
+            };
+            quota.bounds(&at_once).into_iter().find_map(takes)
+        })
     }
 
     fn park(&mut self, quota: QuotaIx, rank: Rank, group: GroupIx) {

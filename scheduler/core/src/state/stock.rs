@@ -116,6 +116,13 @@ impl Stock {
         by_name.chain(by_cards).fold(most, u32::min)
     }
 
+    /// The same if nothing were held.
+    pub(crate) fn empty_room(&self, devices: &Devices, most: u32) -> u32 {
+        let mut empty = Self::default();
+        empty.set_offer(&self.offer);
+        empty.room(devices, most)
+    }
+
     fn card_room(&self, gpu: &GpuRequest) -> u32 {
         let milli = i64::from(gpu.milli.min(WHOLE));
         let serving = self.cards.iter().zip(&self.offer.gpus);

@@ -181,6 +181,10 @@ impl Env {
         }
     }
 
+    pub(crate) fn drain(&mut self, node: NodeId, drain: bool) {
+        self.handle(Input::SetDrain { request: RequestId(0), node, drain });
+    }
+
     pub(crate) fn report(&mut self, node: NodeId, report: Report) -> Vec<Effect> {
         let first = self.reports.entry(node.0).or_insert(1);
         let first = std::mem::replace(first, *first + 1);

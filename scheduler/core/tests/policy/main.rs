@@ -9,6 +9,7 @@
     reason = "a test: it may stop at what it did not expect"
 )]
 
+mod beyond;
 mod changes;
 mod env;
 mod limits;
