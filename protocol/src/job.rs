@@ -61,6 +61,9 @@ pub enum Input {
     Content(Content),
     /// Streamed by the client that stays attached. Only for jobs of one task.
     Attached,
+    /// For each task its own: item `index` of an [items file](crate::items), which has as
+    /// many as the job has tasks.
+    Each(Content),
 }
 
 /// One file in the guest's file system.
@@ -280,6 +283,7 @@ impl JobSpec {
             format!("{} files; at most {}", self.mounts.len(), limits::MAX_MOUNTED_FILES)
         })?;
         match &self.input {
+            Input::Each(items) => check_items(items),
             Input::Content(Content::Inline(bytes)) => {
                 ensure(bytes.len() <= MAX_INLINE_INPUT, "input", || {
                     format!("{} bytes inline; at most {MAX_INLINE_INPUT}", bytes.len())
@@ -329,6 +333,15 @@ pub(crate) fn check_path(path: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("`{path}` is not an absolute path in the guest without `.` or `..`"))
+}
+
+/// The file itself is the server's to check.
+fn check_items(items: &Content) -> Result<(), SpecError> {
+    let (size, most) = match items {
+        Content::Inline(bytes) => (bytes.len() as u64, MAX_INLINE_INPUT as u64),
+        Content::Blob { size, .. } => (*size, limits::MAX_ITEMS_FILE),
+    };
+    ensure(size <= most, "for_each", || format!("the items take {size} bytes; at most {most}"))
 }
 
 fn has_control(text: &str) -> bool {

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod cron;
 pub mod digest;
 pub mod id;
+pub mod items;
 pub mod job;
 pub mod limits;
 pub mod node;

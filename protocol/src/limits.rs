@@ -25,6 +25,12 @@ pub const MAX_INLINE: usize = 4 << 10;
 /// Largest input carried inside a job specification.
 pub const MAX_INLINE_INPUT: usize = 64 << 10;
 
+/// Largest item that is carried inside an items file; a larger one is a blob of its own.
+pub const MAX_ITEM_INLINE: usize = MAX_INLINE_INPUT;
+
+/// Largest items file: whoever makes one holds it in memory.
+pub const MAX_ITEMS_FILE: u64 = 256 << 20;
+
 /// Largest component, after adaptation. CPython as a component is 18 MB; Rust programs
 /// with debug information reach 20 MB.
 pub const MAX_COMPONENT: u64 = 256 << 20;

@@ -655,7 +655,8 @@ fn add_stored_values(lines: &mut Lines) {
     );
     lines.add_all("policy.TaskSet", [TaskSet::All, TaskSet::Ranges(vec![TASKS.tasks])]);
 
-    lines.add_all("job.Input", [Input::Empty, spec().input, Input::Attached]);
+    let items = Content::Inline(Bytes::from_static(b"items"));
+    lines.add_all("job.Input", [Input::Empty, spec().input, Input::Attached, Input::Each(items)]);
     lines.add_all("job.OnDisconnect", [OnDisconnect::Continue, OnDisconnect::Stop]);
     lines.add_all(
         "job.RetryOn",

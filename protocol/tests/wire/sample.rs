@@ -308,7 +308,7 @@ structs! {
 enums! {
     Role { User, Admin }
     NodeState { Ready, Draining, Disconnected, Lost }
-    Input { Empty, Content(content), Attached }
+    Input { Empty, Content(content), Attached, Each(items) }
     RetryOn { Exit(code), Trap, Handler, Limit, Setup }
     OnDisconnect { Continue, Stop }
     VersionedSpec { V1(spec), V2(spec, scheduling) }
