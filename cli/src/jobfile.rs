@@ -30,6 +30,12 @@ pub(crate) struct JobFile {
     pub(crate) input: Option<PathBuf>,
     /// A text as standard input, or as the input of a handler; instead of `input`.
     pub(crate) stdin: Option<String>,
+    /// A task for each of these texts, which is its input; instead of `input`, `stdin` and
+    /// `count`.
+    pub(crate) for_each: Option<Vec<String>>,
+    /// A task for each line of this file, which is its input; instead of `input`, `stdin` and
+    /// `count`.
+    pub(crate) for_each_line: Option<PathBuf>,
     /// Files and folders that the program sees, read-only: "HOST:GUEST", or "HOST" for /NAME.
     #[serde(default)]
     pub(crate) mounts: Vec<MountSource>,

@@ -1,7 +1,9 @@
 //! Blobs up and down: only what the server lacks is sent.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -85,18 +87,15 @@ async fn send_bytes(
 ) -> Result<Result<(), SendError>, Error> {
     let (mut reader, path): (Box<dyn Read + '_>, _) = match blob {
         Blob::Memory(bytes) => (Box::new(bytes.as_ref()), None),
-        Blob::Spooled { file, .. } => (Box::new(file), None),
+        Blob::Spooled { file, offset, .. } => (Box::new(ReadAt { file, offset: *offset }), None),
         Blob::File { path, .. } => {
-            let file =
-                std::fs::File::open(path).map_err(|cause| Error::file("read", path, &cause))?;
+            let file = File::open(path).map_err(|cause| Error::file("read", path, &cause))?;
             (Box::new(file), Some(path))
         }
     };
     let failed = |cause: io::Error| match path {
         Some(path) => Error::file("read", path, &cause),
-        None => {
-            Error::new(Exit::Io, format!("cannot read what was kept of standard input: {cause}"))
-        }
+        None => Error::new(Exit::Io, format!("cannot read what was kept of the input: {cause}")),
     };
     let mut left = blob.size();
     let mut buffer = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)).max(1)];
@@ -116,6 +115,20 @@ async fn send_bytes(
         bar.inc(chunk.len() as u64);
     }
     Ok(stream.finish())
+}
+
+/// Reads from a place of its own, so that an upload can be repeated.
+struct ReadAt<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for ReadAt<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(to, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
 }
 
 /// Bytes that the server holds, piece by piece.

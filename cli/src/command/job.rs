@@ -170,6 +170,10 @@ fn described(spec: &JobSpec) -> Vec<(&'static str, String)> {
         Input::Empty => {}
         Input::Content(content) => lines.push(("input", Bytes(Content::size(content)).to_string())),
         Input::Attached => lines.push(("input", "streamed by `wrun run`".to_owned())),
+        Input::Each(_) => {
+            let items = if spec.count == 1 { "item" } else { "items" };
+            lines.push(("input", format!("one of {} {items}", spec.count)));
+        }
     }
     match spec.mounts.as_slice() {
         [] => {}

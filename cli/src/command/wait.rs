@@ -1,5 +1,7 @@
 //! `wrun wait`, and following a job to its end as `run` does, too.
 
+mod part;
+
 use std::time::Duration;
 
 use wrun_protocol::JobId;
@@ -13,6 +15,7 @@ use crate::exit::Exit;
 use crate::report::progress::JobView;
 use crate::report::{human, json};
 use crate::syntax::query::Wait;
+use part::Part;
 
 /// How often a lost server is looked for again, and how long in between.
 const RECONNECTIONS: u32 = 60;
@@ -21,7 +24,11 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// Waits until the job has ended.
 pub(crate) async fn wait(context: &Context, args: &Wait) -> Ended {
     let mut client = Client::connect(context.global.credential.as_ref()).await?;
-    let last = follow(&mut client, context.console, args.job).await?;
+    let mut part = match &args.task {
+        Some(indices) => Some(Part::of(&client, args.job, indices).await?),
+        None => None,
+    };
+    let last = follow_some(&mut client, context.console, args.job, part.as_mut()).await?;
     let exit = exit_of(last.state);
     tell_end(context.console, args.job, &last, exit)?;
     client.close().await;
@@ -43,10 +50,20 @@ pub(crate) async fn follow(
     console: Console,
     job: JobId,
 ) -> Result<JobProgress, Error> {
+    follow_some(client, console, job, None).await
+}
+
+/// The same, of `part` of its tasks where there is one: until they have ended.
+async fn follow_some(
+    client: &mut Client,
+    console: Console,
+    job: JobId,
+    mut part: Option<&mut Part>,
+) -> Result<JobProgress, Error> {
     let mut view = JobView::new(console, job);
     let mut left = RECONNECTIONS;
     loop {
-        let error = match watch(client, job, &mut view).await {
+        let error = match watch(client, job, &mut view, part.as_deref_mut()).await {
             Ok(last) => {
                 view.finish();
                 return Ok(last);
@@ -68,14 +85,26 @@ pub(crate) async fn follow(
     }
 }
 
-async fn watch(client: &Client, job: JobId, view: &mut JobView) -> Result<JobProgress, Error> {
+async fn watch(
+    client: &Client,
+    job: JobId,
+    view: &mut JobView,
+    mut part: Option<&mut Part>,
+) -> Result<JobProgress, Error> {
     let mut answers = client.stream(&Request::Watch(job)).await?;
     loop {
-        match answers.one().await? {
-            Response::Progress(progress) if progress.state.is_terminal() => return Ok(progress),
-            Response::Progress(progress) => view.show(&progress)?,
+        let progress = match answers.one().await? {
+            Response::Progress(progress) => progress,
             other => return Err(unexpected(&other)),
+        };
+        if let Some(part) = &mut part {
+            if let Some(ended) = part.look(client).await? {
+                return Ok(ended);
+            }
+        } else if progress.state.is_terminal() {
+            return Ok(progress);
         }
+        view.show(&progress)?;
     }
 }
 

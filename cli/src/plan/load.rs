@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
@@ -16,7 +17,7 @@ use wrun_protocol::limits::{MAX_BLOB, MAX_COMPONENT, MAX_INLINE_INPUT, MAX_MOUNT
 use wrun_protocol::resources::Bytes as Size;
 use wrun_protocol::task::Content;
 
-use super::{MountSource, Plan, PlannedInput};
+use super::{EachSource, MountSource, Plan, PlannedInput, items};
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -30,8 +31,8 @@ pub(crate) enum Blob {
     Memory(Bytes),
     /// Read again when it is uploaded.
     File { path: PathBuf, size: u64 },
-    /// Standard input, kept for the upload.
-    Spooled { file: File, size: u64 },
+    /// What could be read only once, kept for the upload: `size` bytes from `offset`.
+    Spooled { file: Arc<File>, offset: u64, size: u64 },
 }
 
 impl Blob {
@@ -72,12 +73,22 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
         (PlannedInput::Unsaid, true) if !io::stdin().is_terminal() => Some(&PlannedInput::Stdin),
         (input, _) => Some(input),
     };
+    let placed = |error| match plan.input_key {
+        Some(key) => plan.at(key, error),
+        None => error,
+    };
     spec.input = match input {
         None => Input::Attached,
-        Some(input) => read_input(input, &mut blobs).map_err(|error| match plan.input_in_file {
-            true => plan.at("input", error),
-            false => error,
-        })?,
+        Some(PlannedInput::Each(source)) => {
+            let each = match source {
+                EachSource::Texts(texts) => items::of_texts(texts, &mut blobs),
+                EachSource::Lines(lines) => items::of_lines(lines, &mut blobs),
+            };
+            let each = each.map_err(placed)?;
+            spec.count = each.count;
+            each.input
+        }
+        Some(input) => read_input(input, &mut blobs).map_err(placed)?,
     };
     for (number, mount) in plan.mounts.iter().enumerate() {
         walk(mount, &mut spec.mounts, &mut blobs).map_err(|error| {
@@ -116,7 +127,7 @@ pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
     finish(context)
 }
 
-fn finish(context: Context) -> Digest {
+pub(super) fn finish(context: Context) -> Digest {
     let mut digest = Digest([0; 32]);
     for (to, from) in digest.0.iter_mut().zip(context.finish().as_ref()) {
         *to = *from;
@@ -126,7 +137,7 @@ fn finish(context: Context) -> Digest {
 
 fn read_input(input: &PlannedInput, blobs: &mut BTreeMap<Digest, Blob>) -> Result<Input, Error> {
     match input {
-        PlannedInput::Unsaid => Ok(Input::Empty),
+        PlannedInput::Unsaid | PlannedInput::Each(_) => Ok(Input::Empty),
         PlannedInput::Text(text) => Ok(memory_input(text.clone().into(), blobs)),
         PlannedInput::Stdin => spool(io::stdin().lock(), blobs),
         PlannedInput::File(path) => {
@@ -155,29 +166,40 @@ fn read_input(input: &PlannedInput, blobs: &mut BTreeMap<Digest, Blob>) -> Resul
 }
 
 fn memory_input(bytes: Bytes, blobs: &mut BTreeMap<Digest, Blob>) -> Input {
+    Input::Content(memory_content(bytes, blobs))
+}
+
+/// Bytes for the specification: within it where they are few.
+pub(super) fn memory_content(bytes: Bytes, blobs: &mut BTreeMap<Digest, Blob>) -> Content {
     if bytes.len() <= MAX_INLINE_INPUT {
-        return Input::Content(Content::Inline(bytes));
+        return Content::Inline(bytes);
     }
     let (digest, size) = (digest_of(&bytes), bytes.len() as u64);
     blobs.entry(digest).or_insert(Blob::Memory(bytes));
-    Input::Content(Content::Blob { digest, size })
+    Content::Blob { digest, size }
+}
+
+/// What was read cannot be kept for the upload.
+pub(super) fn spool_failed(cause: io::Error) -> Error {
+    match cause.kind() {
+        io::ErrorKind::StorageFull => {
+            Error::new(Exit::StorageFull, "cannot keep the input for the upload: the disk is full")
+                .todo("make room in the folder for temporary files, or set TMPDIR")
+        }
+        _ => Error::new(Exit::Io, format!("cannot keep the input for the upload: {cause}")),
+    }
 }
 
 /// Keeps what can be read only once: a little in memory, more in an unnamed file.
 fn spool(mut from: impl Read, blobs: &mut BTreeMap<Digest, Blob>) -> Result<Input, Error> {
-    let failed = |cause: io::Error| match cause.kind() {
-        io::ErrorKind::StorageFull => {
-            Error::new(Exit::StorageFull, "cannot keep standard input: the disk is full")
-                .todo("make room in the folder for temporary files, or set TMPDIR")
-        }
-        _ => Error::new(Exit::Io, format!("cannot read standard input: {cause}")),
-    };
+    let failed =
+        |cause: io::Error| Error::new(Exit::Io, format!("cannot read standard input: {cause}"));
     let mut start = Vec::new();
     (&mut from).take(MAX_INLINE_INPUT as u64 + 1).read_to_end(&mut start).map_err(failed)?;
     if start.len() <= MAX_INLINE_INPUT {
         return Ok(memory_input(start.into(), blobs));
     }
-    let mut file = tempfile::tempfile().map_err(failed)?;
+    let mut file = tempfile::tempfile().map_err(spool_failed)?;
     let mut context = Context::new(&SHA256);
     let mut size = 0u64;
     let mut rest = io::Cursor::new(start).chain(from);
@@ -186,15 +208,14 @@ fn spool(mut from: impl Read, blobs: &mut BTreeMap<Digest, Blob>) -> Result<Inpu
         let read = rest.read(&mut buffer).map_err(failed)?;
         let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else { break };
         context.update(chunk);
-        io::Write::write_all(&mut file, chunk).map_err(failed)?;
+        io::Write::write_all(&mut file, chunk).map_err(spool_failed)?;
         size += chunk.len() as u64;
         if size > MAX_BLOB {
             return Err(too_large("standard input", size));
         }
     }
-    io::Seek::rewind(&mut file).map_err(failed)?;
     let digest = finish(context);
-    blobs.entry(digest).or_insert(Blob::Spooled { file, size });
+    blobs.entry(digest).or_insert(Blob::Spooled { file: Arc::new(file), offset: 0, size });
     Ok(Input::Content(Content::Blob { digest, size }))
 }
 
@@ -335,12 +356,12 @@ fn hash_file(doing: &str, path: &Path) -> Result<(Digest, u64), Error> {
     Ok((finish(context), size))
 }
 
-fn not_a_file(doing: &str, path: &Path) -> Error {
+pub(super) fn not_a_file(doing: &str, path: &Path) -> Error {
     Error::new(Exit::InvalidInput, format!("cannot {doing} `{}`: it is not a file", path.display()))
         .todo("name a file")
 }
 
-fn too_large(what: &str, size: u64) -> Error {
+pub(super) fn too_large(what: &str, size: u64) -> Error {
     let text =
         format!("`{what}` has {} or more; at most {} are allowed", Size(size), Size(MAX_BLOB));
     Error::new(Exit::InvalidInput, text).todo("split it")

@@ -1,6 +1,7 @@
 //! What is to be submitted, gathered from flags and job file, before any file but the job
 //! file was read. `load` reads the files and makes the specification of it.
 
+mod items;
 mod load;
 mod source;
 mod wishes;
@@ -30,8 +31,8 @@ pub(crate) struct Plan {
     pub(crate) mounts: Vec<MountSource>,
     /// How many of these the job file names; flags named the others.
     pub(crate) mounts_in_file: usize,
-    /// Whether the job file names the input.
-    pub(crate) input_in_file: bool,
+    /// The key by which the job file names the input, if it does.
+    pub(crate) input_key: Option<&'static str>,
     /// Everything that needs no file. Its `component`, `input` and `mounts` are filled in last.
     pub(crate) spec: JobSpec,
     /// Where it was written, to place what is wrong with it.
@@ -49,6 +50,17 @@ pub(crate) enum PlannedInput {
     Stdin,
     /// This text.
     Text(String),
+    /// For each task its own.
+    Each(EachSource),
+}
+
+/// Where the inputs of the tasks come from, one each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EachSource {
+    /// These texts.
+    Texts(Vec<String>),
+    /// The lines of a file, or of standard input.
+    Lines(InputSource),
 }
 
 impl Plan {
@@ -62,7 +74,7 @@ impl Plan {
         } else {
             Self::of_component(work.work.clone())
         };
-        plan.overlay(work);
+        plan.overlay(work)?;
         if plan.spec.name.is_empty() {
             plan.spec.name = default_name(&plan.component);
         }
@@ -76,7 +88,7 @@ impl Plan {
             input: PlannedInput::Unsaid,
             mounts: Vec::new(),
             mounts_in_file: 0,
-            input_in_file: false,
+            input_key: None,
             spec,
             source: None,
         }
@@ -85,17 +97,7 @@ impl Plan {
     fn of_file(file: JobFile, source: Source) -> Result<Self, Error> {
         let folder = source.folder().to_owned();
         let mut plan = Self::of_component(folder.join(&file.component));
-        plan.input = match (&file.input, &file.stdin) {
-            (Some(_), Some(_)) => {
-                return Err(source
-                    .error_at("stdin", "`input` and `stdin` cannot both be set")
-                    .todo("remove one of them"));
-            }
-            (Some(path), None) => PlannedInput::File(folder.join(path)),
-            (None, Some(text)) => PlannedInput::Text(text.clone()),
-            (None, None) => PlannedInput::Unsaid,
-        };
-        plan.input_in_file = file.input.is_some();
+        plan.set_input(&file, &source)?;
         plan.mounts = file.mounts.iter().map(|mount| mount.under(&folder)).collect();
         plan.mounts_in_file = plan.mounts.len();
         fill(&mut plan.spec, file)
@@ -104,7 +106,44 @@ impl Plan {
         Ok(plan)
     }
 
-    fn overlay(&mut self, work: &Work) {
+    /// The input, or the inputs, that the file names: in one way.
+    fn set_input(&mut self, file: &JobFile, source: &Source) -> Result<(), Error> {
+        let folder = source.folder();
+        let each = |each| PlannedInput::Each(each);
+        let ways = [
+            file.input.as_ref().map(|path| ("input", PlannedInput::File(folder.join(path)))),
+            file.stdin.as_ref().map(|text| ("stdin", PlannedInput::Text(text.clone()))),
+            (file.for_each.as_ref())
+                .map(|texts| ("for_each", each(EachSource::Texts(texts.clone())))),
+            (file.for_each_line.as_ref()).map(|path| {
+                let lines = InputSource::File(folder.join(path));
+                ("for_each_line", each(EachSource::Lines(lines)))
+            }),
+        ];
+        let mut ways = ways.into_iter().flatten();
+        let Some((key, input)) = ways.next() else { return Ok(()) };
+        if let Some((other, _)) = ways.next() {
+            let problem = format!("`{key}` and `{other}` cannot both be set");
+            return Err(source.error_at(other, problem).todo("remove one of them"));
+        }
+        if matches!(input, PlannedInput::Each(_)) && file.count.is_some() {
+            let problem = format!("`{key}` makes as many tasks as there are items");
+            return Err(source.error_at("count", problem).todo("remove one of them"));
+        }
+        self.input = input;
+        self.input_key = Some(key);
+        Ok(())
+    }
+
+    fn overlay(&mut self, work: &Work) -> Result<(), Error> {
+        let each = |plan: &Self| matches!(plan.input, PlannedInput::Each(_));
+        for (flag, given) in [("count", work.count.is_some()), ("input", work.input.is_some())] {
+            if given && each(self) {
+                let problem = format!("`--{flag}`: the job file has an input for each task");
+                return Err(Error::new(Exit::InvalidInput, problem)
+                    .todo("give other ones with --each-line FILE"));
+            }
+        }
         let spec = &mut self.spec;
         if !work.args.is_empty() {
             spec.args.clone_from(&work.args);
@@ -125,12 +164,15 @@ impl Plan {
         }
         wishes::overlay(&mut spec.scheduling, &work.scheduling);
         self.mounts.extend(work.mount.iter().cloned());
-        self.input_in_file &= work.input.is_none();
-        match &work.input {
-            Some(InputSource::Stdin) => self.input = PlannedInput::Stdin,
-            Some(InputSource::File(path)) => self.input = PlannedInput::File(path.clone()),
-            None => {}
-        }
+        let flag = match (&work.input, &work.each_line) {
+            (Some(InputSource::Stdin), _) => PlannedInput::Stdin,
+            (Some(InputSource::File(path)), _) => PlannedInput::File(path.clone()),
+            (None, Some(lines)) => PlannedInput::Each(EachSource::Lines(lines.clone())),
+            (None, None) => return Ok(()),
+        };
+        self.input = flag;
+        self.input_key = None;
+        Ok(())
     }
 
     /// An error about a file that `key` names, placed where the job file names it.
@@ -152,6 +194,7 @@ impl Plan {
                 let flag = match *field {
                     "mounts" => "mount".to_owned(),
                     "labels" => "label".to_owned(),
+                    "for_each" => "each-line".to_owned(),
                     "refused_labels" => "refuse-label".to_owned(),
                     "resources" => "resource".to_owned(),
                     "pools" => "pool".to_owned(),

@@ -211,9 +211,9 @@ pub(crate) struct Spec {
     pub(crate) component: String,
     pub(crate) args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
-    /// `none`, `content` or `attached`.
+    /// `none`, `content`, `attached`, or `each`: an item for each task.
     pub(crate) input: &'static str,
-    /// Bytes of the input, if it is content.
+    /// Bytes of the input if it is content; of all items together if there is one for each task.
     pub(crate) input_size: Option<u64>,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) count: u32,

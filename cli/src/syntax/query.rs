@@ -144,6 +144,10 @@ pub(crate) struct Wait {
     /// The job's id
     #[arg(value_name = "ID")]
     pub(crate) job: JobId,
+
+    /// Only for these tasks, like 3,7-90; they alone decide over the exit code
+    #[arg(long, short, value_name = "INDICES")]
+    pub(crate) task: Option<Indices>,
 }
 
 /// Cancels jobs, or some tasks of one: what waits never starts, what runs is stopped

@@ -84,6 +84,10 @@ pub(crate) struct Work {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) input: Option<InputSource>,
 
+    /// A task for each line of a file, which is its input; `-` is my standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "count"])]
+    pub(crate) each_line: Option<InputSource>,
+
     /// Jobs of higher priority run first; may be negative [default: 0]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub(crate) priority: Option<Priority>,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wrun_protocol::limits::MAX_BLOB;
 use wrun_protocol::task::{Failure, Limit, Outcome};
@@ -104,7 +106,7 @@ fn limit(limit: Limit, allowed: u64) -> Outcome {
     failed(Failure::Limit { limit, allowed })
 }
 
-fn no_input(error: &std::io::Error) -> Outcome {
+fn no_input(error: &dyn std::fmt::Display) -> Outcome {
     failed(Failure::Setup { message: format!("its input cannot be read: {error}") })
 }
 
@@ -116,6 +118,9 @@ async fn program_input(input: TaskInput) -> Step<Input> {
         TaskInput::File(path) => {
             let open = tokio::fs::File::open(path).await.map_err(|error| no_input(&error))?;
             Input::File(wasmtime_wasi::cli::InputFile::new(open.into_std().await))
+        }
+        TaskInput::Later(file) => {
+            Input::File(wasmtime_wasi::cli::InputFile::new(fetched(file).await?))
         }
     })
 }
@@ -130,10 +135,11 @@ async fn handler_input(input: TaskInput, control: &Control) -> Step<Bytes> {
         TaskInput::Empty => Ok(Bytes::new()),
         TaskInput::Bytes(bytes) => Ok(bytes),
         TaskInput::File(path) => {
-            let size = tokio::fs::metadata(&path).await.map_err(|error| no_input(&error))?.len();
-            charge(size.min(MAX_BLOB))?;
-            let bytes = tokio::fs::read(path).await.map_err(|error| no_input(&error))?;
-            Ok(bytes.into())
+            let file = tokio::fs::File::open(path).await.map_err(|error| no_input(&error))?;
+            read_whole(file, charge).await
+        }
+        TaskInput::Later(file) => {
+            read_whole(tokio::fs::File::from_std(fetched(file).await?), charge).await
         }
         TaskInput::Stream(mut more) => {
             let mut all = Vec::new();
@@ -143,6 +149,22 @@ async fn handler_input(input: TaskInput, control: &Control) -> Step<Bytes> {
             }
             Ok(all.into())
         }
+    }
+}
+
+async fn read_whole(mut file: tokio::fs::File, charge: impl Fn(u64) -> Step<()>) -> Step<Bytes> {
+    let size = file.metadata().await.map_err(|error| no_input(&error))?.len();
+    charge(size.min(MAX_BLOB))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).await.map_err(|error| no_input(&error))?;
+    Ok(bytes.into())
+}
+
+/// The file, once it is there.
+async fn fetched(file: oneshot::Receiver<Result<std::fs::File, String>>) -> Step<std::fs::File> {
+    match file.await {
+        Ok(fetched) => fetched.map_err(|problem| no_input(&problem)),
+        Err(_) => Err(no_input(&"this node is stopping")),
     }
 }
 

@@ -50,6 +50,9 @@ pub enum TaskInput {
     File(PathBuf),
     /// Pieces as they come, until the sender is dropped. A handler waits for all of it.
     Stream(mpsc::Receiver<Bytes>),
+    /// A file that is still being fetched, or why it cannot be had. The execution begins
+    /// when it is there; the time until then counts.
+    Later(oneshot::Receiver<Result<std::fs::File, String>>),
 }
 
 /// One execution to start.

@@ -105,7 +105,7 @@ impl<E: Executor> Floor<E> {
         let stdin = starting.streams.as_ref().filter(|_| starting.job.is_attached());
         let input = match stdin.and_then(|streams| streams.take_stdin()) {
             Some(stdin) => TaskInput::Stream(stdin),
-            None => setup.input.of_task(),
+            None => setup.input.of_task(starting.index).read(),
         };
         TaskStart {
             token: starting.token,
@@ -234,6 +234,7 @@ impl<E: Executor> TaskEvents for Floor<E> {
             self.start_ready();
         }
         let scratch = wants_scratch.then(|| self.scratch_of(token));
+        let input = input.read();
         Some(NextTask { token, index, attempt, input, checkpoint: None, scratch })
     }
 

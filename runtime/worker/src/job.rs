@@ -11,6 +11,7 @@ use wrun_sandbox::{JobContext, TaskInput};
 
 use crate::artefacts::Pinned;
 use crate::executor::Executor;
+use crate::items::Items;
 use crate::mounts::MountTree;
 
 /// One job. Its tasks hold it by `Arc`.
@@ -54,16 +55,36 @@ pub(crate) enum SharedInput {
     File(PathBuf),
     /// Each task has its own, from whoever is attached to it.
     Attached,
+    /// Each task has its own, from the items file.
+    Each(Arc<Items>),
+}
+
+/// What one task is given.
+pub(crate) enum GivenInput {
+    Ready(TaskInput),
+    /// To be read, which takes a look at the disk.
+    Item(Arc<Items>, u32),
+}
+
+impl GivenInput {
+    /// As the sandbox wants it. Not to be called while anything is locked.
+    pub(crate) fn read(self) -> TaskInput {
+        match self {
+            Self::Ready(input) => input,
+            Self::Item(items, index) => items.input(index),
+        }
+    }
 }
 
 impl SharedInput {
-    /// What one task is given; nothing of what a client sends to it.
-    pub(crate) fn of_task(&self) -> TaskInput {
-        match self {
+    /// What task `index` is given; nothing of what a client sends to it.
+    pub(crate) fn of_task(&self, index: u32) -> GivenInput {
+        GivenInput::Ready(match self {
             Self::Empty | Self::Attached => TaskInput::Empty,
             Self::Bytes(bytes) => TaskInput::Bytes(bytes.clone()),
             Self::File(path) => TaskInput::File(path.clone()),
-        }
+            Self::Each(items) => return GivenInput::Item(Arc::clone(items), index),
+        })
     }
 }
 

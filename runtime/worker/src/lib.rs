@@ -16,6 +16,7 @@ mod events;
 mod executor;
 mod floor;
 mod handle;
+mod items;
 mod job;
 mod join;
 mod lease;

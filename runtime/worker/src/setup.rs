@@ -2,11 +2,13 @@
 //! mounts linked. Off the agent's task, a bounded number at a time.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wrun_protocol::job::Input;
 use wrun_protocol::task::Content;
@@ -16,6 +18,7 @@ use crate::artefacts::{Artefacts, Pinned};
 use crate::blobs::blocking;
 use crate::executor::Executor;
 use crate::floor::Floor;
+use crate::items::{Items, Source};
 use crate::job::{Job, JobFiles, Setup, SharedInput};
 use crate::mounts::MountTree;
 
@@ -63,6 +66,10 @@ impl<E: Executor> Workshop<E> {
             Input::Content(Content::Inline(bytes)) => SharedInput::Bytes(bytes.clone()),
             Input::Empty => SharedInput::Empty,
             Input::Attached => SharedInput::Attached,
+            Input::Each(Content::Inline(bytes)) => {
+                SharedInput::Each(self.items(job, Source::Memory(bytes.clone())).ok()?)
+            }
+            Input::Each(Content::Blob { .. }) => return None,
         };
         if !job.spec.mounts.is_empty() {
             return None;
@@ -141,7 +148,22 @@ impl<E: Executor> Workshop<E> {
                 let file = self.obtain(job.id, "the input", *digest).await?;
                 (SharedInput::File(file.path().to_owned()), Some(file))
             }
+            Input::Each(Content::Inline(bytes)) => {
+                (SharedInput::Each(self.items(job, Source::Memory(bytes.clone()))?), None)
+            }
+            Input::Each(Content::Blob { digest, size }) => {
+                let file = self.obtain(job.id, "the items", *digest).await?;
+                let open =
+                    File::open(file.path()).map_err(|error| format!("the items: {error}"))?;
+                (SharedInput::Each(self.items(job, Source::File(open, *size))?), Some(file))
+            }
         })
+    }
+
+    fn items(&self, job: &Job<E>, source: Source) -> Result<Arc<Items>, String> {
+        let (artefacts, io) = (Arc::clone(&self.artefacts), Handle::current());
+        let items = Items::open(source, job.spec.count, job.id, artefacts, io);
+        Ok(Arc::new(items.map_err(|error| format!("the items: {error}"))?))
     }
 
     async fn mount(

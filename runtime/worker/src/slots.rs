@@ -12,10 +12,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, Resources, TaskId};
-use wrun_sandbox::TaskInput;
 
 use crate::executor::Executor;
-use crate::job::Job;
+use crate::job::{GivenInput, Job};
 use crate::streams::Streams;
 
 /// Tasks that may wait on this node; what is assigned above it is given back.
@@ -91,7 +90,7 @@ pub(crate) struct Following {
     pub(crate) token: u64,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
-    pub(crate) input: TaskInput,
+    pub(crate) input: GivenInput,
     pub(crate) wants_scratch: bool,
     /// It was the last of its run: what is next in the queue may fit besides.
     pub(crate) was_last: bool,
@@ -328,7 +327,7 @@ impl<E: Executor> Slots<E> {
         if !self.awaited.is_empty() {
             running.streams = self.awaited.remove(&running.job.id.task(index));
         }
-        let (input, wants_scratch) = (setup.input.of_task(), setup.wants_scratch());
+        let (input, wants_scratch) = (setup.input.of_task(index), setup.wants_scratch());
         let was_last = self.take_first();
         Some((past, Following { token, index, attempt, input, wants_scratch, was_last }))
     }

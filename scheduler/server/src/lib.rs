@@ -14,6 +14,7 @@ mod data_dir;
 mod driver;
 mod error;
 mod history;
+mod items;
 mod join;
 mod outbox;
 mod recovery;

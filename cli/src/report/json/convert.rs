@@ -72,6 +72,7 @@ impl From<&JobSpec> for Spec {
             Input::Empty => ("none", None),
             Input::Content(content) => ("content", Some(Content::size(content))),
             Input::Attached => ("attached", None),
+            Input::Each(items) => ("each", Some(Content::size(items))),
         };
         let mount = |mount: &wrun_protocol::job::Mount| Mount {
             path: mount.path.clone(),

@@ -13,6 +13,7 @@ use super::{depends, refused};
 use crate::authorise::Caller;
 use crate::components::Checked;
 use crate::driver::Accepted;
+use crate::items;
 use crate::shared::Shared;
 
 /// Submissions checked before others on the same thread get a turn: about a millisecond.
@@ -181,6 +182,12 @@ async fn has_blobs(
 ) -> Result<(), RequestError> {
     if let Input::Content(Content::Blob { digest, size }) = &spec.input {
         has_blob(shared, tenant, *digest, *size, "input").await?;
+    }
+    if let Input::Each(items) = &spec.input {
+        if let Content::Blob { digest, size } = items {
+            has_blob(shared, tenant, *digest, *size, "for_each").await?;
+        }
+        items::check(&shared.blobs, tenant, items, spec.count).await?;
     }
     for mount in &spec.mounts {
         has_blob(shared, tenant, mount.digest, mount.size, &mount.path).await?;
