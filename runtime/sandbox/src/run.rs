@@ -155,7 +155,7 @@ async fn handler_input(input: TaskInput, control: &Control) -> Step<Bytes> {
 async fn read_whole(mut file: tokio::fs::File, charge: impl Fn(u64) -> Step<()>) -> Step<Bytes> {
     let size = file.metadata().await.map_err(|error| no_input(&error))?.len();
     charge(size.min(MAX_BLOB))?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(size.min(MAX_BLOB)).unwrap_or_default());
     file.read_to_end(&mut bytes).await.map_err(|error| no_input(&error))?;
     Ok(bytes.into())
 }

@@ -1,6 +1,7 @@
 //! The whole agent against a scripted server and scripted executions that runs when it says so.
 
 mod data;
+mod items;
 mod preemption;
 mod real;
 mod reports;
