@@ -16,6 +16,7 @@ mod report;
 mod restart;
 mod scheduler;
 mod statistics;
+mod traces;
 mod whole_path;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +33,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("scheduler", scheduler::measure),
     ("kueue", kueue::measure),
     ("restart", restart::measure),
+    ("traces", traces::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),
 ];

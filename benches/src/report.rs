@@ -12,7 +12,14 @@ pub(crate) struct Report {
 pub(crate) struct Section {
     title: String,
     rows: Vec<Row>,
+    tables: Vec<Table>,
     notes: Vec<String>,
+}
+
+/// Figures side by side, under headings of their own.
+struct Table {
+    headings: Vec<String>,
+    lines: Vec<Vec<String>>,
 }
 
 struct Row {
@@ -45,7 +52,7 @@ impl Report {
 
 impl Section {
     pub(crate) fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), rows: Vec::new(), notes: Vec::new() }
+        Self { title: title.to_owned(), rows: Vec::new(), tables: Vec::new(), notes: Vec::new() }
     }
 
     /// A row whose figure has no bar to meet.
@@ -59,14 +66,30 @@ impl Section {
         self.rows.push(Row { what: what.to_owned(), figure, bar: format!("{bar}: {verdict}") });
     }
 
+    /// A table below the rows; each line has a cell for each heading.
+    pub(crate) fn table(&mut self, headings: &[&str], lines: Vec<Vec<String>>) {
+        let headings = headings.iter().map(|&heading| heading.to_owned()).collect();
+        self.tables.push(Table { headings, lines });
+    }
+
     pub(crate) fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 
     fn to_markdown(&self) -> String {
-        let mut text = format!("## {}\n\n| what | figure | bar |\n|---|---|---|\n", self.title);
+        let mut text = format!("## {}\n", self.title);
+        if !self.rows.is_empty() {
+            text.push_str("\n| what | figure | bar |\n|---|---|---|\n");
+        }
         for row in &self.rows {
             let _ = writeln!(text, "| {} | {} | {} |", row.what, row.figure, row.bar);
+        }
+        for table in &self.tables {
+            let rule = "---|".repeat(table.headings.len());
+            let _ = write!(text, "\n| {} |\n|{rule}\n", table.headings.join(" | "));
+            for line in &table.lines {
+                let _ = writeln!(text, "| {} |", line.join(" | "));
+            }
         }
         for note in &self.notes {
             let _ = write!(text, "\n{note}\n");
