@@ -1,8 +1,11 @@
 //! What can be seen of live jobs and nodes. Changes nothing. What has ended is history's.
 
+mod advice;
 mod explain;
 mod policy;
+mod reasons;
 mod schedules;
+mod survey;
 
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Outcome, Usage};
@@ -14,12 +17,8 @@ use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, NodeId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::core::Core;
-use crate::reason::PendingReason;
 use crate::state::jobs::{Job, NodeIx, Spot, Tasks, task_state};
 use crate::state::nodes::{Node, node_id, node_ix};
-
-/// Jobs ahead are counted up to this.
-const MAX_AHEAD: usize = 1000;
 
 /// Which live jobs to list; newest first.
 #[derive(Clone, Debug, Default)]
@@ -191,45 +190,6 @@ impl Core {
     pub fn task_state(&self, task: TaskId) -> Option<TaskState> {
         let (_, spot) = self.state.jobs.get(task.job)?.task(task)?;
         Some(task_state(spot))
-    }
-
-    /// Why tasks of a live job wait. `None` when none does. Costs one step for each node.
-    pub fn pending_reason(&self, id: JobId) -> Option<PendingReason> {
-        let job = self.state.jobs.get(id)?;
-        if job.counts().pending == 0 {
-            return None;
-        }
-        if let Some(reason) = self.state.kept_back(id, job) {
-            return Some(reason);
-        }
-        let group = self.state.groups.get(job.group)?;
-        if let Some(reason) = self.beyond_all(&group.key, &group.quotas) {
-            return Some(reason);
-        }
-        if let Some(limit) = self.limit_reached(id) {
-            return Some(PendingReason::Limit(limit));
-        }
-        let mut known = false;
-        let (mut suitable, mut ready, mut room) = (0, 0, 0);
-        for (_, node) in self.state.nodes.iter().filter(|(_, node)| node.info.is_some()) {
-            known = true;
-            if node.suits(&group.key) {
-                suitable += 1;
-                ready += u32::from(node.takes_tasks());
-                room += u32::from(node.room_for(&group.key) > 0);
-            }
-        }
-        let wanted = group.key.wanted;
-        Some(match (known, suitable, ready, room) {
-            (false, ..) => PendingReason::NoNodes,
-            (true, 0, ..) => PendingReason::NoNodeFits { wanted },
-            (true, _, 0, _) => PendingReason::NoNodeReady { suitable },
-            (true, _, _, 0) => PendingReason::WaitsForCapacity {
-                wanted,
-                jobs_ahead: group.ready.range(..id).take(MAX_AHEAD).count() as u64,
-            },
-            _ => PendingReason::Placing,
-        })
     }
 
     /// Every node, by number.

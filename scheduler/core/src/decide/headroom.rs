@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// What so many tasks of the group leave free of `all` CPU, in thousandths.
-    fn headroom(&self, group: &Group, count: u32, all: u64) -> u64 {
+    pub(crate) fn headroom(&self, group: &Group, count: u32, all: u64) -> u64 {
         let part = u64::from(self.state.rules.policy.backfill.headroom);
         let headroom = all.saturating_mul(part) / 1_000_000;
         let own = own_cpu(group, count);

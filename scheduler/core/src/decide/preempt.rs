@@ -98,6 +98,18 @@ impl Core {
         self.preemption.claims.contains_key(&ix) || self.state.frozen.on(ix).next().is_some()
     }
 
+    /// For which group the node is being cleared.
+    pub(crate) fn cleared_for(&self, ix: NodeIx) -> Option<GroupIx> {
+        self.preemption.claims.get(&ix).map(|claim| claim.group)
+    }
+
+    /// Tasks that were told to stop for the group and have not yet.
+    pub(crate) fn making_room_for(&self, group: GroupIx) -> u32 {
+        let claims = self.preemption.claims.values().filter(|claim| claim.group == group);
+        let victims = claims.flat_map(|claim| &claim.victims);
+        victims.filter(|task| self.state.noticed.contains_key(task)).count() as u32
+    }
+
     /// Before anything is placed: frozen tasks go on where there is room again.
     pub(crate) fn resume_frozen(&mut self, dirty: &[NodeIx]) {
         if self.state.frozen.is_empty() {

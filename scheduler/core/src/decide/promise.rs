@@ -59,6 +59,11 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
+    /// Those that stand, first in the queue first.
+    pub(crate) fn standing(&self) -> &[Promise] {
+        &self.list
+    }
+
     /// Nothing is promised any more. Returns where something may be placed now that was
     /// held back.
     fn forget(&mut self) -> BTreeSet<NodeIx> {

@@ -123,6 +123,14 @@ impl<A: Amounts> Profile<A> {
         within.map(|step| step.free.times(need)).min().unwrap_or(0)
     }
 
+    /// Until when, from `from` on, `need` fits at all times; `from` where it does not fit then.
+    pub(crate) fn until(&self, from: Timestamp, need: &A::Need) -> Timestamp {
+        let first = self.steps.partition_point(|step| step.from <= from).saturating_sub(1);
+        let mut later = self.steps.iter().skip(first);
+        let short = later.find(|step| step.free.times(need) == 0);
+        short.map_or(FOREVER, |step| step.from.max(from))
+    }
+
     /// The earliest instant from which `count` times `need` fits for `duration`
     /// milliseconds.
     pub(crate) fn earliest(&self, duration: u64, need: &A::Need, count: u32) -> Option<Timestamp> {

@@ -21,6 +21,11 @@ impl Naive {
         (from..to.max(from + 1)).map(free).min().unwrap()
     }
 
+    fn until(&self, from: u64, need: &Resources) -> u64 {
+        let short = (from..END as u64).find(|at| self.room(*at, at + 1, need) == 0);
+        short.unwrap_or(u64::MAX)
+    }
+
     fn earliest(&self, begin: u64, duration: u64, need: &Resources, count: u32) -> Option<u64> {
         (begin..END as u64).find(|at| self.room(*at, at + duration, need) >= count)
     }
@@ -77,6 +82,7 @@ fn answers_what_a_model_by_the_millisecond_answers() {
                 profile.room(Timestamp(from), Timestamp(from + duration), &need),
                 naive.room(from, from + duration, &need),
             );
+            assert_eq!(profile.until(Timestamp(from), &need).0, naive.until(from, &need));
             let count = 1 + random.below(3) as u32;
             assert_eq!(
                 profile.earliest(duration, &need, count).map(|at| at.0),

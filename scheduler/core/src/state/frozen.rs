@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::wire::worker::Assignment;
-use wrun_protocol::{TaskId, Timestamp};
+use wrun_protocol::{JobId, TaskId, Timestamp};
 
 use super::State;
 use super::groups::{GroupIx, GroupKey};
@@ -44,7 +44,7 @@ impl Frozen {
 
     /// Those of a node that are frozen now, the longest first.
     pub(crate) fn on(&self, node: NodeIx) -> impl Iterator<Item = TaskId> {
-        let from = (node, Timestamp(0), TaskId { job: wrun_protocol::JobId(0), index: 0 });
+        let from = (node, Timestamp(0), TaskId { job: JobId(0), index: 0 });
         let of_node = self.on.range(from..).take_while(move |(ix, ..)| *ix == node);
         of_node.map(|(_, _, task)| *task)
     }
@@ -52,6 +52,12 @@ impl Frozen {
     /// The one that is frozen longest of those that may be put back instead.
     pub(crate) fn oldest(&self) -> Option<(Timestamp, TaskId)> {
         self.oldest.first().copied()
+    }
+
+    /// Those of a job that are frozen now, with where and since when.
+    pub(crate) fn of_job(&self, job: JobId) -> impl Iterator<Item = (TaskId, NodeIx, Timestamp)> {
+        let tasks = self.tasks.range(job.task(0)..=job.task(u32::MAX));
+        tasks.filter_map(|(task, ice)| Some((*task, ice.node, ice.since?)))
     }
 
     /// Those within a run, with whether they are frozen.

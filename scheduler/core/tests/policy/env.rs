@@ -38,15 +38,20 @@ pub(crate) fn env() -> Env {
 }
 
 /// Without backlogs, with ranks that are always up to date, and no node is ever lost.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let (lease, rank_interval) = (Duration::from_secs(1 << 30), Duration::ZERO);
     Config { max_backlog: 0, rank_interval, lease, ..Config::default() }
 }
 
 impl Env {
     pub(crate) fn with(policy: Policy) -> Self {
+        Self::configured(policy, config())
+    }
+
+    /// The same with other settings than those of [`config`].
+    pub(crate) fn configured(policy: Policy, settings: Config) -> Self {
         let mut env = Self {
-            core: Core::new(config()),
+            core: Core::new(settings),
             shadow: Core::new(config()),
             now: BEGIN,
             submits: 0,
@@ -126,6 +131,17 @@ impl Env {
 
     /// The same with labels.
     pub(crate) fn node_with(&mut self, number: u64, cpus: u32, labels: &[(&str, &str)]) {
+        self.node_offering(number, cpus, labels, Offer::default());
+    }
+
+    /// The same with devices.
+    pub(crate) fn node_offering(
+        &mut self,
+        number: u64,
+        cpus: u32,
+        labels: &[(&str, &str)],
+        offer: Offer,
+    ) {
         let labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned()));
         let (hash, name) = ([number as u8; 32], format!("node-{number}"));
         let expires = self.now.after(Duration::from_secs(1));
@@ -136,13 +152,7 @@ impl Env {
         let labels = labels.collect();
         let info = NodeInfo { name, capacity, labels, version: String::new() };
         let (node, attempts) = (NodeId(number), Vec::new());
-        self.handle(Input::NodeConnected {
-            node,
-            info,
-            offer: Offer::default(),
-            incarnation: 1,
-            attempts,
-        });
+        self.handle(Input::NodeConnected { node, info, offer, incarnation: 1, attempts });
     }
 
     pub(crate) fn try_submit(

@@ -1,5 +1,5 @@
-//! Policy, worked out by hand: the order of the queue, shares, limits, changes of jobs, and
-//! the reasons why jobs wait.
+//! Policy, worked out by hand: the order of the queue, shares, limits and changes of
+//! jobs.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,5 +14,4 @@ mod changes;
 mod env;
 mod limits;
 mod orders;
-mod reasons;
 mod shares;

@@ -1,6 +1,6 @@
 //! Every reason why a job waits, and what is said of it.
 
-use wrun_core::reason::Amount;
+use wrun_core::reason::{Amount, Nodes};
 use wrun_core::{Input, PendingReason, RequestId};
 use wrun_protocol::policy::{Limits, Partition, Policy, QueueOrder, TenantPolicy};
 use wrun_protocol::scheduling::{Dependency, DependsOn};
@@ -8,12 +8,12 @@ use wrun_protocol::{JobId, NodeId};
 
 use crate::env::{Env, env, job};
 
-fn codes(env: &Env, job: JobId) -> Vec<(String, Option<u32>)> {
+pub(crate) fn codes(env: &Env, job: JobId) -> Vec<(String, Option<u32>)> {
     let explanation = env.core.explain(job).unwrap();
     explanation.reasons.into_iter().map(|row| (row.code, row.nodes)).collect()
 }
 
-fn expect(env: &Env, job: JobId, wanted: &[(&str, Option<u32>)]) {
+pub(crate) fn expect(env: &Env, job: JobId, wanted: &[(&str, Option<u32>)]) {
     let wanted: Vec<_> = wanted.iter().map(|(code, nodes)| ((*code).to_owned(), *nodes)).collect();
     assert_eq!(codes(env, job), wanted);
 }
@@ -63,7 +63,7 @@ fn nodes_are_counted_by_what_each_lacks() {
         [
             "2 nodes are not in partition `fast`",
             "1 node is without the label zone=a",
-            "1 node is not connected, drained or lost",
+            "1 node (node-4) is not connected, drained or lost",
             "1 node is full: not enough CPU left",
         ]
     );
@@ -78,9 +78,10 @@ fn a_node_that_is_too_small_is_so_for_a_resource() {
     env.node(1, 1);
     expect(&env, waiting, &[("no-node-fits", None), ("too-small", Some(1))]);
     let reasons = env.core.pending_reasons(waiting);
-    assert_eq!(reasons[1], PendingReason::TooSmall { amount: Amount::Memory, nodes: 1 });
+    let nodes = Nodes { count: 1, names: Vec::new() };
+    assert_eq!(reasons[1], PendingReason::TooSmall { amount: Amount::Memory, nodes });
     let advice = env.core.explain(waiting).unwrap().advice;
-    assert_eq!(advice, ["ask for less, or add a node that is larger or labelled so"]);
+    assert!(advice[0].contains("the largest has 1 CPU, 64 GiB memory"), "{advice:?}");
 }
 
 #[test]
@@ -139,4 +140,28 @@ fn a_limit_is_named_and_the_job_is_shown_behind_those_that_can_start() {
     let waiting = env.submit("bob", 10, &job(1, 10));
     let queue: Vec<JobId> = env.core.queue(10).iter().map(|row| row.job).collect();
     assert_eq!(queue, [waiting, limited]);
+}
+
+#[test]
+fn what_could_never_start_is_told_that_waiting_does_not_help() {
+    let mut env = env();
+    env.node(1, 2);
+    env.node(2, 3);
+    env.drain(NodeId(2), true);
+    let mut gang = job(5, 10);
+    gang.scheduling.gang = true;
+    let waiting = env.submit("ann", 10, &gang);
+    expect(&env, waiting, &[("gang-beyond-nodes", None), ("not-ready", Some(1))]);
+    let advice = env.core.explain(waiting).unwrap().advice;
+    assert!(advice[0].starts_with("it can start with 3 places of 1 CPU"), "{advice:?}");
+    assert!(advice[1].contains("wrun drain node-2 --undo"), "{advice:?}");
+    let limited = |most| {
+        let limits = Limits { running: Some(most), ..Limits::default() };
+        let name = "ann".parse().unwrap();
+        let ann = TenantPolicy { name, parent: None, shares: 1, default_qos: None, limits };
+        Policy { tenants: vec![ann], ..Policy::default() }
+    };
+    env.set_policy(limited(3)).unwrap();
+    env.drain(NodeId(2), false);
+    expect(&env, waiting, &[("beyond-limit", None)]);
 }

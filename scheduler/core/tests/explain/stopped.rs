@@ -1,0 +1,89 @@
+//! Tasks that are stopped short for the sake of others, and those for whose sake.
+
+use wrun_core::{Input, RequestId};
+use wrun_protocol::policy::{Policy, Qos};
+use wrun_protocol::task::Usage;
+use wrun_protocol::wire::policy::TaskSet;
+use wrun_protocol::wire::worker::Report;
+use wrun_protocol::{JobSpec, NodeId};
+
+use crate::env::{Env, job};
+use crate::reasons::expect;
+
+/// Class `urgent` may pre-empt class `bulk`.
+fn classes() -> Env {
+    let class = |name: &str, priority, preempts: &[&str]| Qos {
+        name: name.to_owned(),
+        priority,
+        preempts: preempts.iter().map(|name| (*name).to_owned()).collect(),
+        ..Qos::default()
+    };
+    let qos = vec![class("bulk", 1, &[]), class("urgent", 2, &["bulk"])];
+    let mut env = Env::with(Policy { qos, ..Policy::default() });
+    env.node(1, 2);
+    env
+}
+
+fn of(class: &str, count: u32, gib: u64) -> JobSpec {
+    let mut spec = job(count, 1000);
+    spec.resources.memory = gib << 30;
+    spec.scheduling.qos = Some(class.to_owned());
+    spec
+}
+
+#[test]
+fn a_frozen_task_is_told_for_whom_and_since_when() {
+    let mut env = classes();
+    let bulk = env.submit("ann", 1000, &of("bulk", 2, 1));
+    let urgent = env.submit("bob", 10, &of("urgent", 1, 1));
+    assert_eq!(env.core.pending_reason(urgent), None);
+    expect(&env, bulk, &[("frozen", None)]);
+    let text = env.core.pending_reasons(bulk)[0].to_string();
+    assert_eq!(text, format!("1 task is frozen since 1970-01-12 13:46:40 UTC for job {urgent}"));
+}
+
+#[test]
+fn what_is_left_of_a_node_is_kept_for_its_frozen_tasks() {
+    let mut env = classes();
+    let half = |class| {
+        let mut spec = of(class, 1, 1);
+        spec.resources.cpu_milli = 500;
+        spec
+    };
+    env.submit("ann", 1000, &of("bulk", 2, 1));
+    env.submit("bob", 1000, &half("urgent"));
+    let small = env.submit("ann", 10, &half("bulk"));
+    expect(&env, small, &[("frozen-first", Some(1))]);
+}
+
+#[test]
+fn who_is_cleared_away_is_told_for_whom_and_who_waits_that_room_is_made() {
+    let mut env = classes();
+    let bulk = env.submit("ann", 1000, &of("bulk", 2, 20));
+    let urgent = env.submit("bob", 10, &of("urgent", 1, 60));
+    expect(&env, bulk, &[("notice", None)]);
+    let text = env.core.pending_reasons(bulk)[0].to_string();
+    assert_eq!(
+        text,
+        format!("2 tasks are stopped by 1970-01-12 13:47:10 UTC and put back, for job {urgent}")
+    );
+    expect(&env, urgent, &[("making-room", None), ("full", Some(1))]);
+    assert_eq!(
+        env.core.pending_reasons(urgent)[0].to_string(),
+        "room is made for it: 2 tasks were told to stop"
+    );
+    // One is gone: what it had is kept for whom it was cleared.
+    let attempt = bulk.task(0).attempt(1);
+    env.report(NodeId(1), Report::Preempted { attempt, usage: Usage::default() });
+    let other = env.submit("ann", 10, &of("bulk", 1, 1));
+    expect(&env, other, &[("cleared", Some(1)), ("behind", None)]);
+}
+
+#[test]
+fn tasks_that_a_user_wants_back_are_told_so() {
+    let mut env = classes();
+    let job = env.submit("ann", 1000, &of("bulk", 2, 1));
+    env.handle(Input::Requeue { request: RequestId(1), job, tasks: TaskSet::All });
+    let text = env.core.pending_reasons(job)[0].to_string();
+    assert!(text.ends_with("put back, as a user wants"), "{text}");
+}
