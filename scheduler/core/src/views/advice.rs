@@ -45,7 +45,8 @@ impl Core {
             PendingReason::GangBeyondNodes { gang, places } => {
                 let more = u64::from(*gang).saturating_sub(*places);
                 let more = places_of(u32::try_from(more).unwrap_or(u32::MAX), group);
-                let mut advice = vec![format!("it can start with {more} more, or as a smaller gang")];
+                let mut advice =
+                    vec![format!("it can start with {more} more, or as a smaller gang")];
                 advice.extend(self.past_hurdles(group));
                 advice
             }
