@@ -8,6 +8,7 @@ use crate::{exit, goes_on, refused};
 fn what_a_job_file_says_wrongly_is_told_with_file_line_and_key() {
     let cluster = Cluster::start();
     std::fs::copy(artefacts::guest("noop"), cluster.folder().join("noop.wasm")).unwrap();
+    std::fs::write(cluster.folder().join("job.empty"), "").unwrap();
     let invalid = exit::INVALID_INPUT;
     for (line, code, place, words) in [
         ("memroy = \"1GiB\"", invalid, "2:1: unknown key `memroy`", "did you mean `memory`?"),
@@ -33,6 +34,29 @@ fn what_a_job_file_says_wrongly_is_told_with_file_line_and_key() {
             "input = \"gone.txt\"",
             exit::NOT_FOUND,
             "2:9: `input`",
+            "`gone.txt`: there is no such file",
+        ),
+        ("for_each = 3", invalid, "2:12: `for_each`", "expected a sequence"),
+        ("for_each = []", invalid, "2:12: `for_each`", "no items; give at least one"),
+        ("for_each = [\"a\", 1]", invalid, "2:18: `for_each`", "expected a string"),
+        (
+            "for_each = [\"a\"]\ncount = 1",
+            invalid,
+            "3:9: `count`",
+            "`for_each` makes as many tasks as there are items; remove one of them",
+        ),
+        (
+            "stdin = \"x\"\nfor_each_line = \"y\"",
+            invalid,
+            "3:17: `for_each_line`",
+            "`stdin` and `for_each_line` cannot both be set",
+        ),
+        ("for_each_line = \"job.empty\"", invalid, "2:17: `for_each_line`", "has no lines"),
+        ("for_each_line = \".\"", invalid, "2:17: `for_each_line`", "it is not a file"),
+        (
+            "for_each_line = \"gone.txt\"",
+            exit::NOT_FOUND,
+            "2:17: `for_each_line`",
             "`gone.txt`: there is no such file",
         ),
         (
@@ -77,5 +101,14 @@ fn flags_are_held_to_the_same() {
     ] {
         refused(&cluster.wrun(&["submit", "noop.wasm", flag]), exit::USAGE, &[words, "--help`"]);
     }
+    for other in ["--count=3", "--input=x"] {
+        let flags = ["submit", "noop.wasm", "--each-line=lines.txt", other];
+        refused(&cluster.wrun(&flags), exit::USAGE, &["cannot be used with", "--help`"]);
+    }
+    let job = "component = \"noop.wasm\"\nfor_each = [\"a\"]\n";
+    std::fs::write(cluster.folder().join("job.toml"), job).unwrap();
+    let flags = ["submit", "job.toml", "--count=3"];
+    let words = ["`--count`: the job file has an input for each task", "--each-line FILE"];
+    refused(&cluster.wrun(&flags), exit::INVALID_INPUT, &words);
     goes_on(&cluster, 0);
 }

@@ -6,6 +6,7 @@ mod asking;
 mod attached;
 mod desk;
 mod development;
+mod each;
 mod examples;
 mod handlers;
 mod job_file;

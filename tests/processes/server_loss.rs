@@ -1,6 +1,9 @@
 //! kill -9 of the server.
 
 use harness::Cluster;
+use wrun_protocol::items::ItemsEncoder;
+use wrun_protocol::job::Input;
+use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{JobState, TaskState};
 
 use crate::{sleeper, small_job, until};
@@ -67,4 +70,37 @@ async fn a_server_told_to_stop_ends_well_and_forgets_nothing() {
     client.reconnect().await;
 
     assert_eq!(client.job(job).await.summary.state, JobState::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_task_is_given_its_own_item_though_the_server_dies_in_between() {
+    const TASKS: u32 = 60;
+    let mut cluster = Cluster::start();
+    let mut client = cluster.client().await;
+    let mut spec = small_job(&client, "cat").await;
+    let mut items = ItemsEncoder::new();
+    for index in 0..TASKS {
+        // Some large ones, which come by blobs of their own.
+        let text = format!("item {index}").repeat(if index % 7 == 0 { 20_000 } else { 1 });
+        let item = match text.len() as u64 {
+            0..=1000 => Content::Inline(text.into()),
+            size => Content::Blob { digest: client.upload(text.as_bytes()).await, size },
+        };
+        items.push(&item).unwrap();
+    }
+    spec.input = Input::Each(Content::Inline(items.finish().unwrap()));
+    spec.count = TASKS;
+    let job = client.submit(&spec).await;
+    until("a task has ended", async || client.job(job).await.summary.tasks.succeeded > 0).await;
+
+    tokio::task::block_in_place(|| cluster.restart_server());
+    client.reconnect().await;
+
+    assert_eq!(client.wait(job).await.state, JobState::Succeeded);
+    for index in 0..TASKS {
+        let (job, index_text) = (job.to_string(), index.to_string());
+        let output = cluster.stdout(&["output", &job, "--task", &index_text]);
+        let wanted = format!("item {index}").repeat(if index % 7 == 0 { 20_000 } else { 1 });
+        assert!(output == wanted, "task {index} was given its own item");
+    }
 }

@@ -30,7 +30,11 @@ pub(crate) async fn wait(context: &Context, args: &Wait) -> Ended {
     };
     let last = follow_some(&mut client, context.console, args.job, part.as_mut()).await?;
     let exit = exit_of(last.state);
-    tell_end(context.console, args.job, &last, exit)?;
+    let named = match &args.task {
+        Some(indices) => format!("tasks {indices} of job {}", args.job),
+        None => format!("job {}", args.job),
+    };
+    tell_end_of(context.console, args.job, &named, &last, exit)?;
     client.close().await;
     Ok(exit)
 }
@@ -115,6 +119,17 @@ pub(crate) fn tell_end(
     last: &JobProgress,
     exit: Exit,
 ) -> Result<(), Error> {
+    tell_end_of(console, job, &format!("job {job}"), last, exit)
+}
+
+/// The same of a part of the job, or of all of it: of what is `named` so.
+fn tell_end_of(
+    console: Console,
+    job: JobId,
+    named: &str,
+    last: &JobProgress,
+    exit: Exit,
+) -> Result<(), Error> {
     if console.wants_json() {
         return console.json(&json::Event::Ended {
             job: job.0,
@@ -125,7 +140,7 @@ pub(crate) fn tell_end(
         });
     }
     let state = human::job_state(last.state);
-    console.note(format_args!("job {job} {state} ({})", human::counts(&last.tasks)));
+    console.note(format_args!("{named} {state} ({})", human::counts(&last.tasks)));
     if let Some(failure) = &last.failure {
         let failure = crate::report::table::clean(&human::outcome(failure));
         console.note(format_args!("first failure: {failure}; see `wrun job {job} --state failed`"));

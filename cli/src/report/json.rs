@@ -106,7 +106,8 @@ pub(crate) enum Event {
     Output(TaskOutput),
     /// How far the job is.
     Progress { job: u64, state: &'static str, tasks: Counts },
-    /// The job has ended. The last line.
+    /// The job has ended, or those of its tasks that were waited for, of which it then speaks.
+    /// The last line.
     Ended {
         job: u64,
         state: &'static str,

@@ -1,5 +1,6 @@
 //! A set of task indices, like `3,7-90`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use wrun_protocol::IndexRange;
@@ -48,6 +49,19 @@ impl FromStr for Indices {
     }
 }
 
+impl fmt::Display for Indices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, range) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            match range.count {
+                1 => write!(f, "{comma}{}", range.first)?,
+                _ => write!(f, "{comma}{}-{}", range.first, range.end() - 1)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +71,7 @@ mod tests {
         let indices: Indices = "7-90,3, 91 ,5-8".parse().unwrap();
         let ranges: Vec<_> = indices.0.iter().map(|range| (range.first, range.count)).collect();
         assert_eq!(ranges, [(3, 1), (5, 87)]);
+        assert_eq!(indices.to_string(), "3,5-91");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, NodeId, SubmitId, TaskId, TenantName, Timestamp};
 
 use crate::core::Core;
-use crate::state::jobs::{Job, NodeIx, Spot, Tasks, task_state};
+use crate::state::jobs::{Job, NodeIx, Over, Spot, Tasks, task_state};
 use crate::state::nodes::{Node, node_id, node_ix};
 
 /// Which live jobs to list; newest first.
@@ -107,7 +107,8 @@ impl Core {
         })
     }
 
-    /// Live tasks of a live job, in order of index; those that have ended are in history.
+    /// Tasks of a live job in order of index: live ones, and those that were cancelled. Others
+    /// that have ended are in history.
     /// At most `limit` rows. Costs one step for each run of like tasks and each row.
     pub fn tasks(
         &self,
@@ -120,6 +121,7 @@ impl Core {
         let wanted = |spot: Option<Spot>| state.is_none_or(|state| state == task_state(spot));
         let limit = limit as usize;
         let mut found: Vec<(u32, u32, Option<Spot>)> = Vec::new();
+        let mut cancelled = Vec::new();
         match &job.tasks {
             Tasks::One(_) => {
                 let task = job.task(id.task(from)).filter(|(_, spot)| wanted(*spot));
@@ -140,11 +142,21 @@ impl Core {
                     let delayed = array.delayed.range(from..).take(limit);
                     found.extend(delayed.map(|(index, attempt)| (*index, *attempt, None)));
                 }
-                found.sort_unstable_by_key(|(index, ..)| *index);
+                if state.is_none_or(|state| state == TaskState::Cancelled) {
+                    let over = array.over.from(id, from).filter(|(_, o)| *o == Over::Cancelled);
+                    cancelled.extend(over.map(|(run, _)| (run, None)).flat_map(expand).take(limit));
+                }
             }
         }
-        let rows = found.into_iter().take(limit);
-        rows.map(|(index, attempt, spot)| self.task_row(id.task(index), attempt, spot)).collect()
+        let row = |(index, attempt, spot)| self.task_row(id.task(index), attempt, spot);
+        let cancelled = cancelled
+            .into_iter()
+            .map(row)
+            .map(|row| TaskDetail { state: TaskState::Cancelled, ..row });
+        let mut rows: Vec<_> = found.into_iter().map(row).chain(cancelled).collect();
+        rows.sort_unstable_by_key(|row| row.index);
+        rows.truncate(limit);
+        rows
     }
 
     fn task_row(&self, task: TaskId, attempts: u32, spot: Option<Spot>) -> TaskDetail {

@@ -564,7 +564,8 @@ impl World {
             let reason = self.core.pending_reason(*job);
             assert_eq!(reason.is_some(), counts.pending > 0, "reason of job {job}: {reason:?}");
             let rows = self.core.tasks(*job, 0, 1000, None).len() as u32;
-            assert_eq!(rows, counts.pending + counts.running, "rows of job {job}");
+            let wanted = counts.pending + counts.running + counts.cancelled;
+            assert_eq!(rows, wanted, "rows of job {job}");
         }
         assert_eq!(self.core.counts().jobs, self.model.live.len() as u64);
         for node in self.core.nodes() {

@@ -2,7 +2,7 @@ use wrun_core::fact::RequeueCause;
 use wrun_core::{Answer, Effect, Fact, PendingReason};
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::policy::TaskSet;
-use wrun_protocol::wire::user::{ErrorCode, JobState};
+use wrun_protocol::wire::user::{ErrorCode, JobState, TaskState};
 use wrun_protocol::wire::worker::{Report, ToWorker};
 use wrun_protocol::{JobId, JobSpec, NodeId};
 
@@ -62,6 +62,11 @@ fn part_of_an_array_is_cancelled_wherever_its_tasks_are() {
         Fact::TasksCancelled { tasks, ends_job: None, .. } if *tasks == [range(1, 2), range(4, 3)])));
     assert_eq!(assigned(&effects), [(1, run(1, 1, 7, 3))], "the others go on");
     assert_eq!(env.counts(1), [0, 4, 1, 0, 5]);
+    let listed = |state| -> Vec<u32> {
+        env.core.tasks(JobId(1), 2, 4, state).iter().map(|task| task.index).collect()
+    };
+    assert_eq!(listed(None), [2, 3, 4, 5], "those cancelled are listed among the others");
+    assert_eq!(listed(Some(TaskState::Cancelled)), [2, 4, 5, 6]);
     let again = env.cancel(1, ranges(&[(1, 2)]));
     assert_eq!(answer(&again).unwrap_err().code, ErrorCode::Conflict);
 }
