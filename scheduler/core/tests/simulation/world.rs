@@ -393,9 +393,7 @@ impl World {
         spec.retry.backoff_ms = random.pick(&[1, 50]);
         spec.retry.requeues = random.pick(&[0, 1, 100, 100]);
         spec.on_disconnect = random.pick(&[OnDisconnect::Continue, OnDisconnect::Stop]);
-        // No tenant may be bound to fewer tasks than a gang has.
-        let unbound = self.core.policy().tenants.is_empty();
-        if unbound && random.one_in(5) {
+        if random.one_in(5) {
             // Small enough that any one node can hold it.
             spec.scheduling.gang = true;
             let (count, cpu_milli) = random.pick(&[(2, 250), (2, 500), (3, 250), (4, 250)]);
