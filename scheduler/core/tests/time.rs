@@ -19,6 +19,7 @@ use wrun_protocol::policy::{Backfill, BackfillMode, Policy, QueueOrder};
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::scheduling::{Offer, Request};
 use wrun_protocol::task::Usage;
+use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report, ToWorker};
 use wrun_protocol::{Digest, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp};
@@ -453,4 +454,31 @@ fn jobs_of_a_reservation_leave_no_headroom() {
     let both = [env.submit(&inside).unwrap(), env.submit(&inside).unwrap()];
     env.at(1100);
     assert!(both.iter().all(|job| env.runs(*job)));
+}
+
+#[test]
+fn a_limit_that_was_lowered_since_a_task_was_placed_frees_no_window_of_it() {
+    let mut env = Env::new(fcfs(BackfillMode::Easy), &[2]);
+    let long = env.job(1, 500);
+    let request = RequestId(0);
+    let change = JobChange::TimeLimit(Some(50_000));
+    assert_eq!(env.handle(Input::Change { request, job: long, change }), Some(Ok(Answer::Done)));
+    env.reserve(window("maintenance", 1100, 1200, Reserved::All)).unwrap();
+    env.at(1069);
+    assert!(env.noticed.is_empty());
+    env.at(1070);
+    assert_eq!(env.noticed, [long].into(), "its worker knows the limit of 500 s");
+}
+
+#[test]
+fn a_job_whose_reservation_was_given_up_does_not_run_elsewhere() {
+    let mut env = Env::new(fcfs(BackfillMode::Easy), &[2]);
+    env.reserve(window("demo", 1100, 1200, nodes(&["n1"]))).unwrap();
+    let mut inside = job(1, 50);
+    inside.scheduling.reservation = Some("demo".to_owned());
+    let inside = env.submit(&inside).unwrap();
+    let (request, name) = (RequestId(0), "demo".to_owned());
+    assert_eq!(env.handle(Input::Unreserve { request, name }), Some(Ok(Answer::Done)));
+    let outside = env.job(1, 50);
+    assert!(env.runs(outside) && !env.runs(inside));
 }

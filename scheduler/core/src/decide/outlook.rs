@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{Resources, Timestamp};
 
 use super::backfill::Blocked;
@@ -101,10 +102,21 @@ impl Core {
         }
     }
 
-    /// Whether what began at `from` is stopped by its time limit before `by`.
-    pub(crate) fn surely_ends_by(&self, group: &Group, from: Timestamp, by: Timestamp) -> bool {
+    /// Whether what was placed at `from` is stopped by its time limit before `by`: if that
+    /// is the limit it was placed with, and did not stand still while it was frozen.
+    pub(crate) fn surely_ends_by(
+        &self,
+        group: &Group,
+        run: Assignment,
+        from: Timestamp,
+        by: Timestamp,
+    ) -> bool {
         let length = self.expected_length(group);
-        length.basis == Basis::Limit && from.0.saturating_add(length.ms) <= by.0
+        let changed = self.state.relimited.get(&run.job);
+        length.basis == Basis::Limit
+            && from.0.saturating_add(length.ms) <= by.0
+            && changed.is_none_or(|changed| *changed < from)
+            && self.state.frozen.within(run).next().is_none()
     }
 
     /// How many of `room` tasks of the group, which the node has room for now, would

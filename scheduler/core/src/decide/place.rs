@@ -184,6 +184,10 @@ impl Core {
         if quantum == 0 {
             return 0;
         }
+        if self.is_without_reservation(group) {
+            self.block(group, round);
+            return 0;
+        }
         if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
             return self.place_granted(group, quantum, until, round);
         }

@@ -11,6 +11,7 @@ use wrun_protocol::{JobSpec, NodeId, Resources, TenantName, Timestamp};
 use crate::core::Core;
 use crate::effect::Answer;
 use crate::fact::{Fact, RequeueCause};
+use crate::state::groups::GroupIx;
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::{Node, node_id};
 
@@ -238,7 +239,7 @@ impl Core {
                 continue;
             };
             let within = group.key.reservation().is_some_and(|name| open.contains(&name));
-            if !within && !self.surely_ends_by(group, at, start) {
+            if !within && !self.surely_ends_by(group, run, at, start) {
                 others.push((at, run, group.key.wanted));
             }
         }
@@ -283,6 +284,12 @@ impl Core {
             return Err(RequestError::new(ErrorCode::Unsatisfiable, message));
         }
         Ok(())
+    }
+
+    /// Whether the group's jobs run in a reservation alone that is over or was given up.
+    pub(crate) fn is_without_reservation(&self, group: GroupIx) -> bool {
+        let within = self.state.groups.get(group).and_then(|group| group.key.reservation());
+        within.is_some_and(|name| self.state.reservations.get(name).is_none())
     }
 
     /// Every reservation, by name.

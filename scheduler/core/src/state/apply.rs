@@ -122,7 +122,7 @@ impl State {
                     self.forget_oldest(attempt.task);
                 }
             }
-            Fact::JobChanged { job, change, .. } => self.change(*job, change),
+            Fact::JobChanged { at, job, change } => self.change(*at, *job, change),
             Fact::DependencySettled { job, on, tasks, met, .. } => {
                 self.settle(*job, Settled { on: *on, tasks: *tasks, met: *met });
             }

@@ -16,6 +16,7 @@ use wrun_protocol::{JobId, JobSpec, Timestamp};
 use super::State;
 use super::groups::GroupKey;
 use super::jobs::{Gates, NodeIx};
+use super::length::Length;
 
 /// When a job may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,10 +112,8 @@ impl State {
     }
 
     /// A user changed the job.
-    pub(super) fn change(&mut self, id: JobId, change: &JobChange) {
-        if self.jobs.get(id).is_none() {
-            return;
-        }
+    pub(super) fn change(&mut self, at: Timestamp, id: JobId, change: &JobChange) {
+        let Some(length) = self.length_of(id) else { return };
         self.note_change(id, change);
         match change {
             JobChange::Hold(hold) => self.set_gate(id, Gates::HELD, *hold),
@@ -125,6 +124,14 @@ impl State {
         self.resolve(id, change, &mut spec);
         self.set_times(id, Times::of(&spec));
         self.regroup(id, spec);
+        let placed = self.jobs.get(id).is_some_and(|job| job.counts().running > 0);
+        if placed && self.length_of(id) != Some(length) {
+            self.relimited.insert(id, at);
+        }
+    }
+
+    fn length_of(&self, id: JobId) -> Option<Length> {
+        Some(self.groups.get(self.jobs.get(id)?.group)?.key.length)
     }
 
     /// Puts defaults over the changed specification where it says nothing, and keeps them.
@@ -194,6 +201,7 @@ impl State {
     pub(super) fn forget_changes(&mut self, id: JobId) {
         if !self.changes.is_empty() {
             self.changes.remove(&id);
+            self.relimited.remove(&id);
         }
         if self.times.contains_key(&id) {
             self.set_times(id, None);

@@ -67,6 +67,9 @@ pub(crate) struct State {
     pub(crate) delays: BTreeSet<(Timestamp, TaskId)>,
     /// What was changed of jobs since they were accepted.
     pub(crate) changes: BTreeMap<JobId, Changes>,
+    /// When the time limit of jobs was changed last that had tasks on nodes: what was placed
+    /// before keeps the limit it had.
+    pub(crate) relimited: BTreeMap<JobId, Timestamp>,
     /// When jobs may start, where that is not at any time.
     pub(crate) times: BTreeMap<JobId, Times>,
     /// When to look at them. Derived.
@@ -156,6 +159,7 @@ impl State {
             extras: BTreeMap::new(),
             delays: BTreeSet::new(),
             changes: BTreeMap::new(),
+            relimited: BTreeMap::new(),
             times: BTreeMap::new(),
             timers: BTreeSet::new(),
             progress: BTreeMap::new(),

@@ -61,6 +61,8 @@ enum Section {
     Stocks(Vec<StockRecord>),
     /// What is set aside, with the nodes that were chosen for it.
     Reservations(Vec<(Reservation, Vec<(NodeId, u32)>)>),
+    /// When limits of jobs were changed that had tasks on nodes.
+    Relimited(BTreeMap<JobId, Timestamp>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -225,6 +227,9 @@ impl State {
         if !self.changes.is_empty() {
             sections.push(Section::Changes(self.changes.clone()));
         }
+        if !self.relimited.is_empty() {
+            sections.push(Section::Relimited(self.relimited.clone()));
+        }
         if !self.times.is_empty() {
             sections.push(Section::Times(self.times.clone()));
         }
@@ -256,6 +261,7 @@ impl State {
                 self.rules = Rules::from(*policy);
             }
             Section::Changes(changes) => self.changes = changes,
+            Section::Relimited(relimited) => self.relimited = relimited,
             Section::Times(times) => self.restore_times(times),
             Section::Stocks(stocks) => {
                 stocks.into_iter().for_each(|record| self.restore_stock(record));

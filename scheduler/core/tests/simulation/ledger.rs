@@ -3,25 +3,76 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::placements;
 use wrun_core::Fact;
+use wrun_protocol::policy::Limits;
+use wrun_protocol::scheduling::Request;
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::worker::Assignment;
-use wrun_protocol::{AttemptId, JobId, TaskId, TenantName, Timestamp};
+use wrun_protocol::{AttemptId, JobId, NodeId, Resources, TaskId, TenantName, Timestamp};
+
+use crate::model::placements;
 
 #[derive(Debug)]
-struct Job {
-    tenant: TenantName,
-    qos: Option<String>,
-    cpu_milli: u32,
+pub(crate) struct Job {
+    pub(crate) tenant: TenantName,
+    pub(crate) qos: Option<String>,
+    /// Its own, then the alternatives.
+    requests: Vec<Request>,
+    /// In milliseconds.
+    limit: Option<u64>,
+    pub(crate) reservation: Option<String>,
+}
+
+/// A task on a node.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) node: NodeId,
+    pub(crate) at: Timestamp,
+    /// When it ends at the latest, by the limit that it was placed with.
+    pub(crate) ends: Option<Timestamp>,
+    pub(crate) holds: Resources,
+    gpu_milli: u32,
+    pub(crate) frozen: bool,
+    /// It was told to stop.
+    pub(crate) noticed: bool,
+    /// What it used before this instant is counted.
+    counted: Timestamp,
+}
+
+/// Thousandths and bytes by milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) cpu: u128,
+    pub(crate) memory: u128,
+    pub(crate) gpu: u128,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    jobs: BTreeMap<JobId, Job>,
-    placed: BTreeMap<TaskId, Timestamp>,
-    /// Thousandths of CPU by milliseconds, of what is placed no more.
-    used: BTreeMap<TenantName, u128>,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) placed: BTreeMap<TaskId, Placed>,
+    /// Of what is placed no more.
+    used: BTreeMap<TenantName, Used>,
+}
+
+impl Used {
+    fn add(&mut self, more: &Self) {
+        self.cpu += more.cpu;
+        self.memory += more.memory;
+        self.gpu += more.gpu;
+    }
+}
+
+impl Placed {
+    /// What it held since it was counted last. What is frozen holds no CPU.
+    fn used(&self, now: Timestamp) -> Used {
+        let ms = now.since(self.counted).as_millis();
+        Used {
+            cpu: if self.frozen { 0 } else { ms * u128::from(self.holds.cpu_milli) },
+            memory: ms * u128::from(self.holds.memory),
+            gpu: ms * u128::from(self.gpu_milli),
+        }
+    }
 }
 
 impl Ledger {
@@ -33,18 +84,32 @@ impl Ledger {
 
     pub(crate) fn apply(&mut self, fact: &Fact) {
         let at = fact.at();
-        // The alternatives of these jobs take as much CPU as their own request.
-        for (_, run, _) in placements(fact) {
-            each(&[run], |task| assert_eq!(self.placed.insert(task, at), None));
+        for (node, run, grant) in placements(fact) {
+            let request = grant.map_or(0, |grant| grant.request as usize);
+            each(&[run], |task| self.enter(task, node, at, request));
         }
         match fact {
             Fact::JobSubmitted { job, tenant, spec, .. } => {
                 let spec = spec.decode().unwrap();
-                let (qos, cpu_milli) = (spec.scheduling.qos, spec.resources.cpu_milli);
-                self.jobs.insert(*job, Job { tenant: tenant.clone(), qos, cpu_milli });
+                let wishes = spec.scheduling;
+                let own = Request { resources: spec.resources, devices: wishes.devices };
+                let mut requests = vec![own];
+                requests.extend(wishes.alternatives);
+                let (limit, tenant) = (spec.limits.wall_ms, tenant.clone());
+                let (qos, reservation) = (wishes.qos, wishes.reservation);
+                self.jobs.insert(*job, Job { tenant, qos, requests, limit, reservation });
             }
             Fact::JobChanged { job, change: JobChange::Qos(qos), .. } => {
                 self.jobs.get_mut(job).unwrap().qos.clone_from(qos);
+            }
+            Fact::JobChanged { job, change: JobChange::TimeLimit(limit), .. } => {
+                self.jobs.get_mut(job).unwrap().limit = *limit;
+            }
+            Fact::Frozen { tasks, frozen, .. } => {
+                each(tasks, |task| self.freeze(task, at, *frozen));
+            }
+            Fact::Noticed { attempt, .. } => {
+                self.placed.get_mut(&attempt.task).unwrap().noticed = true;
             }
             Fact::Requeued { tasks, .. } => each(tasks, |task| self.leave(task, at)),
             Fact::Succeeded { tasks, .. } => {
@@ -64,30 +129,66 @@ impl Ledger {
         }
     }
 
-    fn leave(&mut self, task: TaskId, at: Timestamp) {
-        let Some(since) = self.placed.remove(&task) else { return };
+    fn enter(&mut self, task: TaskId, node: NodeId, at: Timestamp, request: usize) {
         let job = &self.jobs[&task.job];
-        let used = u128::from(job.cpu_milli) * at.since(since).as_millis();
-        *self.used.entry(job.tenant.clone()).or_default() += used;
+        let Request { resources, devices } = &job.requests[request];
+        let placed = Placed {
+            node,
+            at,
+            ends: job.limit.map(|limit| Timestamp(at.0 + limit)),
+            holds: *resources,
+            gpu_milli: devices.gpu.as_ref().map_or(0, |gpu| gpu.milli),
+            frozen: false,
+            noticed: false,
+            counted: at,
+        };
+        assert!(self.placed.insert(task, placed).is_none(), "{task} is placed twice");
     }
 
-    /// Thousandths of CPU by milliseconds that the tenant was allocated until now.
-    pub(crate) fn used(&self, tenant: &TenantName, now: Timestamp) -> u128 {
-        let mut used = self.used.get(tenant).copied().unwrap_or(0);
-        for (task, since) in &self.placed {
-            let job = &self.jobs[&task.job];
-            if job.tenant == *tenant {
-                used += u128::from(job.cpu_milli) * now.since(*since).as_millis();
-            }
+    fn freeze(&mut self, task: TaskId, at: Timestamp, frozen: bool) {
+        let since = self.placed[&task].counted;
+        self.count(task, at);
+        let placed = self.placed.get_mut(&task).unwrap();
+        if std::mem::replace(&mut placed.frozen, frozen) {
+            // The time limit stood still.
+            placed.ends = placed.ends.map(|ends| ends.after(at.since(since)));
         }
+    }
+
+    fn leave(&mut self, task: TaskId, at: Timestamp) {
+        self.count(task, at);
+        self.placed.remove(&task);
+    }
+
+    fn count(&mut self, task: TaskId, at: Timestamp) {
+        let Some(placed) = self.placed.get_mut(&task) else { return };
+        let tenant = self.jobs[&task.job].tenant.clone();
+        self.used.entry(tenant).or_default().add(&placed.used(at));
+        placed.counted = at;
+    }
+
+    /// What the tenant was allocated until now.
+    pub(crate) fn used(&self, tenant: &TenantName, now: Timestamp) -> Used {
+        let mut used = self.used.get(tenant).copied().unwrap_or_default();
+        let its = self.placed.iter().filter(|(task, _)| self.jobs[&task.job].tenant == *tenant);
+        its.for_each(|(_, placed)| used.add(&placed.used(now)));
         used
     }
 
-    /// How many tasks are placed of tenants and classes, and what CPU they ask for.
-    pub(crate) fn placed(&self, of: impl Fn(&str, Option<&str>) -> bool) -> (u64, u64) {
-        let jobs = self.placed.keys().map(|task| &self.jobs[&task.job]);
-        let jobs = jobs.filter(|job| of(job.tenant.as_str(), job.qos.as_deref()));
-        jobs.fold((0, 0), |(tasks, cpu), job| (tasks + 1, cpu + u64::from(job.cpu_milli)))
+    /// What is held of what limits bound by jobs of such tenants and classes.
+    pub(crate) fn held(&self, of: impl Fn(&str, Option<&str>) -> bool) -> Limits {
+        let mut held = [0; 4];
+        for (task, placed) in &self.placed {
+            let job = &self.jobs[&task.job];
+            if of(job.tenant.as_str(), job.qos.as_deref()) {
+                let Placed { holds, gpu_milli, .. } = placed;
+                let cpu_milli = u64::from(holds.cpu_milli);
+                let each = [1, cpu_milli, holds.memory, (*gpu_milli).into()];
+                held.iter_mut().zip(each).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        let [running, cpu_milli, memory, gpu_milli] = held.map(Some);
+        Limits { queued: None, running, cpu_milli, memory, gpu_milli }
     }
 }
 

@@ -11,10 +11,12 @@
     reason = "a test: it may stop at what it did not expect, and read clocks and files"
 )]
 
+mod jobs;
 mod ledger;
 mod model;
 mod policies;
 mod random;
+mod windows;
 mod worker;
 mod world;
 

@@ -8,6 +8,7 @@ use wrun_protocol::JobId;
 use wrun_protocol::policy::{Limits, Partition, Policy, Qos, QueueOrder, TenantPolicy, Weights};
 use wrun_protocol::wire::policy::JobChange;
 
+use crate::ledger::Used;
 use crate::random::Random;
 use crate::world::World;
 
@@ -61,6 +62,8 @@ fn limits(random: &mut Random) -> Limits {
     Limits {
         running: random.pick(&[None, None, Some(1), Some(4)]),
         cpu_milli: random.pick(&[None, None, Some(1000), Some(2500)]),
+        memory: random.pick(&[None, None, Some(400 << 20)]),
+        gpu_milli: random.pick(&[None, None, Some(2000)]),
         ..Limits::default()
     }
 }
@@ -119,10 +122,15 @@ impl World {
                 self.within(&class.tenant_limits, |of, qos| of == each && qos == name);
             }
         }
-        if self.config.max_backlog == 0 && policy.qos.is_empty() {
+        if self.config.max_backlog == 0 {
             for row in self.core.shares().iter().filter(|row| row.tenant.as_str() != "lab") {
                 let used = self.ledger.used(&row.tenant, self.core_now);
-                assert_eq!(row.cpu_milli_ms, used, "what {} used", row.tenant);
+                let row_used = Used {
+                    cpu: row.cpu_milli_ms,
+                    memory: row.memory_byte_ms,
+                    gpu: row.gpu_milli_ms,
+                };
+                assert_eq!(row_used, used, "what {} used", row.tenant);
             }
         }
     }
@@ -132,8 +140,15 @@ impl World {
         if self.moved {
             return;
         }
-        let (tasks, cpu) = self.ledger.placed(of);
-        assert!(limits.running.is_none_or(|most| tasks <= most), "{tasks} tasks: {limits:?}");
-        assert!(limits.cpu_milli.is_none_or(|most| cpu <= most), "{cpu} CPU: {limits:?}");
+        let held = self.ledger.held(of);
+        let within =
+            |most: Option<u64>, held: Option<u64>| most.is_none_or(|most| held <= Some(most));
+        assert!(
+            within(limits.running, held.running)
+                && within(limits.cpu_milli, held.cpu_milli)
+                && within(limits.memory, held.memory)
+                && within(limits.gpu_milli, held.gpu_milli),
+            "{held:?} of {limits:?}"
+        );
     }
 }

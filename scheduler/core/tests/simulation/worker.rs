@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wrun_protocol::job::OnDisconnect;
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::task::{Content, Failure, Outcome, Usage};
+use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::worker::{Assignment, FromWorker, Report, TaskResult, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp};
 
@@ -24,6 +24,9 @@ pub(crate) struct Worker {
     pub(crate) running: Vec<AttemptId>,
     /// Those of them that are frozen: they do nothing, and hold no CPU.
     frozen: BTreeSet<AttemptId>,
+    /// Of those with a time limit: how much was left, and when.
+    left: BTreeMap<AttemptId, (u64, Timestamp)>,
+    now: Timestamp,
     reports: VecDeque<(u64, Report)>,
     next_report: u64,
     sent: u64,
@@ -45,6 +48,8 @@ impl Worker {
             queue: VecDeque::new(),
             running: Vec::new(),
             frozen: BTreeSet::new(),
+            left: BTreeMap::new(),
+            now: Timestamp(0),
             reports: VecDeque::new(),
             next_report: 1,
             sent: 0,
@@ -61,6 +66,7 @@ impl Worker {
 
     pub(crate) fn connect(&mut self, now: Timestamp) {
         self.connected = true;
+        self.now = now;
         self.beats.clear();
         self.beats.push(now);
         self.lease_from = self.lease_from.max(now);
@@ -81,8 +87,28 @@ impl Worker {
         }
     }
 
+    pub(crate) fn on_time(&mut self, now: Timestamp) {
+        self.now = now;
+        self.check_lease(now);
+        let over = self
+            .left
+            .iter()
+            .filter(|(attempt, (left, at))| at.0 + left <= now.0 && !self.frozen.contains(attempt));
+        let over: Vec<AttemptId> = over.map(|(attempt, _)| *attempt).collect();
+        for attempt in over {
+            self.stop(alone(&attempt));
+            self.fail(attempt, Failure::Limit { limit: Limit::WallTime, allowed: 1 });
+        }
+    }
+
+    fn fail(&mut self, attempt: AttemptId, failure: Failure) {
+        let (outcome, usage) = (Outcome::Failed(failure), Usage::default());
+        let result = Box::new(TaskResult { outcome, usage, output: None, log: None });
+        self.report(Report::Ended { attempt, result });
+    }
+
     /// When the lease is over, tasks that must not run twice stop, and none starts.
-    pub(crate) fn check_lease(&mut self, now: Timestamp) {
+    fn check_lease(&mut self, now: Timestamp) {
         if self.lease_ms == 0 || now.0 < self.lease_from.0 + self.lease_ms {
             return;
         }
@@ -95,10 +121,7 @@ impl Worker {
             .collect();
         for attempt in withdrawn {
             self.stop(alone(&attempt));
-            let outcome = Outcome::Failed(Failure::NodeLost);
-            let usage = Usage::default();
-            let result = Box::new(TaskResult { outcome, usage, output: None, log: None });
-            self.report(Report::Ended { attempt, result });
+            self.fail(attempt, Failure::NodeLost);
         }
     }
 
@@ -144,12 +167,19 @@ impl Worker {
             }
             ToWorker::HeartbeatAck { beat } => self.lease_from = self.beats[beat as usize],
             ToWorker::Freeze { attempt, frozen: true } => {
-                if self.running.contains(&attempt) {
-                    self.frozen.insert(attempt);
+                if self.running.contains(&attempt)
+                    && self.frozen.insert(attempt)
+                    && let Some((left, at)) = self.left.get_mut(&attempt)
+                {
+                    *left = left.saturating_sub(self.now.0 - at.0);
                 }
             }
             ToWorker::Freeze { attempt, frozen: false } => {
-                self.frozen.remove(&attempt);
+                if self.frozen.remove(&attempt)
+                    && let Some((_, at)) = self.left.get_mut(&attempt)
+                {
+                    *at = self.now;
+                }
             }
             ToWorker::Forget(_) => {}
         }
@@ -159,6 +189,7 @@ impl Worker {
         self.queue.retain(|attempt| !within(&run, attempt));
         self.running.retain(|attempt| !within(&run, attempt));
         self.frozen.retain(|attempt| !within(&run, attempt));
+        self.left.retain(|attempt, _| !within(&run, attempt));
     }
 
     /// Starts what fits, in order. Returns what it started.
@@ -173,6 +204,9 @@ impl Worker {
             }
             let next = self.queue.pop_front().unwrap();
             self.running.push(next);
+            if let Some(limit) = self.jobs[&next.task.job].limits.wall_ms {
+                self.left.insert(next, (limit, self.now));
+            }
             started.push(next);
         }
         started
@@ -211,7 +245,7 @@ impl Worker {
                 self.report(Report::Checkpoint { attempt, content });
             }
             kind => {
-                self.running.swap_remove(at);
+                self.stop(alone(&attempt));
                 self.report(match kind {
                     7 => {
                         let outcome = Outcome::Failed(Failure::Exit { code: 1 });

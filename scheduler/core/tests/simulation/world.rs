@@ -4,32 +4,21 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, RequestId};
-use wrun_protocol::job::{EncodedSpec, OnDisconnect};
+use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, RequestId};
+use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::{Policy, Qos};
-use wrun_protocol::scheduling::{
-    Arrangement, Dependency, DependsOn, Gpu, GpuRequest, Offer, Preemptible, Request,
-};
+use wrun_protocol::scheduling::{Gpu, Offer};
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
-use wrun_protocol::wire::worker::{ComponentKind, FromWorker};
-use wrun_protocol::{
-    AttemptId, Digest, IndexRange, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp,
-};
+use wrun_protocol::wire::worker::FromWorker;
+use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
 
 use crate::ledger::Ledger;
 use crate::model::Model;
 use crate::policies;
 use crate::random::Random;
+use crate::windows::{Windows, node_name};
 use crate::worker::Worker;
-
-const DEPENDS_ON: [DependsOn; 5] = [
-    DependsOn::Start,
-    DependsOn::Success,
-    DependsOn::Failure,
-    DependsOn::End,
-    DependsOn::EachSuccess,
-];
 
 pub(crate) struct World {
     pub(crate) random: Random,
@@ -39,30 +28,33 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     /// The instant that the core was last told.
     pub(crate) core_now: Timestamp,
+    pub(crate) windows: Windows,
+    /// Whether resources are set aside in this world.
+    pub(crate) reserves: bool,
     /// A job was moved to another class with what it had on nodes.
     pub(crate) moved: bool,
     /// Whether it prints what the core is told and what it records.
     traced: bool,
     /// Applies facts and does nothing else.
     shadow: Core,
-    journal: Vec<Fact>,
-    durable: usize,
+    pub(crate) journal: Vec<Fact>,
+    pub(crate) durable: usize,
     /// Effects with the number of facts that must be durable before.
     held_back: VecDeque<(usize, Effect)>,
     /// Jobs that facts have ended, as the shadow tells them.
     ended: VecDeque<EndedJob>,
     workers: Vec<Worker>,
     pub(crate) model: Model,
-    submits: Vec<(SubmitId, EncodedSpec, &'static str)>,
+    pub(crate) submits: Vec<(SubmitId, EncodedSpec, &'static str)>,
     /// Acknowledged submissions.
     acknowledged: BTreeMap<SubmitId, JobId>,
-    asked: BTreeMap<RequestId, usize>,
+    pub(crate) asked: BTreeMap<RequestId, usize>,
     requests: u64,
     incarnations: u64,
 }
 
 /// A resource that nodes declare, and a pool of the cluster.
-const NAMED: &str = "fpga";
+pub(crate) const NAMED: &str = "fpga";
 pub(crate) const POOL: &str = "licence";
 pub(crate) const POOL_SLOTS: u32 = 2;
 
@@ -97,6 +89,8 @@ impl World {
             config,
             ledger: Ledger::default(),
             core_now: Timestamp(0),
+            windows: Windows::default(),
+            reserves: false,
             moved: false,
             traced: std::env::var_os("WRUN_TRACE").is_some(),
             journal: Vec::new(),
@@ -111,6 +105,7 @@ impl World {
             requests: 0,
             incarnations: 1,
         };
+        world.reserves = world.random.one_in(2);
         world.set_policy();
         for number in 1..=1 + world.random.below(3) as u64 {
             world.join(number);
@@ -146,11 +141,11 @@ impl World {
         let (request, expires) = (self.request(), self.now.after(Duration::from_secs(1)));
         self.handle(Input::CreateToken { request, hash, expires });
         let request = self.request();
-        self.handle(Input::Join { request, token_hash: hash, name: format!("node-{number}") });
+        self.handle(Input::Join { request, token_hash: hash, name: node_name(NodeId(number)) });
         self.sync();
         let cpu_milli = self.random.pick(&[1000, 2000, 3500]);
         let capacity = Resources { cpu_milli, memory: 1 << 30, scratch: 1 << 30, slots: 8 };
-        let name = format!("node-{number}");
+        let name = node_name(NodeId(number));
         let labels = BTreeMap::from([("zone".to_owned(), (number % 2).to_string())]);
         let info = NodeInfo { name, capacity, labels, version: "1".to_owned() };
         self.incarnations += 1;
@@ -183,6 +178,8 @@ impl World {
                 self.trace(|| format!("  -> {fact:?}"));
                 self.model.apply(fact);
                 self.ledger.apply(fact);
+                self.windows.apply(fact);
+                self.check_windows(fact);
                 self.moved |= matches!(fact, Fact::JobChanged { change: JobChange::Qos(_), .. });
                 self.shadow.apply(fact);
                 self.ended.extend(self.shadow.take_ended());
@@ -233,7 +230,7 @@ impl World {
 
     pub(crate) fn step(&mut self, faulty: bool) {
         let worker = self.random.below(self.workers.len());
-        match self.random.below(if faulty { 32 } else { 18 }) {
+        match self.random.below(if faulty { 35 } else { 18 }) {
             0..=2 => self.deliver_to_worker(worker),
             3..=5 => self.deliver_to_server(worker),
             6..=7 => {
@@ -254,6 +251,8 @@ impl World {
             21 => self.cancel(),
             26..=28 => self.change_part(),
             29..=31 => self.change_job(),
+            32..=33 if self.reserves => self.reserve(),
+            34 => self.unreserve(),
             22 => self.disconnect(worker),
             23 => self.drain(worker),
             24 if self.random.one_in(2) => self.kill_worker(worker),
@@ -266,7 +265,7 @@ impl World {
     fn deliver_to_worker(&mut self, worker: usize) {
         if let Some(message) = self.workers[worker].inbox.pop_front() {
             self.workers[worker].on_message(message);
-            self.workers[worker].check_lease(self.now);
+            self.workers[worker].on_time(self.now);
             self.start_tasks(worker);
         }
     }
@@ -298,7 +297,7 @@ impl World {
         let ms = self.random.pick(&[1, 5, 30, 60]);
         self.now = self.now.after(Duration::from_millis(ms));
         let now = self.now;
-        self.workers.iter_mut().for_each(|worker| worker.check_lease(now));
+        self.workers.iter_mut().for_each(|worker| worker.on_time(now));
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.handle(Input::Timeout);
         }
@@ -360,6 +359,7 @@ impl World {
         self.workers.iter_mut().for_each(Worker::disconnect);
         self.model = Model::of(&self.journal);
         self.ledger = Ledger::of(&self.journal);
+        self.windows = Windows::of(&self.journal);
         let cut = self.random.below(self.journal.len() + 1);
         let (before, after) = self.journal.split_at(cut);
         let mut saved = Core::new(self.config.clone());
@@ -370,114 +370,6 @@ impl World {
         self.journal.iter().for_each(|fact| self.shadow.apply(fact));
         self.core_now = self.now;
         self.core.start(self.now);
-    }
-
-    fn submit(&mut self) {
-        let again = !self.submits.is_empty() && self.random.one_in(4);
-        let submit = if again { self.random.below(self.submits.len()) } else { self.invent() };
-        let (id, spec, tenant) = self.submits[submit].clone();
-        let request = self.request();
-        self.asked.insert(request, submit);
-        let tenant = tenant.parse().unwrap();
-        let (kind, ended) = (ComponentKind::Command, self.priors(&spec));
-        self.handle(Input::Submit { request, tenant, id, kind, spec, ended });
-    }
-
-    fn invent(&mut self) -> usize {
-        let random = &mut self.random;
-        let mut spec = JobSpec::new(Digest([1; 32]));
-        spec.count = random.pick(&[1, 1, 1, 2, 5, 20]);
-        spec.priority = random.pick(&[0, 0, 0, 5, -5]);
-        spec.resources.cpu_milli = random.pick(&[1000, 1000, 500, 250]);
-        spec.retry.retries = random.pick(&[0, 1, 3]);
-        spec.retry.backoff_ms = random.pick(&[1, 50]);
-        spec.retry.requeues = random.pick(&[0, 1, 100, 100]);
-        spec.on_disconnect = random.pick(&[OnDisconnect::Continue, OnDisconnect::Stop]);
-        if random.one_in(5) {
-            // Small enough that any one node can hold it.
-            spec.scheduling.gang = true;
-            let (count, cpu_milli) = random.pick(&[(2, 250), (2, 500), (3, 250), (4, 250)]);
-            (spec.count, spec.resources.cpu_milli) = (count, cpu_milli);
-        } else if random.one_in(4) {
-            spec.scheduling.max_running = Some(random.pick(&[1, 3]));
-        }
-        if random.one_in(4) {
-            spec.labels.insert("zone".to_owned(), "1".to_owned());
-        }
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&(self.submits.len() as u64).to_le_bytes());
-        let tenant = random.pick(&["ann", "bob"]);
-        if !self.core.policy().qos.is_empty() && !random.one_in(4) {
-            spec.scheduling.qos = Some(random.pick(&["bulk", "bulk", "urgent"]).to_owned());
-            spec.scheduling.preemptible = Preemptible {
-                freeze: random.one_in(2),
-                checkpoint: random.one_in(2),
-                requeue: random.one_in(2),
-            };
-            if !spec.scheduling.gang {
-                spec.resources.memory = random.pick(&[64 << 20, 64 << 20, 400 << 20]);
-            }
-        }
-        if !spec.scheduling.gang && self.random.one_in(4) {
-            self.want_devices(&mut spec);
-        }
-        if self.random.one_in(3) {
-            self.depend(&mut spec, tenant);
-        }
-        self.submits.push((SubmitId(id), EncodedSpec::encode(&spec).unwrap(), tenant));
-        self.submits.len() - 1
-    }
-
-    fn want_devices(&mut self, spec: &mut JobSpec) {
-        let random = &mut self.random;
-        let (devices, memory) = (&mut spec.scheduling.devices, random.pick(&[0, 3, 5]));
-        match random.below(4) {
-            0 => drop(devices.named.insert(NAMED.to_owned(), random.pick(&[1, 2]))),
-            1 => drop(devices.pools.insert(POOL.to_owned(), random.pick(&[1, 2]))),
-            _ => {
-                let models = if random.one_in(3) { vec!["a".to_owned()] } else { Vec::new() };
-                let milli = random.pick(&[300, 500, 1000, 2000]);
-                devices.gpu = Some(GpuRequest { milli, memory, models });
-            }
-        }
-        if random.one_in(3) {
-            let resources = spec.resources;
-            spec.scheduling.alternatives.push(Request { resources, ..Request::default() });
-        }
-        spec.scheduling.arrangement = random.pick(&[
-            Arrangement::Spread,
-            Arrangement::Pack,
-            Arrangement::SameNode,
-            Arrangement::DifferentNodes,
-        ]);
-    }
-
-    /// What the history, which sees durable facts alone, knows of those it depends on.
-    fn priors(&self, spec: &EncodedSpec) -> Vec<Prior> {
-        let depends_on = spec.decode().unwrap().scheduling.depends_on;
-        if depends_on.is_empty() {
-            return Vec::new();
-        }
-        let history = Model::of(&self.journal[..self.durable]);
-        depends_on.iter().filter_map(|on| history.prior(on.job)).collect()
-    }
-
-    /// Lets the job depend on some that came before it.
-    fn depend(&mut self, spec: &mut JobSpec, tenant: &str) {
-        let mine = |job: &JobId| self.model.jobs[job].tenant.as_str() == tenant;
-        let jobs: Vec<JobId> = self.model.jobs.keys().copied().filter(mine).collect();
-        for _ in 0..self.random.below(3) {
-            if jobs.is_empty() {
-                return;
-            }
-            let (job, on) = (self.random.pick(&jobs), self.random.pick(&DEPENDS_ON));
-            if on == DependsOn::EachSuccess {
-                spec.scheduling.gang = false;
-                spec.count = self.model.jobs[&job].tasks.len() as u32;
-                spec.scheduling.depends_on.retain(|other| other.on != on);
-            }
-            spec.scheduling.depends_on.push(Dependency { job, on });
-        }
     }
 
     fn cancel(&mut self) {
@@ -517,12 +409,14 @@ impl World {
             self.connect(worker);
         }
         self.release_jobs();
+        self.unreserve_all();
         for _ in 0..20_000 {
             self.sync();
             if self.model.live.is_empty() && self.workers.iter().all(Worker::is_idle) {
                 return;
             }
             for worker in 0..self.workers.len() {
+                self.workers[worker].on_time(self.now);
                 self.workers[worker].progress(&mut self.random, false);
                 self.start_tasks(worker);
                 self.workers[worker].send_reports();
@@ -541,6 +435,28 @@ impl World {
         }
         let live: Vec<_> = self.model.live.iter().map(|job| self.core.job(*job)).collect();
         panic!("these jobs never end: {live:#?}\nnodes: {:#?}", self.core.nodes());
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn capacity(&self, node: NodeId) -> Resources {
+        self.workers.iter().find(|worker| worker.node == node).unwrap().info.capacity
+    }
+
+    /// Those that wait on a node and those that hold what they need are not told apart here.
+    fn check_windows(&self, fact: &Fact) {
+        if self.config.max_backlog == 0 && self.reserves {
+            self.windows.check_placed(fact, &self.ledger, |node| self.capacity(node));
+        }
+    }
+
+    fn check_open_windows(&self) {
+        if self.config.max_backlog == 0 && self.reserves {
+            let nodes = self.workers.iter().map(|worker| (worker.node, worker.info.capacity));
+            self.windows.check_open(self.core_now, &self.ledger, nodes);
+        }
     }
 
     fn check(&mut self) {
@@ -570,6 +486,7 @@ impl World {
             assert!(node.info.capacity.covers(&node.used), "over its capacity: {node:?}");
         }
         self.check_policy();
+        self.check_open_windows();
         self.model.check_devices();
         for (submit, job) in &self.acknowledged {
             let known = self.model.jobs.get(job).map(|job| job.submit);
