@@ -192,6 +192,11 @@ pub struct Reused {
 }
 
 impl Workflow {
+    /// Without a name and steps, as no workflow is.
+    pub fn empty() -> Self {
+        Self { name: String::new(), steps: Vec::new(), finally: None }
+    }
+
     /// The step at that place; the last comes after the others.
     pub fn step(&self, index: u16) -> Option<&Step> {
         let index = usize::from(index);

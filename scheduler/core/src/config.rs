@@ -32,6 +32,12 @@ pub struct Config {
     pub max_tokens: usize,
     /// Schedules that a tenant may have.
     pub max_schedules_per_tenant: usize,
+    /// Workflows of one tenant that have not ended; above it a submit is refused.
+    pub max_workflows_per_tenant: usize,
+    /// What these may take together, encoded, in bytes.
+    pub max_workflow_bytes_per_tenant: usize,
+    /// How long a step waits whose job was refused for a limit that may be free again.
+    pub step_retry: Duration,
     /// The least time from one run of a schedule to the next.
     pub least_schedule_period: Duration,
     /// A run of a schedule that is later than this counts as missed: so much delay may a
@@ -54,6 +60,9 @@ impl Default for Config {
             remembered_submits: 1 << 16,
             max_tokens: 1024,
             max_schedules_per_tenant: 256,
+            max_workflows_per_tenant: 10_000,
+            max_workflow_bytes_per_tenant: 64 << 20,
+            step_retry: Duration::from_secs(2),
             least_schedule_period: Duration::from_secs(60),
             missed_after: Duration::from_secs(30),
         }

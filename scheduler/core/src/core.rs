@@ -13,6 +13,7 @@ use crate::decide::preempt::Preemption;
 use crate::decide::promise::Promises;
 use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
+use crate::decide::workflow::{Preparing, Rerun};
 use crate::effect::{Answer, Effect};
 use crate::ended::EndedJob;
 use crate::fact::{Fact, RequeueCause};
@@ -44,6 +45,7 @@ pub struct Core {
     pub(crate) promises: Promises,
     /// When to look at the reservations.
     pub(crate) boundary: Option<Timestamp>,
+    pub(crate) preparing: Preparing,
 }
 
 impl Core {
@@ -74,6 +76,7 @@ impl Core {
             asked_back: BTreeMap::new(),
             promises: Promises::default(),
             boundary: None,
+            preparing: Preparing::default(),
         }
     }
 
@@ -113,8 +116,8 @@ impl Core {
         self.ask_for_queued();
         self.on_boundary();
         self.state.dependents.doubt_all();
-        self.settle_dependents();
-        self.tell_changes();
+        self.state.workflows.doubt_all();
+        self.settle();
     }
 
     /// Takes one event in. `now` is wall time; where it goes back, it is taken to stand still.
@@ -204,10 +207,29 @@ impl Core {
                 let answer = self.on_pause_schedule((tenant, name), pause);
                 self.reply(request, answer);
             }
+            Input::SubmitWorkflow { request, tenant, id, workflow, kinds, rerun_of, reused } => {
+                let run = Rerun { of: rerun_of, reused };
+                let answer = self.on_submit_workflow(tenant, id, workflow, kinds, run);
+                self.reply(request, answer.map(Answer::Submitted));
+            }
+            Input::StepPrepared { workflow, step, prepared } => {
+                self.on_step_prepared(workflow, step, prepared);
+            }
             Input::Timeout => {}
         }
         self.mend_gangs();
-        self.settle_dependents();
+        self.settle();
+    }
+
+    /// Follows up on what became known of jobs, until nothing follows from anything.
+    fn settle(&mut self) {
+        loop {
+            self.settle_dependents();
+            self.advance_workflows();
+            if self.state.dependents.due.is_empty() {
+                break;
+            }
+        }
         self.tell_changes();
     }
 
@@ -216,8 +238,7 @@ impl Core {
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() && self.wants_placement() {
             self.place_tasks();
-            self.settle_dependents();
-            self.tell_changes();
+            self.settle();
         }
         self.effects.pop_front()
     }
@@ -228,7 +249,8 @@ impl Core {
         let delay = self.state.delays.first().map(|(at, _)| *at);
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let run = self.state.schedules.first_due().map(|(at, _)| *at);
-        let due = [self.preemption_due(), self.promises_due(), self.boundary];
+        let step = self.preparing.first_retry();
+        let due = [self.preemption_due(), self.promises_due(), self.boundary, step];
         [lease, delay, timer, run].into_iter().chain(due).flatten().min()
     }
 
@@ -248,6 +270,7 @@ impl Core {
             self.on_lease_timer(ix);
         }
         self.run_schedules();
+        self.retry_steps();
     }
 
     /// Makes a decision so, and has it made durable.

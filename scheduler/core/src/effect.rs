@@ -8,6 +8,7 @@ use wrun_protocol::{JobId, NodeId};
 use crate::ended::EndedJob;
 use crate::fact::Fact;
 use crate::input::RequestId;
+use crate::workflow::Preparation;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Effect {
     },
     /// Something that a watcher of this job can see has changed. May be coalesced.
     JobChanged(JobId),
+    /// Gather what a step takes of others and make its job → [`crate::Input::StepPrepared`].
+    PrepareStep(Box<Preparation>),
 }
 
 /// A request that was granted.

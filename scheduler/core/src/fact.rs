@@ -18,6 +18,7 @@ use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::schedule::WhyLeftOut;
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
+use wrun_protocol::workflow::{EncodedWorkflow, Reused, StepReason, StepState};
 use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, SubmitId, TenantName, Timestamp};
 
 /// One thing that happened. `at` is the server's time.
@@ -326,6 +327,65 @@ pub enum Fact {
         /// Which of the tasks are where, and what each of these holds where it is told so.
         parts: Vec<(NodeId, Assignment, Option<Grant>)>,
     },
+    /// A workflow was accepted.
+    WorkflowSubmitted {
+        /// When.
+        at: Timestamp,
+        /// Its number, of the same sequence as those of jobs.
+        job: JobId,
+        /// Whose it is.
+        tenant: TenantName,
+        /// The client's id of the submission.
+        id: SubmitId,
+        /// The workflow, as accepted.
+        workflow: EncodedWorkflow,
+        /// Which interface the component of each step exports.
+        kinds: Vec<ComponentKind>,
+        /// The earlier run of which it is one more.
+        rerun_of: Option<JobId>,
+        /// Steps whose earlier result stands.
+        reused: Vec<Reused>,
+    },
+    /// The job of a step was submitted by the fact before this one, or by an earlier one.
+    StepStarted {
+        /// When.
+        at: Timestamp,
+        /// The workflow.
+        workflow: JobId,
+        /// Which of its steps.
+        step: u16,
+        /// The step's job.
+        job: JobId,
+    },
+    /// A step has ended, or never begins.
+    StepEnded {
+        /// When.
+        at: Timestamp,
+        /// The workflow.
+        workflow: JobId,
+        /// Which of its steps.
+        step: u16,
+        /// How.
+        state: StepState,
+        /// Why so, where its job does not say.
+        why: Option<StepReason>,
+    },
+    /// A user cancelled the workflow: only its last step begins from now on.
+    WorkflowCancelled {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        job: JobId,
+    },
+    /// Every step has ended.
+    WorkflowEnded {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        job: JobId,
+        /// How.
+        state: JobState,
+    },
 }
 
 /// A run of tasks that ended well.
@@ -403,7 +463,12 @@ impl Fact {
             | Self::ScheduleRemoved { at, .. }
             | Self::SchedulePaused { at, .. }
             | Self::ScheduleDue { at, .. }
-            | Self::GangPlaced { at, .. } => *at,
+            | Self::GangPlaced { at, .. }
+            | Self::WorkflowSubmitted { at, .. }
+            | Self::StepStarted { at, .. }
+            | Self::StepEnded { at, .. }
+            | Self::WorkflowCancelled { at, .. }
+            | Self::WorkflowEnded { at, .. } => *at,
         }
     }
 }

@@ -10,9 +10,12 @@ use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
+use wrun_protocol::workflow::{EncodedWorkflow, Reused};
 use wrun_protocol::{
     AttemptId, IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp,
 };
+
+use crate::workflow::Prepared;
 
 /// Chosen by the driver, echoed in [`crate::Effect::Reply`]. Need not be unique to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,6 +251,33 @@ pub enum Input {
         name: String,
         /// `false` lets it go on.
         pause: bool,
+    },
+    /// A user submits a workflow → `Reply` with [`crate::Answer::Submitted`], after the fact.
+    SubmitWorkflow {
+        /// Echoed.
+        request: RequestId,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Repeating it returns the same workflow.
+        id: SubmitId,
+        /// Checked here.
+        workflow: EncodedWorkflow,
+        /// For each step, as the server found by reading the component.
+        kinds: Vec<ComponentKind>,
+        /// The earlier run of which it is one more; that the caller may see it has been
+        /// checked.
+        rerun_of: Option<JobId>,
+        /// Steps whose earlier result stands, as the history tells.
+        reused: Vec<Reused>,
+    },
+    /// What came of [`crate::Effect::PrepareStep`]. Nothing is owed.
+    StepPrepared {
+        /// The workflow.
+        workflow: JobId,
+        /// Which of its steps.
+        step: u16,
+        /// Its job, or why there is none.
+        prepared: Prepared,
     },
     /// The instant of [`crate::Core::poll_timeout`] has come. Early or late is harmless.
     Timeout,

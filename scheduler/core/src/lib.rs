@@ -18,6 +18,7 @@ mod profile;
 pub mod reason;
 mod state;
 pub mod views;
+pub mod workflow;
 
 pub use config::Config;
 pub use core::Core;

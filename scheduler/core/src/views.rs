@@ -6,6 +6,7 @@ mod policy;
 mod reasons;
 mod schedules;
 mod survey;
+mod workflows;
 
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Outcome, Usage};
@@ -73,7 +74,7 @@ impl Core {
         self.summary(id, self.state.jobs.get(id)?)
     }
 
-    /// Live jobs, newest first. Costs one step for each job passed over.
+    /// Live jobs and workflows, newest first. Costs one step for each job passed over.
     pub fn jobs(&self, query: &JobsQuery<'_>) -> Vec<JobSummary> {
         let tenant = match query.tenant.map(|name| self.state.tenants.find(name)) {
             Some(None) => return Vec::new(),
@@ -84,12 +85,26 @@ impl Core {
             tenant.is_none()
                 || self.state.groups.get(job.group).map(|group| group.key.tenant) == tenant
         };
-        let jobs = self.state.jobs.before(query.before.unwrap_or(JobId(u64::MAX)));
-        jobs.filter(|(_, job)| of_tenant(job))
+        let before = query.before.unwrap_or(JobId(u64::MAX));
+        let jobs = self.state.jobs.before(before);
+        let jobs = jobs
+            .filter(|(_, job)| of_tenant(job))
             .filter(|(_, job)| query.state.is_none_or(|state| state == state_of(job)))
-            .filter_map(|(id, job)| self.summary(id, job))
-            .take(query.limit)
-            .collect()
+            .filter_map(|(id, job)| self.summary(id, job));
+        let mut flows = self
+            .workflows_before(before)
+            .filter(|(_, flow)| tenant.is_none_or(|tenant| flow.tenant == tenant))
+            .filter(|(_, flow)| query.state.is_none_or(|state| state == flow.state()))
+            .filter_map(|(id, _)| self.workflow_summary(id))
+            .peekable();
+        let mut jobs = jobs.peekable();
+        std::iter::from_fn(|| match (jobs.peek(), flows.peek()) {
+            (Some(job), Some(flow)) if flow.id > job.id => flows.next(),
+            (Some(_), _) => jobs.next(),
+            (None, _) => flows.next(),
+        })
+        .take(query.limit)
+        .collect()
     }
 
     fn summary(&self, id: JobId, job: &Job) -> Option<JobSummary> {
@@ -176,10 +191,13 @@ impl Core {
         }
     }
 
-    /// Whose a live job is.
+    /// Whose a live job or workflow is.
     pub fn job_tenant(&self, id: JobId) -> Option<&TenantName> {
-        let group = self.state.groups.get(self.state.jobs.get(id)?.group)?;
-        Some(&self.state.tenants.get(group.key.tenant)?.name)
+        let tenant = match self.state.jobs.get(id) {
+            Some(job) => self.state.groups.get(job.group)?.key.tenant,
+            None => self.state.workflows.get(id)?.tenant,
+        };
+        Some(&self.state.tenants.get(tenant)?.name)
     }
 
     /// Which interface a live job's component exports.

@@ -21,8 +21,9 @@ use wrun_protocol::scheduling::{Dependency, DependsOn, Gpu, Offer};
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::schedule::WhyLeftOut;
-use wrun_protocol::wire::user::JobState;
+use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
+use wrun_protocol::workflow::{Reused, StepReason, StepState};
 use wrun_protocol::{IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
 
 fn facts() -> Vec<Fact> {
@@ -130,6 +131,26 @@ fn facts() -> Vec<Fact> {
                 (node, tasks, Some(Grant { request: 1, gpus: vec![2] })),
             ],
         },
+        Fact::WorkflowSubmitted {
+            at,
+            job,
+            tenant: "ann".parse().unwrap(),
+            id: SubmitId([6; 16]),
+            workflow: bytes::Bytes::from_static(b"workflow").into(),
+            kinds: vec![ComponentKind::Handler],
+            rerun_of: Some(JobId(8)),
+            reused: vec![Reused { step: 0, job: Some(JobId(7)), tasks: TaskCounts::default() }],
+        },
+        Fact::StepStarted { at, workflow: JobId(8), step: 1, job },
+        Fact::StepEnded {
+            at,
+            workflow: JobId(8),
+            step: 1,
+            state: StepState::Failed,
+            why: Some(StepReason::TimedOut(9)),
+        },
+        Fact::WorkflowCancelled { at, job },
+        Fact::WorkflowEnded { at, job, state: JobState::Cancelled },
     ]
 }
 

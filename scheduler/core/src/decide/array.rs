@@ -136,7 +136,11 @@ impl Core {
 
     /// Why nothing can be done with a job that is not live.
     pub(crate) fn not_live(&self, id: JobId) -> RequestError {
-        if id.0 < self.state.next_job && id.0 > 0 {
+        if self.state.workflows.get(id).is_some() {
+            conflict(format!(
+                "job {id} is a workflow: name the job of one of its steps, as `wrun job {id}` shows them"
+            ))
+        } else if id.0 < self.state.next_job && id.0 > 0 {
             conflict(format!("job {id} has ended already: submit it anew to run it again"))
         } else {
             RequestError::new(ErrorCode::NotFound, format!("there is no job {id}"))

@@ -31,6 +31,10 @@ impl Core {
                 let group = self.state.groups.get(job.group);
                 tenant.is_some() && group.map(|group| group.key.tenant) == tenant
             });
+            if self.is_workflow_of(on.job, tenant) {
+                check_not_each(on)?;
+                continue;
+            }
             match (live, ended.iter().find(|prior| prior.job == on.job)) {
                 (Some(job), _) => check_lengths(on, spec.count, job.count())?,
                 (None, Some(prior)) => settle_prior(on, spec.count, prior, &mut settled)?,
@@ -40,8 +44,14 @@ impl Core {
         Ok(settled)
     }
 
+    fn is_workflow_of(&self, job: JobId, tenant: Option<TenantIx>) -> bool {
+        let flow = self.state.workflows.get(job);
+        flow.is_some_and(|flow| Some(flow.tenant) == tenant)
+    }
+
     fn unknown_dependency(&self, on: &Dependency) -> RequestError {
-        let (live, known) = (self.state.jobs.get(on.job).is_some(), on.job.0 < self.state.next_job);
+        let live = self.job_tenant(on.job).is_some();
+        let known = on.job.0 < self.state.next_job;
         if live || !known || on.job.0 == 0 {
             let text = format!("depends_on: there is no job {}", on.job);
             return RequestError::new(ErrorCode::NotFound, text);
@@ -92,8 +102,10 @@ impl Core {
         match ended {
             Some(ended) => Some(holds(wanted.on, ended.state, ended.started)),
             None => {
-                let job = self.state.jobs.get(wanted.job)?;
-                (wanted.on == DependsOn::Start && job.started.0 > 0).then_some(true)
+                let job = self.state.jobs.get(wanted.job).map(|job| job.started.0 > 0);
+                let flow = || self.state.workflows.get(wanted.job);
+                let started = job.or_else(|| Some(flow()?.started.is_some()))?;
+                (wanted.on == DependsOn::Start && started).then_some(true)
             }
         }
     }
@@ -220,6 +232,17 @@ fn check_lengths(on: &Dependency, count: u32, other: u32) -> Result<(), RequestE
             on.job
         ),
     ))
+}
+
+fn check_not_each(on: &Dependency) -> Result<(), RequestError> {
+    if on.on != DependsOn::EachSuccess {
+        return Ok(());
+    }
+    let text = format!(
+        "depends_on: job {} is a workflow, of whose steps none is its tasks: wait for the job of a step, or for all of it",
+        on.job
+    );
+    Err(RequestError::new(ErrorCode::InvalidInput, text))
 }
 
 /// Whether what is wanted of a job that has ended did come about.

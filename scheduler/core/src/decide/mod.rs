@@ -30,6 +30,7 @@ mod reports;
 mod reservation;
 mod schedule;
 mod submit;
+pub(crate) mod workflow;
 
 /// Most entries in one fact or message, so that each fits a frame and a journal batch.
 pub(crate) const MAX_BATCH: usize = 8192;

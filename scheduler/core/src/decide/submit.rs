@@ -82,6 +82,10 @@ impl Core {
     }
 
     pub(crate) fn on_cancel(&mut self, job: JobId) -> Result<Answer, RequestError> {
+        if self.state.workflows.get(job).is_some() {
+            self.cancel_workflow(job);
+            return Ok(Answer::Done);
+        }
         if self.state.jobs.get(job).is_none() {
             return Err(self.not_live(job));
         }

@@ -139,6 +139,11 @@ impl State {
                 let live = run.as_ref().is_ok_and(|job| self.jobs.get(*job).is_some());
                 self.schedules.was_due(&(tenant.clone(), name.clone()), *due, run, live);
             }
+            Fact::WorkflowSubmitted { .. }
+            | Fact::StepStarted { .. }
+            | Fact::StepEnded { .. }
+            | Fact::WorkflowCancelled { .. }
+            | Fact::WorkflowEnded { .. } => self.apply_to_workflow(fact),
         }
     }
 
@@ -573,6 +578,7 @@ impl State {
         self.forget_changes(id);
         let Some(job) = self.jobs.remove(id) else { return };
         self.schedules.on_job_ended(id);
+        self.workflows.on_job_ended(id, state, job.final_counts(state));
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };

@@ -115,6 +115,14 @@ impl Dependents {
         }
     }
 
+    /// A workflow has ended.
+    pub(super) fn on_workflow_ended(&mut self, id: JobId, state: JobState, started: bool) {
+        if let Some(watched) = self.watched.get_mut(&id) {
+            watched.ended = Some(Ending { state, started, unsuccessful: Spans::default() });
+            self.doubt(id);
+        }
+    }
+
     /// Tasks of a job ended.
     pub(super) fn on_tasks_ended(&mut self, job: JobId, tasks: IndexRange) {
         if self.watched.get(&job).is_some_and(|watched| watched.each) {
@@ -188,7 +196,7 @@ impl State {
                 }
             }
             self.dependents.watch(on, id);
-            if self.jobs.get(on.job).is_none() {
+            if self.jobs.get(on.job).is_none() && self.workflows.get(on.job).is_none() {
                 self.enter_ended(on.job, &settled);
             }
         }

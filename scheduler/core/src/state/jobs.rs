@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wrun_protocol::job::JobSpec;
 use wrun_protocol::task::{Content, Outcome, Usage};
-use wrun_protocol::wire::user::{TaskCounts, TaskState};
+use wrun_protocol::wire::user::{JobState, TaskCounts, TaskState};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
 use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, Timestamp};
 
@@ -158,6 +158,23 @@ impl Job {
         let tasks = IndexRange { first: 0, count };
         array.ready.insert(Assignment { job, attempt: 0, tasks }, ());
         Tasks::Many(Box::new(array))
+    }
+
+    /// Where its tasks stand when it ends like that: what had not ended is cancelled.
+    pub(crate) fn final_counts(&self, state: JobState) -> TaskCounts {
+        match &self.tasks {
+            Tasks::One(_) => TaskCounts {
+                succeeded: u32::from(state == JobState::Succeeded),
+                failed: u32::from(state == JobState::Failed),
+                cancelled: u32::from(state == JobState::Cancelled),
+                ..TaskCounts::default()
+            },
+            Tasks::Many(array) => {
+                let TaskCounts { succeeded, failed, .. } = array.counts;
+                let cancelled = array.count.saturating_sub(succeeded + failed);
+                TaskCounts { succeeded, failed, cancelled, ..TaskCounts::default() }
+            }
+        }
     }
 
     /// The next attempts that can be placed, at most `limit`.

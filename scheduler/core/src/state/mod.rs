@@ -30,6 +30,7 @@ pub(crate) mod stock;
 pub(crate) mod submits;
 pub(crate) mod usage;
 pub(crate) mod waste;
+pub(crate) mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +51,7 @@ use schedules::Schedules;
 use spec::{Models, Spec};
 use stock::Pools;
 use submits::Submits;
+use workflows::Workflows;
 
 /// The recorded state of the cluster.
 #[derive(Debug)]
@@ -81,6 +83,7 @@ pub(crate) struct State {
     /// Placed tasks that are frozen for others, or were.
     pub(crate) frozen: Frozen,
     pub(crate) schedules: Schedules,
+    pub(crate) workflows: Workflows,
     /// Gangs that lost a task since they were looked at. Not recorded.
     pub(crate) broken_gangs: BTreeSet<JobId>,
     /// Placed tasks that were told that they will be stopped, and when at the latest.
@@ -167,6 +170,7 @@ impl State {
             dependents: Dependents::default(),
             frozen: Frozen::default(),
             schedules: Schedules::default(),
+            workflows: Workflows::default(),
             broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),
@@ -200,10 +204,11 @@ impl State {
 
     /// The job that a submission made, while it is remembered.
     pub(crate) fn submitted(&self, tenant: TenantIx, id: SubmitId) -> Option<JobId> {
-        self.submits.find(tenant, id, |job| {
-            let job = self.jobs.get(job).filter(|job| job.id == id);
+        self.submits.find(tenant, id, |number| {
+            let job = self.jobs.get(number).filter(|job| job.id == id);
             let group = job.and_then(|job| self.groups.get(job.group));
-            group.is_some_and(|group| group.key.tenant == tenant)
+            let flow = self.workflows.get(number).filter(|flow| flow.submit == id);
+            group.map(|group| group.key.tenant).or(flow.map(|flow| flow.tenant)) == Some(tenant)
         })
     }
 

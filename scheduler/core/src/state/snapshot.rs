@@ -32,6 +32,7 @@ use super::span::Spans;
 use super::spec::Spec;
 use super::stock::{Holding, Stock};
 use super::usage::Used;
+use super::workflows::Workflows;
 use crate::RestoreError;
 use crate::config::Config;
 
@@ -63,6 +64,8 @@ enum Section {
     Reservations(Vec<(Reservation, Vec<(NodeId, u32)>)>),
     /// When limits of jobs were changed that had tasks on nodes.
     Relimited(BTreeMap<JobId, Timestamp>),
+    /// Workflows that have not ended.
+    Workflows(Box<Workflows>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -243,6 +246,9 @@ impl State {
         if !self.schedules.is_empty() {
             sections.push(Section::Schedules(Box::new(self.schedules.clone())));
         }
+        if !self.workflows.is_empty() {
+            sections.push(Section::Workflows(Box::new(self.workflows.clone())));
+        }
         sections
     }
 
@@ -275,6 +281,7 @@ impl State {
                 self.schedules = *schedules;
                 self.schedules.derive();
             }
+            Section::Workflows(workflows) => self.restore_workflows(*workflows),
         }
     }
 

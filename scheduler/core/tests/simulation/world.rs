@@ -224,7 +224,10 @@ impl World {
                     assert_eq!(self.model.jobs[&job].submit, id);
                 }
             }
-            Effect::JobChanged(_) | Effect::Append(_) | Effect::Ended(_) => {}
+            Effect::JobChanged(_)
+            | Effect::Append(_)
+            | Effect::Ended(_)
+            | Effect::PrepareStep(_) => {}
         }
     }
 

@@ -62,10 +62,8 @@ impl Env {
         let (hash, name) = ([number as u8; 32], format!("node-{number}"));
         let expires = self.now.after(Duration::from_secs(1));
         self.handle(Input::CreateToken { request: RequestId(0), hash, expires });
-        self.handle(Input::Join { request: RequestId(0), token_hash: hash, name: name.clone() });
-        let capacity =
-            Resources { cpu_milli: cpus * 1000, memory: 8 << 30, scratch: 8 << 30, slots: 64 };
-        let info = NodeInfo { name, capacity, labels: BTreeMap::new(), version: String::new() };
+        self.handle(Input::Join { request: RequestId(0), token_hash: hash, name });
+        let info = Self::info(number, cpus);
         let (node, attempts) = (NodeId(number), Vec::new());
         self.handle(Input::NodeConnected {
             node,
@@ -74,6 +72,14 @@ impl Env {
             incarnation: 1,
             attempts,
         })
+    }
+
+    /// What a node of so many CPUs says of itself.
+    pub(crate) fn info(number: u64, cpus: u32) -> NodeInfo {
+        let capacity =
+            Resources { cpu_milli: cpus * 1000, memory: 8 << 30, scratch: 8 << 30, slots: 64 };
+        let name = format!("node-{number}");
+        NodeInfo { name, capacity, labels: BTreeMap::new(), version: String::new() }
     }
 
     /// Time passes in which every node says that it lives.

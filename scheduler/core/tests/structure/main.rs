@@ -15,3 +15,4 @@ mod env;
 mod gangs;
 mod preemption;
 mod schedules;
+mod workflows;
