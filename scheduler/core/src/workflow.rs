@@ -144,6 +144,11 @@ impl WorkflowRecord {
         Some(record)
     }
 
+    /// Whether what stands in the place of a specification is a workflow's.
+    pub fn is_in(spec: &EncodedSpec) -> bool {
+        spec.as_bytes().starts_with(MARK)
+    }
+
     /// The workflow; an empty one where it cannot be read.
     pub fn open(&self) -> (Workflow, Graph) {
         self.workflow.open().unwrap_or_else(|_| (Workflow::empty(), Graph::default()))

@@ -23,6 +23,7 @@ mod server;
 mod session;
 mod shared;
 mod watchers;
+mod workflows;
 
 pub use config::{DEFAULT_PORT, ServerConfig};
 pub use error::ServerError;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
+use wrun_core::workflow::Preparation;
 use wrun_core::{Core, Fact};
 use wrun_protocol::Timestamp;
 use wrun_store::disk::Disk;
@@ -29,6 +30,8 @@ pub(crate) struct Recovered {
     pub(crate) data_dir: DataDir,
     pub(crate) shared: Arc<Shared>,
     pub(crate) parts: Parts,
+    /// Steps of workflows to be prepared.
+    pub(crate) steps: mpsc::UnboundedReceiver<Box<Preparation>>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) warnings: Vec<String>,
 }
@@ -69,6 +72,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
     let caught_up = replay(core, covered, found.facts.after(covered), &mut recorder)?;
     let clock = Clock::start(caught_up.at);
     let (driver, commands) = Driver::channel();
+    let (due_steps, steps) = mpsc::unbounded_channel();
     let watchers = Arc::new(Watchers::default());
     let history = recorder.opening().clone();
     let parts = Parts {
@@ -79,6 +83,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
         commands,
         durable,
         watchers: Arc::clone(&watchers),
+        due_steps,
         recovered: caught_up.last,
         snapshot_facts: config.snapshot_facts,
     };
@@ -95,7 +100,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
         nodes: Nodes::default(),
         connections: Connections::new(),
     });
-    Ok(Recovered { data_dir, shared, parts, journal, warnings })
+    Ok(Recovered { data_dir, shared, parts, steps, journal, warnings })
 }
 
 /// The core after every fact of the journal.

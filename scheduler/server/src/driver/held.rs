@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use wrun_core::workflow::Preparation;
 use wrun_core::{Answer, RequestId};
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::RequestError;
@@ -17,6 +18,7 @@ pub(super) enum Held {
     Send { outbox: Arc<Outbox>, message: ToWorker },
     Reply { request: RequestId, answer: Result<Answer, RequestError> },
     Changed(JobId),
+    Prepare(Box<Preparation>),
     Tell(Tell),
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use wrun_core::input::Prior;
+use wrun_core::workflow::Prepared;
 use wrun_core::{Answer, Core, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     /// Look at the core; told once everything that was seen is durable, and also in the
     /// history where `recorded`.
     View { look: Look, recorded: bool },
+    /// What came of a step's preparation.
+    Prepared { workflow: JobId, step: u16, prepared: Prepared },
     /// A node's session has begun.
     Connect {
         node: NodeId,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use wrun_core::workflow::Preparation;
 use wrun_core::{Core, Effect, Fact, Input, RequestId};
 use wrun_protocol::NodeId;
 use wrun_protocol::wire::worker::ToWorker;
@@ -54,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) durable: Durable,
     pub(crate) watchers: Arc<Watchers>,
+    /// Steps of workflows to be prepared; as many as are due at a time, which the core bounds.
+    pub(crate) due_steps: mpsc::UnboundedSender<Box<Preparation>>,
     /// The last fact that recovery found.
     pub(crate) recovered: u64,
     /// Facts between two snapshots, at least.
@@ -210,6 +213,9 @@ impl Run {
                     self.held.hold(self.emitted, Held::Tell(tell));
                 }
             }
+            Command::Prepared { workflow, step, prepared } => {
+                self.parts.core.handle(now, Input::StepPrepared { workflow, step, prepared });
+            }
             Command::Connect { node, outbox, info, offer, incarnation, attempts } => {
                 // What was decided so far is for the session before.
                 self.collect();
@@ -260,6 +266,7 @@ impl Run {
                 },
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
                 Effect::JobChanged(job) => Held::Changed(job),
+                Effect::PrepareStep(preparation) => Held::Prepare(preparation),
             };
             self.held.hold(self.emitted, held);
         }
@@ -296,6 +303,8 @@ impl Run {
                 }
                 Held::Reply { request, answer } => self.pending.on_answer(request, answer),
                 Held::Tell(tell) => tell(),
+                // Nobody prepares any more when the server ends; the next one is asked again.
+                Held::Prepare(preparation) => _ = self.parts.due_steps.send(preparation),
                 Held::Changed(job) => {
                     let core = &self.parts.core;
                     self.parts.watchers.on_changed(job, || core.job_tenant(job).is_none());

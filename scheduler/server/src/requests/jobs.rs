@@ -10,7 +10,7 @@ use wrun_protocol::wire::user::{
 };
 use wrun_protocol::{JobId, NodeId};
 
-use super::{recorded, refused};
+use super::{recorded, refused, workflows};
 use crate::authorise::{Caller, no_such_job};
 use crate::shared::Shared;
 
@@ -53,7 +53,8 @@ pub(super) async fn on_job(
         Some(detail) if caller.may_see(&detail.summary.tenant) => {
             Ok(Response::Job(Box::new(detail)))
         }
-        _ => Err(no_such_job(job)),
+        Some(_) => Err(no_such_job(job)),
+        None => workflows::on_workflow(shared, caller, job).await,
     }
 }
 
@@ -72,6 +73,9 @@ pub(super) async fn on_tasks(
     let rows: BTreeMap<u32, TaskDetail> =
         ended.into_iter().chain(live).map(|row| (row.index, row)).collect();
     let mut rows: Vec<_> = rows.into_values().take(limit as usize).collect();
+    if rows.is_empty() && workflows::is_workflow(shared, job).await? {
+        return Err(workflows::has_no_tasks(job));
+    }
     name_nodes(shared, &mut rows).await?;
     Ok(Response::Tasks(rows))
 }

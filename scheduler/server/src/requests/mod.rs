@@ -14,8 +14,11 @@ mod schedules;
 mod scheduling;
 mod submit;
 mod watch;
+mod workflows;
 
 pub(crate) use cluster::create_token;
+pub(crate) use output::of_recorded;
+pub(crate) use recorded::task as recorded_task;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,8 +214,12 @@ async fn answer(
         Request::Unreserve(name) => scheduling::on_unreserve(shared, caller, name).await?,
         Request::Reservations => scheduling::on_reservations(shared, caller).await?,
         Request::NodeDetails => cluster::on_node_details(shared, caller).await?,
-        Request::SubmitWorkflow { .. } | Request::Workflow(_) | Request::Rerun { .. } => {
-            return Err(refused(ErrorCode::Unavailable, "this server runs no workflows").into());
+        Request::SubmitWorkflow { id, workflow } => {
+            workflows::on_submit(shared, caller, id, &workflow).await?
+        }
+        Request::Workflow(job) => workflows::on_workflow(shared, caller, job).await?,
+        Request::Rerun { id, job, from } => {
+            workflows::on_rerun(shared, caller, id, job, from).await?
         }
     };
     Ok(send.send(&response).await?)

@@ -13,7 +13,7 @@ use wrun_protocol::wire::user::{ErrorCode, LogStream, RequestError, Response, Ta
 use wrun_protocol::{TaskId, TenantName};
 
 use super::logs::{Place, locate};
-use super::recorded::LogReader;
+use super::recorded::{LogReader, RecordedTask};
 use super::refused;
 use crate::authorise::Caller;
 use crate::blobs;
@@ -37,12 +37,20 @@ pub(super) async fn on_output(
         let text = format!("task {task} {how}; `wrun logs` shows what it wrote");
         return Err(refused(ErrorCode::Conflict, text));
     }
-    let output = match (ended.output, ended.log) {
-        (Some(output), _) => output,
-        (None, Some(log)) if ended.is_program => standard_output(shared, &tenant, &log).await?,
-        (None, _) => Content::Inline(Bytes::new()),
-    };
-    Ok(Response::Output(output))
+    Ok(Response::Output(of_recorded(shared, &tenant, *ended).await?))
+}
+
+/// The output of a task that succeeded.
+pub(crate) async fn of_recorded(
+    shared: &Shared,
+    tenant: &TenantName,
+    task: RecordedTask,
+) -> Result<Content, RequestError> {
+    match (task.output, task.log) {
+        (Some(output), _) => Ok(output),
+        (None, Some(log)) if task.is_program => standard_output(shared, tenant, &log).await,
+        (None, _) => Ok(Content::Inline(Bytes::new())),
+    }
 }
 
 /// Reads the log twice where it is long: once for the size and the digest, once to write

@@ -9,6 +9,7 @@ use wrun_protocol::wire::user::{
     ErrorCode, JobDetail, JobState, JobSummary, LogChunk, RequestError, TaskDetail, TaskState,
 };
 use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::wire::workflow::WorkflowDetail;
 use wrun_protocol::{Digest, JobId, TaskId, TenantName, Timestamp};
 use wrun_store::{History, HistoryError, JobRow, JobsFilter, TaskRow};
 
@@ -18,16 +19,18 @@ use crate::blobs::Blobs;
 use crate::shared::Shared;
 
 /// A task's last attempt that ended, and what it left.
-pub(super) struct RecordedTask {
-    pub(super) detail: TaskDetail,
+pub(crate) struct RecordedTask {
+    pub(crate) detail: TaskDetail,
     pub(super) output: Option<Content>,
     pub(super) log: Option<Content>,
     /// Whether its output is the standard output in its log.
     pub(super) is_program: bool,
 }
 
+/// A job that has ended, and is no workflow.
 pub(super) async fn job(shared: &Shared, job: JobId) -> Result<Option<JobDetail>, RequestError> {
     let row = shared.history(move |history| history.job(job)).await?;
+    let row = row.filter(|row| row.workflow().is_none());
     Ok(row.map(|row| JobDetail {
         summary: row.summary(job),
         spec: row.spec,
@@ -35,6 +38,15 @@ pub(super) async fn job(shared: &Shared, job: JobId) -> Result<Option<JobDetail>
         pending_reason: None,
         failure: row.failure,
     }))
+}
+
+/// A workflow that has ended.
+pub(super) async fn workflow(
+    shared: &Shared,
+    job: JobId,
+) -> Result<Option<WorkflowDetail>, RequestError> {
+    let row = shared.history(move |history| history.job(job)).await?;
+    Ok(row.and_then(|row| Some(row.workflow()?.detail(row.summary(job)))))
 }
 
 pub(super) async fn jobs(
@@ -49,7 +61,7 @@ pub(super) async fn jobs(
     Ok(rows.into_iter().map(|(id, row)| row.summary(id)).collect())
 }
 
-pub(super) async fn task(
+pub(crate) async fn task(
     shared: &Shared,
     task: TaskId,
 ) -> Result<Option<RecordedTask>, RequestError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wrun_net::SendStream;
 use wrun_protocol::JobId;
-use wrun_protocol::wire::user::{JobDetail, JobProgress, RequestError, Response};
+use wrun_protocol::wire::user::{JobDetail, JobProgress, JobSummary, RequestError, Response};
 
 use super::{Failure, recorded};
 use crate::authorise::{Caller, no_such_job};
@@ -49,11 +49,24 @@ pub(super) async fn on_watch(
 
 /// How far the job is, be it live or in the history.
 pub(super) async fn progress(shared: &Shared, job: JobId) -> Result<JobProgress, RequestError> {
-    let live = shared.driver.view(move |core| core.job(job)).await?;
-    let detail = match live {
-        Some(live) => live,
-        None => recorded::job(shared, job).await?.ok_or_else(|| no_such_job(job))?,
+    let look = move |core: &wrun_core::Core| (core.job(job), core.workflow_summary(job));
+    let detail = match shared.driver.view(look).await? {
+        (Some(live), _) => live,
+        (None, Some(workflow)) => return Ok(of_workflow(&workflow)),
+        (None, None) => match recorded::job(shared, job).await? {
+            Some(ended) => ended,
+            None => {
+                let ended = recorded::workflow(shared, job).await?;
+                let ended = ended.ok_or_else(|| no_such_job(job))?;
+                return Ok(of_workflow(&ended.summary));
+            }
+        },
     };
     let JobDetail { summary, failure, .. } = detail;
     Ok(JobProgress { state: summary.state, tasks: summary.tasks, failure })
+}
+
+/// Steps in the place of tasks.
+fn of_workflow(summary: &JobSummary) -> JobProgress {
+    JobProgress { state: summary.state, tasks: summary.tasks, failure: None }
 }

@@ -107,6 +107,13 @@ impl Layer {
                     self.put_job(number, row);
                 }
             }
+            Fact::TasksCancelled { at, job, ends_job: Some(state), .. }
+            | Fact::WorkflowEnded { at, job, state } => {
+                if let Some(job) = of(&mut ended, *job) {
+                    let (number, row) = (job.job, JobRow::of(job, *at, *state));
+                    self.put_job(number, row);
+                }
+            }
             _ => {}
         }
     }

@@ -123,7 +123,14 @@ impl History {
     /// Whether a fact tells the history anything. The others may be left out of
     /// [`Self::apply`]: [`Self::advance`] stands for them.
     pub fn is_told(fact: &Fact) -> bool {
-        matches!(fact, Fact::Succeeded { .. } | Fact::Ended { .. } | Fact::JobCancelled { .. })
+        matches!(
+            fact,
+            Fact::Succeeded { .. }
+                | Fact::Ended { .. }
+                | Fact::JobCancelled { .. }
+                | Fact::TasksCancelled { ends_job: Some(_), .. }
+                | Fact::WorkflowEnded { .. }
+        )
     }
 
     /// Applies the durable fact `seq`, with the jobs that it ends in the order in which it

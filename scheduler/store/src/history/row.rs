@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use wrun_core::EndedJob;
+use wrun_core::workflow::WorkflowRecord;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, JobSummary, TaskCounts, TaskDetail, TaskState};
@@ -18,7 +19,7 @@ pub struct JobRow {
     pub submit_id: SubmitId,
     /// Which interface it exports.
     pub kind: ComponentKind,
-    /// As accepted.
+    /// As accepted; of a workflow, its [record](Self::workflow).
     pub spec: EncodedSpec,
     /// How it ended.
     pub state: JobState,
@@ -84,17 +85,28 @@ impl JobRow {
         }
     }
 
-    /// Tasks in the job; 1 if the specification cannot be read.
+    /// What became of the steps, if it is a workflow.
+    pub fn workflow(&self) -> Option<WorkflowRecord> {
+        WorkflowRecord::of(&self.spec)
+    }
+
+    /// Tasks in the job; 1 if the specification cannot be read. A workflow has none.
     pub fn count(&self) -> u32 {
+        if WorkflowRecord::is_in(&self.spec) {
+            return 0;
+        }
         self.spec.decode().map_or(1, |spec| spec.count)
     }
 
     /// As a listing shows it. `id` is the job's.
     pub fn summary(&self, id: JobId) -> JobSummary {
-        let (name, priority, count) = self
-            .spec
-            .decode()
-            .map_or((String::new(), 0, 1), |spec| (spec.name, spec.priority, spec.count));
+        let (name, priority, count) = match self.workflow() {
+            Some(record) => (record.open().0.name, 0, record.steps.len() as u32),
+            None => self
+                .spec
+                .decode()
+                .map_or((String::new(), 0, 1), |spec| (spec.name, spec.priority, spec.count)),
+        };
         let cancelled = count.saturating_sub(self.succeeded).saturating_sub(self.failed);
         JobSummary {
             id,
