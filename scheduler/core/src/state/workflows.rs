@@ -153,17 +153,15 @@ impl Workflows {
         self.live.insert(id, flow);
     }
 
-    /// A step's job was submitted. Says whether it is the first of the workflow.
-    pub(super) fn start(&mut self, at: Timestamp, id: JobId, step: u16, job: JobId) -> bool {
-        let Some(flow) = self.live.get_mut(&id) else { return false };
-        let Some(run) = flow.steps.get_mut(usize::from(step)) else { return false };
+    /// A step's job was submitted.
+    pub(super) fn start(&mut self, at: Timestamp, id: JobId, step: u16, job: JobId) {
+        let Some(flow) = self.live.get_mut(&id) else { return };
+        let Some(run) = flow.steps.get_mut(usize::from(step)) else { return };
         run.state = StepState::Running;
         run.job = Some(job);
         run.started = Some(at);
         self.of_job.insert(job, (id, step));
-        let first = flow.started.is_none();
         flow.started.get_or_insert(at);
-        first
     }
 
     /// A step has ended: those after it may begin.
@@ -257,9 +255,8 @@ impl State {
                 self.workflows.enter(*job, flow, reused);
             }
             Fact::StepStarted { at, workflow, step, job } => {
-                if self.workflows.start(*at, *workflow, *step, *job) {
-                    self.dependents.on_started(*workflow);
-                }
+                self.workflows.start(*at, *workflow, *step, *job);
+                self.dependents.on_started(*workflow);
             }
             Fact::StepEnded { at, workflow, step, state, why } => {
                 self.workflows.end(*at, *workflow, *step, *state, why.as_ref());
