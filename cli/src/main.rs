@@ -19,6 +19,7 @@ mod simulate;
 mod syntax;
 mod toml_source;
 mod value;
+mod workflowfile;
 
 use clap::Parser;
 

@@ -2,8 +2,10 @@
 //! key. Used for job files and for configuration; knows the meaning of neither.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::Error;
@@ -16,9 +18,13 @@ const MAX_FILE: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     path: PathBuf,
-    text: String,
+    text: Arc<str>,
     /// The kind of error that a bad value in it is.
     exit: Exit,
+    /// The table within it that keys are looked for in; empty for the whole file.
+    base: Vec<String>,
+    /// Where that table begins, in bytes.
+    start: usize,
 }
 
 impl Source {
@@ -40,13 +46,35 @@ impl Source {
             Error::new(exit, format!("{}: byte {at} is not UTF-8", path.display()))
                 .todo(format!("write the {what} as UTF-8 text"))
         })?;
-        Ok(Self { path: path.to_owned(), text, exit })
+        Ok(Self { path: path.to_owned(), text: text.into(), exit, base: Vec::new(), start: 0 })
     }
 
     /// Text that was never in a file.
     #[cfg(test)]
     pub(crate) fn from_text(path: &str, text: &str, exit: Exit) -> Self {
-        Self { path: path.into(), text: text.to_owned(), exit }
+        Self { path: path.into(), text: text.into(), exit, base: Vec::new(), start: 0 }
+    }
+
+    /// The same file, of which the table at `path` is meant; it begins at byte `start`.
+    pub(crate) fn within(&self, path: &[String], start: usize) -> Self {
+        Self { base: path.to_vec(), start, ..self.clone() }
+    }
+
+    /// The same, where it begins is looked up.
+    pub(crate) fn within_found(&self, path: &[String]) -> Self {
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        let start = self.table().ok().and_then(|table| key_of(table.get_ref(), &parts));
+        self.within(path, start.unwrap_or(0))
+    }
+
+    /// The file's tables, with places.
+    pub(crate) fn table(&self) -> Result<Spanned<DeTable<'_>>, Error> {
+        DeTable::parse(&self.text).map_err(|error| self.explain(&error))
+    }
+
+    /// The file's name without its ending.
+    pub(crate) fn stem(&self) -> String {
+        self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
     /// The folder that paths in it are relative to.
@@ -63,18 +91,25 @@ impl Source {
     pub(crate) fn error_at(&self, key: &str, problem: impl std::fmt::Display) -> Error {
         Error::new(self.exit, problem).placed(&self.place_of(key).unwrap_or_else(|| {
             // What was not written is missed at the beginning.
-            format!("{}: `{key}`", self.place(0))
+            format!("{}: `{}`", self.place(self.start), self.full(key))
         }))
+    }
+
+    /// The key as the file names it.
+    pub(crate) fn full(&self, key: &str) -> String {
+        self.base.iter().map(String::as_str).chain([key]).collect::<Vec<_>>().join(".")
     }
 
     /// Where the value of `key` is written, and the key; `None` where it is not.
     pub(crate) fn place_of(&self, key: &str) -> Option<String> {
         let table = DeTable::parse(&self.text).ok()?;
-        let place = self.place(offset_of(table.get_ref(), key)?);
-        Some(format!("{place}: `{key}`"))
+        let path: Vec<&str> = self.base.iter().map(String::as_str).chain(key.split('.')).collect();
+        let place = self.place(offset_of(table.get_ref(), &path)?);
+        Some(format!("{place}: `{}`", self.full(key)))
     }
 
-    fn explain(&self, error: &toml::de::Error) -> Error {
+    /// What the parser refuses, with its place.
+    pub(crate) fn explain(&self, error: &toml::de::Error) -> Error {
         let offset = error.span().map_or(0, |span| span.start);
         let place = self.place(offset);
         let message = error.message();
@@ -86,8 +121,11 @@ impl Source {
             return Error::new(self.exit, format!("{place}: unknown key `{unknown}`")).todo(advice);
         }
         if let Some(missing) = message.strip_prefix("missing field ") {
-            return Error::new(self.exit, format!("{}: {missing} is missing", self.place(0)))
-                .todo("add it");
+            return Error::new(
+                self.exit,
+                format!("{}: {missing} is missing", self.place(self.start)),
+            )
+            .todo("add it");
         }
         let key = DeTable::parse(&self.text)
             .ok()
@@ -107,7 +145,8 @@ impl Source {
         (!key.is_empty() && key.chars().all(bare)).then(|| key.to_owned())
     }
 
-    fn place(&self, offset: usize) -> String {
+    /// File, line and column of a byte.
+    pub(crate) fn place(&self, offset: usize) -> String {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
@@ -129,13 +168,23 @@ fn key_at(table: &DeTable<'_>, offset: usize) -> Option<String> {
     })
 }
 
-/// Where the value of the dotted path `key` begins.
-fn offset_of(table: &DeTable<'_>, key: &str) -> Option<usize> {
-    let (head, rest) = key.split_once('.').map_or((key, None), |(head, rest)| (head, Some(rest)));
-    let (_, value) = table.iter().find(|(name, _)| name.get_ref() == head)?;
-    match (rest, value.get_ref()) {
-        (None, _) => Some(value.span().start),
-        (Some(rest), DeValue::Table(inner)) => offset_of(inner, rest),
+/// Where the value at the end of `path` begins.
+fn offset_of(table: &DeTable<'_>, path: &[&str]) -> Option<usize> {
+    find(table, path).map(|(_, value)| value)
+}
+
+/// Where the key at the end of `path` begins.
+fn key_of(table: &DeTable<'_>, path: &[&str]) -> Option<usize> {
+    find(table, path).map(|(key, _)| key)
+}
+
+/// Where key and value at the end of `path` begin.
+fn find(table: &DeTable<'_>, path: &[&str]) -> Option<(usize, usize)> {
+    let (head, rest) = path.split_first()?;
+    let (key, value) = table.iter().find(|(name, _)| name.get_ref() == head)?;
+    match value.get_ref() {
+        _ if rest.is_empty() => Some((key.span().start, value.span().start)),
+        DeValue::Table(inner) => find(inner, rest),
         _ => None,
     }
 }
@@ -149,7 +198,7 @@ fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
 }
 
 /// The known key that is at most two slips of the pen away.
-fn closest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn closest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let unknown = unknown.replace('-', "_");
     known
         .iter()

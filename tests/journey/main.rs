@@ -18,6 +18,7 @@ mod scheduling;
 mod schema;
 mod settings;
 mod simulate;
+mod workflows;
 
 use std::time::{Duration, Instant};
 

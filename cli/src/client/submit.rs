@@ -1,18 +1,19 @@
 //! Submitting, so that it happens once: each submission carries an id made here, and is
 //! repeated under it when the connection is lost before the answer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::wire::user::{Request, Response, Submission};
-use wrun_protocol::{JobId, SubmitId};
+use wrun_protocol::{Digest, JobId, SubmitId};
 
 use super::{Client, blob, unexpected};
 use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::plan::Loaded;
+use crate::plan::{Blob, Loaded};
+use crate::workflowfile::LoadedWorkflow;
 
 /// Waits between repetitions: a server that restarts is back within seconds.
 const WAITS: [Duration; 6] = [
@@ -30,10 +31,41 @@ pub(crate) async fn submit(
     console: Console,
     job: &Loaded,
 ) -> Result<JobId, Error> {
+    let request = |id| Request::Submit(vec![Submission { id, spec: job.encoded.clone() }]);
+    once(client, console, &job.blobs, request).await
+}
+
+/// The same for a workflow.
+pub(crate) async fn submit_workflow(
+    client: &mut Client,
+    console: Console,
+    workflow: &LoadedWorkflow,
+) -> Result<JobId, Error> {
+    let request = |id| Request::SubmitWorkflow { id, workflow: workflow.encoded.clone() };
+    once(client, console, &workflow.blobs, request).await
+}
+
+/// Runs a workflow again; the number of the new run.
+pub(crate) async fn rerun(
+    client: &mut Client,
+    console: Console,
+    job: JobId,
+    from: Option<&str>,
+) -> Result<JobId, Error> {
+    let request = |id| Request::Rerun { id, job, from: from.map(str::to_owned) };
+    once(client, console, &BTreeMap::new(), request).await
+}
+
+async fn once(
+    client: &mut Client,
+    console: Console,
+    blobs: &BTreeMap<Digest, Blob>,
+    request: impl Fn(SubmitId) -> Request,
+) -> Result<JobId, Error> {
     let id = new_id()?;
     let mut waits = WAITS.iter();
     loop {
-        let error = match attempt(client, console, job, id).await {
+        let error = match attempt(client, console, blobs, &request(id)).await {
             Ok(job) => return Ok(job),
             Err(error) => error,
         };
@@ -49,15 +81,11 @@ pub(crate) async fn submit(
 async fn attempt(
     client: &Client,
     console: Console,
-    job: &Loaded,
-    id: SubmitId,
+    blobs: &BTreeMap<Digest, Blob>,
+    request: &Request,
 ) -> Result<JobId, Error> {
-    blob::upload(client, console, &job.blobs).await?;
-    send(client, id, job.encoded.clone()).await
-}
-
-async fn send(client: &Client, id: SubmitId, spec: EncodedSpec) -> Result<JobId, Error> {
-    match client.ask(&Request::Submit(vec![Submission { id, spec }])).await? {
+    blob::upload(client, console, blobs).await?;
+    match client.ask(request).await? {
         Response::Submitted(mut answers) if answers.len() == 1 => match answers.pop() {
             Some(Ok(job)) => Ok(job),
             Some(Err(refusal)) => Err(refusal.into()),

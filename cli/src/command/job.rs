@@ -7,7 +7,8 @@ use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{JobDetail, Request, Response, TaskDetail};
 use wrun_protocol::{JobId, JobSpec, Timestamp};
 
-use super::{Context, Ended, jobs, logs};
+use super::workflow::{self, Found};
+use super::{Context, Ended, jobs};
 use crate::client::{Client, unexpected};
 use crate::console::Console;
 use crate::error::Error;
@@ -23,8 +24,16 @@ pub(crate) async fn job(context: &Context, args: &Job) -> Ended {
     if args.priority {
         return priority(context, &client, args.job).await;
     }
-    let detail = logs::detail(&client, args.job).await?;
-    let tasks = fetch(&client, args).await?;
+    let id = workflow::job_of(&client, args.job, args.step.as_deref()).await?;
+    let detail = match workflow::find(&client, id).await? {
+        Found::Job(detail) => detail,
+        Found::Workflow(detail) => {
+            client.close().await;
+            workflow::show(console, &detail)?;
+            return Ok(Exit::Success);
+        }
+    };
+    let tasks = fetch(&client, id, args).await?;
     client.close().await;
     let spec = detail.spec.decode().ok();
     if console.wants_json() {
@@ -81,14 +90,14 @@ async fn priority(context: &Context, client: &Client, job: JobId) -> Ended {
     Ok(Exit::Success)
 }
 
-async fn fetch(client: &Client, args: &Job) -> Result<Vec<TaskDetail>, Error> {
+async fn fetch(client: &Client, job: JobId, args: &Job) -> Result<Vec<TaskDetail>, Error> {
     let mut tasks: Vec<TaskDetail> = Vec::new();
     let wanted = args.limit.0 as usize;
     let mut from = args.from;
     while tasks.len() < wanted {
         let limit = u32::try_from(wanted - tasks.len()).unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let state = args.state.map(Into::into);
-        let page = match client.ask(&Request::Tasks { job: args.job, from, limit, state }).await? {
+        let page = match client.ask(&Request::Tasks { job, from, limit, state }).await? {
             Response::Tasks(page) => page,
             other => return Err(unexpected(&other)),
         };

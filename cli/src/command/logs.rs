@@ -4,6 +4,7 @@ use bytes::Bytes;
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::{JobDetail, LogChunk, LogStream, Request, Response};
 
+use super::workflow::{self, Found};
 use super::{Context, Ended, run};
 use crate::client::{Client, unexpected};
 use crate::console::Console;
@@ -19,19 +20,20 @@ const LONGEST_LINE: usize = 64 << 10;
 pub(crate) async fn logs(context: &Context, args: &Logs) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
+    let job = workflow::job_of(&client, args.job, args.step.as_deref()).await?;
     let count = match args.task {
         Some(_) => 1,
-        None => count_of(&detail(&client, args.job).await?),
+        None => count_of(&detail(&client, job).await?),
     };
     if let Some(task) = args.task.or((count == 1).then_some(0)) {
-        print_task(&client, console, args.job, task, args.follow, None).await?;
+        print_task(&client, console, job, task, args.follow, None).await?;
     } else if args.follow {
-        let text = format!("job {} has {count} tasks, and only one can be followed", args.job);
+        let text = format!("job {job} has {count} tasks, and only one can be followed");
         return Err(Error::new(Exit::InvalidInput, text).todo("choose it with --task INDEX"));
     } else {
         let width = count.saturating_sub(1).to_string().len();
         for index in 0..count {
-            print_task(&client, console, args.job, index, false, Some(width)).await?;
+            print_task(&client, console, job, index, false, Some(width)).await?;
         }
     }
     client.close().await;
@@ -40,9 +42,9 @@ pub(crate) async fn logs(context: &Context, args: &Logs) -> Ended {
 
 /// The job as the server has it.
 pub(crate) async fn detail(client: &Client, job: JobId) -> Result<JobDetail, Error> {
-    match client.ask(&Request::Job(job)).await? {
-        Response::Job(detail) => Ok(*detail),
-        other => Err(unexpected(&other)),
+    match workflow::find(client, job).await? {
+        Found::Job(detail) => Ok(*detail),
+        Found::Workflow(detail) => Err(workflow::choose(&detail)),
     }
 }
 

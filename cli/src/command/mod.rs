@@ -30,6 +30,7 @@ mod token;
 mod user;
 mod wait;
 mod worker;
+mod workflow;
 
 use std::future::Future;
 
@@ -58,6 +59,7 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Logs(args) => block_on(&context, logs::logs(&context, &args)),
         Command::Output(args) => block_on(&context, output::output(&context, &args)),
         Command::Wait(args) => block_on(&context, wait::wait(&context, &args)),
+        Command::Rerun(args) => block_on(&context, workflow::rerun(&context, &args)),
         Command::Cancel(args) => block_on(&context, cancel::cancel(&context, &args)),
         Command::Hold(args) => block_on(&context, change::hold(&context, &args)),
         Command::Release(args) => block_on(&context, change::release(&context, &args)),

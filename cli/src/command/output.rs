@@ -8,6 +8,7 @@ use wrun_protocol::JobId;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{Request, Response};
 
+use super::workflow::{self, Found};
 use super::{Context, Ended, logs};
 use crate::client::blob::Download;
 use crate::client::{Client, unexpected};
@@ -24,15 +25,27 @@ const MOST_JSON: usize = 64 << 20;
 pub(crate) async fn output(context: &Context, args: &Output) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
+    let mut job = workflow::job_of(&client, args.job, args.step.as_deref()).await?;
+    if let (None, Found::Workflow(detail)) = (args.task, workflow::find(&client, job).await?) {
+        match (workflow::results(&detail).as_slice(), &args.output) {
+            ([one], _) => job = *one,
+            (_, None) => {
+                workflow::print_results(&client, console, &detail, false).await?;
+                client.close().await;
+                return Ok(Exit::Success);
+            }
+            _ => return Err(workflow::choose(&detail)),
+        }
+    }
     let tasks = match args.task {
         Some(task) => task..task.saturating_add(1),
-        None => 0..logs::count_of(&logs::detail(&client, args.job).await?),
+        None => 0..logs::count_of(&logs::detail(&client, job).await?),
     };
     let single = tasks.len() == 1;
     match &args.output {
         None => {
             for index in tasks {
-                print_task(&client, console, args.job, index, false).await?;
+                print_task(&client, console, job, index, false).await?;
             }
         }
         Some(path) if is_folder(path) => {
@@ -40,7 +53,7 @@ pub(crate) async fn output(context: &Context, args: &Output) -> Ended {
                 .map_err(|cause| Error::file("make the folder", path, &cause))?;
             for index in tasks {
                 let file = path.join(index.to_string());
-                write_tasks(&client, console, args.job, index..index + 1, &file).await?;
+                write_tasks(&client, console, job, index..index + 1, &file).await?;
             }
         }
         Some(path) => {
@@ -48,7 +61,7 @@ pub(crate) async fn output(context: &Context, args: &Output) -> Ended {
                 let text = "the outputs of several tasks in one file cannot be told apart in JSON";
                 return Err(Error::new(Exit::InvalidInput, text).todo("name a folder: -o DIR/"));
             }
-            write_tasks(&client, console, args.job, tasks, path).await?;
+            write_tasks(&client, console, job, tasks, path).await?;
         }
     }
     client.close().await;

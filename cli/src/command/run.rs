@@ -10,7 +10,7 @@ use wrun_protocol::wire::user::{JobProgress, LogChunk, LogStream, Request, Respo
 use wrun_protocol::{JobId, JobSpec};
 
 use super::process::Signals;
-use super::{Context, Ended, logs, output, wait};
+use super::{Context, Ended, logs, output, wait, workflow};
 use crate::client::{Answers, Client, submit, unexpected};
 use crate::console::Console;
 use crate::error::Error;
@@ -18,12 +18,16 @@ use crate::exit::Exit;
 use crate::plan::{self, Plan};
 use crate::report::{human, json};
 use crate::syntax::work::Run;
+use crate::workflowfile;
 
 /// Bytes of standard input sent in one frame.
 const STDIN_CHUNK: usize = 64 << 10;
 
 /// Submits, streams, and ends as the guest does.
 pub(crate) async fn run(context: &Context, args: &Run) -> Ended {
+    if let Some(workflow) = workflowfile::of_work(&args.work)? {
+        return workflow::run(context, &workflow).await;
+    }
     let job = plan::load(Plan::of(&args.work)?, true)?;
     let console = context.console;
     let mut client = Client::connect(context.global.credential.as_ref()).await?;

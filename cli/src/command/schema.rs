@@ -10,6 +10,7 @@ use crate::jobfile::JobFile;
 use crate::policyfile::PolicyFile;
 use crate::report::json;
 use crate::syntax::project::{Schema as Args, SchemaOf};
+use crate::workflowfile::WorkflowFile;
 
 /// Prints a JSON schema.
 pub(crate) fn schema(context: &Context, args: &Args) -> Ended {
@@ -22,6 +23,7 @@ pub(crate) fn schema(context: &Context, args: &Args) -> Ended {
 fn of(what: SchemaOf) -> Schema {
     match what {
         SchemaOf::Job => schema_for!(JobFile),
+        SchemaOf::Workflow => schema_for!(WorkflowFile),
         SchemaOf::Policy => schema_for!(PolicyFile),
         SchemaOf::Output => schema_for!(json::Printed),
         SchemaOf::Server => schema_for!(ServerFile),
@@ -44,7 +46,13 @@ mod tests {
 
     #[test]
     fn every_schema_can_be_made() {
-        for what in [SchemaOf::Policy, SchemaOf::Output, SchemaOf::Server, SchemaOf::Worker] {
+        for what in [
+            SchemaOf::Workflow,
+            SchemaOf::Policy,
+            SchemaOf::Output,
+            SchemaOf::Server,
+            SchemaOf::Worker,
+        ] {
             assert!(of(what).to_value().is_object());
         }
     }
@@ -81,6 +89,15 @@ mod tests {
         assert_eq!(unnamed(SchemaOf::Policy, "scheduling.md"), [] as [&str; 0]);
         assert_eq!(unnamed(SchemaOf::Server, "operations.md"), [] as [&str; 0]);
         assert_eq!(unnamed(SchemaOf::Worker, "operations.md"), [] as [&str; 0]);
+    }
+
+    /// A step is a job file and more: what is more is on a page of its own.
+    #[test]
+    fn the_documentation_names_every_field_of_a_step() {
+        let job = unnamed(SchemaOf::Workflow, "job-file.md");
+        let mut found = unnamed(SchemaOf::Workflow, "workflows.md");
+        found.retain(|field| job.contains(field));
+        assert_eq!(found, [] as [&str; 0]);
     }
 
     /// Printed wraps each command's object in a field with the command's name.

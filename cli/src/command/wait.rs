@@ -7,6 +7,7 @@ use std::time::Duration;
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::{JobProgress, JobState, Request, Response};
 
+use super::workflow::{self, Found};
 use super::{Context, Ended};
 use crate::client::{Client, unexpected};
 use crate::console::Console;
@@ -24,6 +25,14 @@ const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// Waits until the job has ended.
 pub(crate) async fn wait(context: &Context, args: &Wait) -> Ended {
     let mut client = Client::connect(context.global.credential.as_ref()).await?;
+    if let Found::Workflow(detail) = workflow::find(&client, args.job).await? {
+        if args.task.is_some() {
+            return Err(workflow::choose(&detail));
+        }
+        let ended = workflow::wait(&mut client, context.console, args.job).await;
+        client.close().await;
+        return ended;
+    }
     let mut part = match &args.task {
         Some(indices) => Some(Part::of(&client, args.job, indices).await?),
         None => None,
@@ -65,27 +74,50 @@ async fn follow_some(
     mut part: Option<&mut Part>,
 ) -> Result<JobProgress, Error> {
     let mut view = JobView::new(console, job);
-    let mut left = RECONNECTIONS;
-    loop {
-        let error = match watch(client, job, &mut view, part.as_deref_mut()).await {
-            Ok(last) => {
-                view.finish();
-                return Ok(last);
+    let mut patience = Patience::new(console);
+    let ended = loop {
+        match watch(client, job, &mut view, part.as_deref_mut()).await {
+            Ok(last) => break Ok(last),
+            Err(error) => {
+                if let Err(error) = patience.reconnect(client, error).await {
+                    break Err(error);
+                }
             }
-            Err(error) => error,
-        };
-        if left == 0 || error.exit() != Exit::Unavailable {
-            view.finish();
+        }
+    };
+    view.finish();
+    ended
+}
+
+/// Looks for a server that was lost, for a minute at most.
+pub(super) struct Patience {
+    console: Console,
+    left: u32,
+}
+
+impl Patience {
+    pub(super) fn new(console: Console) -> Self {
+        Self { console, left: RECONNECTIONS }
+    }
+
+    /// Tries to connect again after `error`, and gives it back where that is in vain.
+    pub(super) async fn reconnect(
+        &mut self,
+        client: &mut Client,
+        error: Error,
+    ) -> Result<(), Error> {
+        if self.left == 0 || error.exit() != Exit::Unavailable {
             return Err(error);
         }
-        if left == RECONNECTIONS && !console.wants_json() {
-            console.note(format_args!("lost the server ({error}); trying for a minute"));
+        if self.left == RECONNECTIONS && !self.console.wants_json() {
+            self.console.note(format_args!("lost the server ({error}); trying for a minute"));
         }
-        left -= 1;
+        self.left -= 1;
         tokio::time::sleep(RECONNECT_AFTER).await;
         if client.reconnect().await.is_ok() {
-            left = RECONNECTIONS;
+            self.left = RECONNECTIONS;
         }
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::jobfile::{self, JobFile};
 use crate::syntax::work::Work;
 use crate::toml_source::Source;
+use crate::workflowfile;
 
 /// A job as flags and file describe it together.
 #[derive(Debug)]
@@ -69,6 +70,11 @@ impl Plan {
         let is_job_file = work.work.extension().is_some_and(|extension| extension == "toml");
         let mut plan = if is_job_file {
             let source = Source::read(&work.work, "job file", Exit::InvalidInput)?;
+            if workflowfile::is_workflow(&source) {
+                let text = format!("`{}` is a workflow, and a job is wanted", work.work.display());
+                return Err(Error::new(Exit::InvalidInput, text)
+                    .todo("workflows are for `wrun submit` and `wrun run`"));
+            }
             let file = source.parse()?;
             Self::of_file(file, source)?
         } else {
@@ -94,7 +100,8 @@ impl Plan {
         }
     }
 
-    fn of_file(file: JobFile, source: Source) -> Result<Self, Error> {
+    /// A job as its file alone describes it.
+    pub(crate) fn of_file(file: JobFile, source: Source) -> Result<Self, Error> {
         let folder = source.folder().to_owned();
         let mut plan = Self::of_component(folder.join(&file.component));
         plan.set_input(&file, &source)?;

@@ -8,6 +8,7 @@ mod convert;
 mod schedule;
 mod scheduling;
 pub(crate) mod simulation;
+mod workflow;
 
 use std::collections::BTreeMap;
 
@@ -20,12 +21,14 @@ pub(crate) use scheduling::{
     Reservations, Shares,
 };
 
+pub(crate) use workflow::WorkflowPage;
+
 /// Everything that a command can print; by which command, each says.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 #[expect(dead_code, reason = "describes the schema; its variants are printed by themselves")]
 pub(crate) enum Printed {
-    /// `wrun submit`
+    /// `wrun submit`, `wrun rerun`
     Submit(Submitted),
     /// `wrun run`, `wrun logs`, `wrun wait`: one a line
     Event(Event),
@@ -33,6 +36,8 @@ pub(crate) enum Printed {
     Jobs(JobList),
     /// `wrun job`
     Job(Box<JobPage>),
+    /// `wrun job` of a workflow
+    Workflow(Box<WorkflowPage>),
     /// `wrun output`: one a task, one a line
     Output(TaskOutput),
     /// `wrun cancel`: one a job, one a line
@@ -106,6 +111,20 @@ pub(crate) enum Event {
     Output(TaskOutput),
     /// How far the job is.
     Progress { job: u64, state: &'static str, tasks: Counts },
+    /// A step of a workflow has changed.
+    Step {
+        /// The workflow.
+        job: u64,
+        /// The step's name.
+        step: String,
+        /// As in a listing of the workflow's steps.
+        state: &'static str,
+        /// The id of the step's job.
+        step_job: Option<u64>,
+        tasks: Counts,
+        /// Why it ended so, where its job does not say.
+        why: Option<String>,
+    },
     /// The job has ended, or those of its tasks that were waited for, of which it then speaks.
     /// The last line.
     Ended {

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::{JobProgress, JobState};
+use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::workflow::StepState;
 
-use super::{human, json};
+use super::{graph, human, json};
 use crate::console::Console;
 use crate::error::Error;
 
@@ -84,6 +86,98 @@ impl JobView {
             let job = self.job;
             self.console.note(format_args!("job {job} {state}: {ended}/{total} ended ({counts})"));
             self.said = Some((Instant::now(), progress.state, ended));
+        }
+    }
+}
+
+/// Shows how the steps of a workflow stand: the graph, redrawn on a terminal; in a pipe a line
+/// for each step that has changed.
+pub(crate) struct WorkflowView {
+    console: Console,
+    drawing: Option<ProgressBar>,
+    /// As last said, by place.
+    said: Vec<(StepState, u64, Instant)>,
+}
+
+impl WorkflowView {
+    /// Shows nothing yet.
+    pub(crate) fn new(console: Console) -> Self {
+        Self { console, drawing: None, said: Vec::new() }
+    }
+
+    /// Shows `workflow`.
+    pub(crate) fn show(&mut self, workflow: &WorkflowDetail) -> Result<(), Error> {
+        if self.console.can_draw() {
+            let drawing = self.drawing.get_or_insert_with(|| {
+                let target = ProgressDrawTarget::stderr_with_hz(10);
+                let style = ProgressStyle::with_template("{msg}");
+                ProgressBar::with_draw_target(None, target)
+                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+            });
+            drawing.set_message(graph::text(self.console, workflow, human::now()));
+            return Ok(());
+        }
+        for (place, step) in workflow.steps.iter().enumerate() {
+            if self.is_news(place, step) {
+                self.say(workflow, step)?;
+                let news = (step.state, human::ended(&step.tasks), Instant::now());
+                match self.said.get_mut(place) {
+                    Some(said) => *said = news,
+                    None => self.said.push(news),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something is to be said of the step.
+    fn is_news(&self, place: usize, step: &StepDetail) -> bool {
+        match self.said.get(place) {
+            None => true,
+            Some((state, ended, when)) => {
+                let went_on = *ended != human::ended(&step.tasks) && when.elapsed() >= LINE_EVERY;
+                *state != step.state || went_on
+            }
+        }
+    }
+
+    fn say(&self, workflow: &WorkflowDetail, step: &StepDetail) -> Result<(), Error> {
+        let (job, name, state) = (workflow.summary.id, &step.name, graph::state(step.state));
+        let why = step.why.as_ref().map(ToString::to_string);
+        if self.console.wants_json() {
+            return self.console.json(&json::Event::Step {
+                job: job.0,
+                step: name.clone(),
+                state,
+                step_job: step.job.map(|job| job.0),
+                tasks: step.tasks.into(),
+                why,
+            });
+        }
+        // What has not begun is told of when it does.
+        if matches!(step.state, StepState::Waiting | StepState::Preparing) {
+            return Ok(());
+        }
+        let mut text = format!("workflow {job}: {name} {state}");
+        if let Some(job) = step.job {
+            text += &format!(", job {job}");
+        }
+        if human::total(&step.tasks) > 1 {
+            text += &format!(" ({})", graph::tasks(&step.tasks));
+        }
+        if let Some(why) = why {
+            text += &format!(": {}", super::table::clean(&why));
+        }
+        self.console.note(text);
+        Ok(())
+    }
+
+    /// Takes the drawing away, and leaves the last one as text.
+    pub(crate) fn finish(&mut self) {
+        if let Some(drawing) = self.drawing.take() {
+            let last = drawing.message();
+            drawing.finish_and_clear();
+            self.console.note(last);
         }
     }
 }

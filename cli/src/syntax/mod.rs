@@ -79,6 +79,7 @@ pub(crate) enum Command {
     Output(query::Output),
     Wait(query::Wait),
     Cancel(query::Cancel),
+    Rerun(query::Rerun),
     Hold(policy::Hold),
     Release(policy::Release),
     Update(policy::Update),

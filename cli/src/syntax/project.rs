@@ -39,6 +39,8 @@ pub(crate) struct Build {
 pub(crate) enum SchemaOf {
     /// The job file
     Job,
+    /// The workflow file
+    Workflow,
     /// The policy file
     Policy,
     /// What commands print with --json

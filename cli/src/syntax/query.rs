@@ -74,7 +74,8 @@ pub(crate) struct Jobs {
     pub(crate) all: bool,
 }
 
-/// Shows one job: state, tasks, nodes, times, usage, and why it waits or failed
+/// Shows one job: state, tasks, nodes, times, usage, and why it waits or failed; of a workflow
+/// the graph of its steps
 #[derive(Debug, Args)]
 pub(crate) struct Job {
     /// The job's id, as `wrun submit` printed it
@@ -96,6 +97,10 @@ pub(crate) struct Job {
     /// Show how its priority comes about instead
     #[arg(long, conflicts_with_all = ["state", "from", "limit"])]
     pub(crate) priority: bool,
+
+    /// Of a workflow: show the job of this step
+    #[arg(long, value_name = "NAME")]
+    pub(crate) step: Option<String>,
 }
 
 /// Prints what a task wrote: its standard output to mine, its standard error to mine
@@ -116,6 +121,10 @@ pub(crate) struct Logs {
     /// Go on until the task ends, through every attempt
     #[arg(long, short)]
     pub(crate) follow: bool,
+
+    /// Of a workflow: which step
+    #[arg(long, value_name = "NAME")]
+    pub(crate) step: Option<String>,
 }
 
 /// Writes the output of tasks that succeeded: a program's standard output, a handler's result
@@ -136,6 +145,25 @@ pub(crate) struct Output {
     /// ending in `/`) [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+
+    /// Of a workflow: which step [default: those that no other step needs]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) step: Option<String>,
+}
+
+/// Runs a workflow again that has ended: what succeeded is reused
+///
+/// Prints the id of the new run. A step runs again if it did not succeed, if it is named by
+/// --from, or if it comes after one that runs again.
+#[derive(Debug, Args)]
+pub(crate) struct Rerun {
+    /// The workflow's id
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+
+    /// Run this step again though it succeeded, and what comes after it
+    #[arg(long, value_name = "STEP")]
+    pub(crate) from: Option<String>,
 }
 
 /// Waits until a job has ended, showing progress; exits with 1 if a task failed

@@ -12,10 +12,10 @@ pub(crate) type Count = Whole<1, MAX_COUNT>;
 /// How many attempts after the first.
 pub(crate) type Retries = Whole<0, MAX_RETRIES>;
 
-/// Submits a job and prints its id at once
+/// Submits a job or a workflow and prints its id at once
 ///
-/// WORK is a component (a .wasm file) or a job file (a .toml file; `wrun schema` describes
-/// it). The id is printed once the job is durable: it survives the death of any process.
+/// WORK is a component (a .wasm file), a job file (a .toml file; `wrun schema` describes it)
+/// or a workflow file (a .toml file with steps; `wrun schema workflow` describes it). The id is printed once the job is durable: it survives the death of any process.
 /// Options override what a job file says; arguments after `--` go to the program.
 #[derive(Debug, Args)]
 pub(crate) struct Submit {
@@ -31,6 +31,9 @@ pub(crate) struct Submit {
 ///
 /// A handler (a component that exports wrun:task/handler) is given the whole of my standard
 /// input, unless that is a terminal, and its result goes to my standard output.
+///
+/// Of a workflow it shows how the steps stand, and at the end the outputs of those steps that
+/// no other needs.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -40,7 +43,7 @@ pub(crate) struct Run {
 /// What `run` and `submit` share.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
-    /// A component (.wasm) or a job file (.toml)
+    /// A component (.wasm), or a job file or workflow file (.toml)
     #[arg(value_name = "WORK")]
     pub(crate) work: std::path::PathBuf,
 
@@ -102,6 +105,58 @@ pub(crate) struct Work {
 
     #[command(flatten)]
     pub(crate) scheduling: Scheduling,
+}
+
+impl Work {
+    /// The first option that says something of one job, which a workflow is not.
+    pub(crate) fn job_option(&self) -> Option<&'static str> {
+        let Self { work: _, name: _, args, count, cpu, memory, time_limit, env, .. } = self;
+        let Self { mount, input, each_line, priority, retries, label, scheduling, .. } = self;
+        let given = [
+            ("-- ARGS", !args.is_empty()),
+            ("--count", count.is_some()),
+            ("--cpu", cpu.is_some()),
+            ("--memory", memory.is_some()),
+            ("--time-limit", time_limit.is_some()),
+            ("--env", !env.is_empty()),
+            ("--mount", !mount.is_empty()),
+            ("--input", input.is_some()),
+            ("--each-line", each_line.is_some()),
+            ("--priority", priority.is_some()),
+            ("--retries", retries.is_some()),
+            ("--label", !label.is_empty()),
+        ];
+        let given = given.into_iter().chain(scheduling.given());
+        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+}
+
+impl Scheduling {
+    fn given(&self) -> impl Iterator<Item = (&'static str, bool)> + use<> {
+        let Self { partition, qos, nice, hold, begin, deadline, gpu, resource, pool, .. } = self;
+        let Self { refuse_label, arrangement, gang, max_running, depends_on, .. } = self;
+        let Self { preemptible, not_preemptible, reservation, .. } = self;
+        [
+            ("--partition", partition.is_some()),
+            ("--qos", qos.is_some()),
+            ("--nice", nice.is_some()),
+            ("--hold", *hold),
+            ("--begin", begin.is_some()),
+            ("--deadline", deadline.is_some()),
+            ("--gpu", gpu.is_some()),
+            ("--resource", !resource.is_empty()),
+            ("--pool", !pool.is_empty()),
+            ("--refuse-label", !refuse_label.is_empty()),
+            ("--arrangement", arrangement.is_some()),
+            ("--gang", *gang),
+            ("--max-running", max_running.is_some()),
+            ("--depends-on", !depends_on.is_empty()),
+            ("--preemptible", preemptible.is_some()),
+            ("--not-preemptible", *not_preemptible),
+            ("--reservation", reservation.is_some()),
+        ]
+        .into_iter()
+    }
 }
 
 /// When and where tasks may run.

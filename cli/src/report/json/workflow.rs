@@ -1,0 +1,70 @@
+//! What is printed of workflows.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+
+use super::{Counts, Job};
+use crate::report::graph;
+
+/// A workflow with its steps. Its `tasks` count steps: those skipped as cancelled, those
+/// reused as succeeded.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct WorkflowPage {
+    #[serde(flatten)]
+    pub(crate) job: Job,
+    /// The run before, of whose steps it reuses some.
+    pub(crate) rerun_of: Option<u64>,
+    /// In the order of the workflow file, the one that runs at last at the end.
+    pub(crate) steps: Vec<WorkflowStep>,
+}
+
+/// A step of a workflow.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct WorkflowStep {
+    pub(crate) name: String,
+    /// Whether it is the one that runs when all others are over.
+    pub(crate) finally: bool,
+    /// Names of the steps before it, those whose output it takes included.
+    pub(crate) needs: Vec<String>,
+    /// `success`, `failure` or `end`: what must have become of those.
+    pub(crate) when: &'static str,
+    /// Whether the workflow can succeed without it.
+    pub(crate) may_fail: bool,
+    /// `waiting`, `preparing`, `running`, `succeeded`, `failed`, `skipped`, `cancelled` or
+    /// `reused`.
+    pub(crate) state: &'static str,
+    /// Its job's id, once it is submitted; of an earlier run where the step is reused.
+    pub(crate) job: Option<u64>,
+    pub(crate) tasks: Counts,
+    pub(crate) started_ms: Option<u64>,
+    pub(crate) ended_ms: Option<u64>,
+    /// Why it ended so, where its job does not say.
+    pub(crate) why: Option<String>,
+}
+
+impl From<&WorkflowDetail> for WorkflowPage {
+    fn from(detail: &WorkflowDetail) -> Self {
+        let step = |step: &StepDetail| {
+            let name = |need: &u16| detail.steps.get(usize::from(*need)).map(|s| s.name.clone());
+            WorkflowStep {
+                name: step.name.clone(),
+                finally: step.finally,
+                needs: step.needs.iter().filter_map(name).collect(),
+                when: graph::when(step.when),
+                may_fail: step.may_fail,
+                state: graph::state(step.state),
+                job: step.job.map(|job| job.0),
+                tasks: step.tasks.into(),
+                started_ms: step.started.map(|time| time.0),
+                ended_ms: step.ended.map(|time| time.0),
+                why: step.why.as_ref().map(ToString::to_string),
+            }
+        };
+        Self {
+            job: (&detail.summary).into(),
+            rerun_of: detail.rerun_of.map(|job| job.0),
+            steps: detail.steps.iter().map(step).collect(),
+        }
+    }
+}

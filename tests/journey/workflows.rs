@@ -1,0 +1,162 @@
+//! Workflows, as their page of the documentation tells of them.
+
+use harness::artefacts;
+use serde_json::Value;
+
+use crate::desk::{stderr, stdout};
+use crate::schema::Schema;
+use crate::{Desk, until};
+
+/// A desk with guests in its folder.
+fn desk(guests: &[&str]) -> Desk {
+    let desk = Desk::start();
+    for guest in guests {
+        let wasm = format!("{guest}.wasm");
+        std::fs::copy(artefacts::guest(guest), desk.folder().join(wasm)).unwrap();
+    }
+    desk
+}
+
+fn step<'a>(page: &'a Value, name: &str) -> &'a Value {
+    let steps = page["steps"].as_array().unwrap();
+    steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("{name}: {page:#}"))
+}
+
+fn states(page: &Value) -> Vec<(&str, &str)> {
+    let steps = page["steps"].as_array().unwrap();
+    let text = |value: &'_ Value| -> &'static str { value.as_str().unwrap().to_owned().leak() };
+    steps.iter().map(|step| (text(&step["name"]), text(&step["state"]))).collect()
+}
+
+/// The file of the example, with the paths of the desk.
+fn census(desk: &Desk) {
+    let text =
+        std::fs::read_to_string(artefacts::checkout("examples/census/workflow.toml")).unwrap();
+    let text = text.replace("../target/wasm32-wasip2/release/", "");
+    desk.write("workflow.toml", text.replace("../word-count/", ""));
+    let declaration = artefacts::checkout("examples/word-count/declaration.txt");
+    std::fs::copy(declaration, desk.folder().join("declaration.txt")).unwrap();
+}
+
+#[test]
+fn the_example_is_that_of_the_documentation() {
+    let page = std::fs::read_to_string(artefacts::checkout("docs/workflows.md")).unwrap();
+    let file = artefacts::checkout("examples/census/workflow.toml");
+    let file = std::fs::read_to_string(file).unwrap();
+    assert!(page.contains(&format!("```toml\n{file}```\n")), "docs/workflows.md shows the file");
+}
+
+#[test]
+fn the_example_runs_and_is_shown_as_a_graph() {
+    let desk = desk(&["census"]);
+    census(&desk);
+    let output = desk.wrun(&["run", "workflow.toml"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(stdout(&output), "1338 words of 6535 letters in 39 paragraphs\n");
+    assert!(said.contains("workflow 1: split succeeded, job 2\n"), "{said}");
+    assert!(said.contains("again skipped: the output of `judge` is not what"), "{said}");
+    let graph = desk.says(&["job", "1"]);
+    println!("{graph}");
+    for line in
+        ["✓ split ", "└─✓ count ", "  └─✓ sum ", "    └─✓ judge ", "      └─- again ", "✓ finally "]
+    {
+        assert!(graph.lines().any(|shown| shown.starts_with(line)), "`{line}`: {graph}");
+    }
+    let page = desk.json(&["job", "1"]);
+    Schema::of(&desk).check("workflow", &page);
+    assert_eq!(step(&page, "count")["tasks"]["succeeded"], 39);
+    assert_eq!(desk.says(&["output", "1", "--step", "judge"]), "long\n");
+    assert_eq!(desk.says(&["output", "1"]), stdout(&output), "as `run` printed it");
+    let counted = desk.says(&["job", "1", "--step", "count"]);
+    assert!(counted.contains("census/count") && counted.contains("one of 39 items"), "{counted}");
+}
+
+#[test]
+fn a_failed_workflow_runs_again_and_reuses_what_succeeded() {
+    let desk = desk(&["cat", "flaky"]);
+    desk.write(
+        "flow.toml",
+        "[steps.first]\ncomponent = \"cat.wasm\"\nstdin = \"x\"\n\
+         [steps.second]\ncomponent = \"flaky.wasm\"\nargs = [\"9\"]\nneeds = [\"first\"]\n\
+         [steps.third]\ncomponent = \"cat.wasm\"\nneeds = [\"second\"]\n\
+         [steps.alarm]\ncomponent = \"cat.wasm\"\nwhen = \"failure\"\nneeds = [\"second\"]\n\
+         [finally]\ncomponent = \"cat.wasm\"\nstdin = \"over\"\n",
+    );
+    let output = desk.wrun(&["run", "flow.toml"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("first failure: step `second`: see `wrun job 3`"), "{said}");
+    assert!(said.contains("`wrun rerun 1` runs it again"), "{said}");
+    assert!(stdout(&output).ends_with("over"), "the last step ran: {}", stdout(&output));
+    let page = desk.json(&["job", "1"]);
+    assert_eq!(page["state"], "failed");
+    let of_all = [
+        ("first", "succeeded"),
+        ("second", "failed"),
+        ("third", "skipped"),
+        ("alarm", "succeeded"),
+        ("finally", "succeeded"),
+    ];
+    assert_eq!(states(&page), of_all);
+
+    let again = desk.says(&["rerun", "1"]);
+    let again = again.trim_end();
+    assert_eq!(desk.wrun(&["wait", again]).status.code(), Some(1));
+    let page = desk.json(&["job", again]);
+    assert_eq!((&page["rerun_of"], &step(&page, "first")["state"]), (&1.into(), &"reused".into()));
+    assert_eq!(desk.says(&["output", again, "--step", "first"]), "x");
+    let wrong = desk.wrun(&["rerun", "1", "--from", "frist"]);
+    assert_eq!(wrong.status.code(), Some(66), "{}", stderr(&wrong));
+}
+
+#[test]
+fn what_is_asked_of_a_step_that_is_not_there_is_told() {
+    let desk = desk(&["cat"]);
+    desk.write("flow.toml", "[steps.a]\ncomponent = \"cat.wasm\"\n[steps.b]\ncomponent = \"cat.wasm\"\nneeds = [\"a\"]\nwhen = \"failure\"\n");
+    let flow = desk.submit(&["flow.toml"]);
+    assert_eq!(desk.wrun(&["wait", &flow]).status.code(), Some(0));
+    for (arguments, code, words) in [
+        (
+            vec!["logs", &flow],
+            65,
+            "is a workflow, and has no tasks of its own; choose with --step; its steps are a, b",
+        ),
+        (vec!["output", &flow, "--step", "c"], 66, "has no step `c`; its steps are a, b"),
+        (
+            vec!["logs", &flow, "--step", "b"],
+            72,
+            "step `b` is skipped and has no job: none of the steps before it failed",
+        ),
+        (vec!["output", "2", "--step", "a"], 65, "job 2 is no workflow"),
+        (vec!["wait", &flow, "--task", "0"], 65, "choose with --step"),
+        (vec!["submit", "flow.toml", "--count", "3"], 65, "`--count` says something of one job"),
+        (vec!["rerun", &flow], 72, "every step succeeded"),
+    ] {
+        let output = desk.wrun(&arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_cancelled_workflow_ends_so_and_json_tells_of_every_step() {
+    let desk = desk(&["sleep_forever", "cat"]);
+    desk.write("flow.toml", "[steps.long]\ncomponent = \"sleep_forever.wasm\"\n[steps.after]\ncomponent = \"cat.wasm\"\nneeds = [\"long\"]\n");
+    let flow = desk.submit(&["flow.toml"]);
+    until("the step runs", || {
+        let page = desk.json(&["job", &flow]);
+        (step(&page, "long")["tasks"]["running"] == 1).then_some(())
+    });
+    let shown = desk.says(&["job", &flow]);
+    assert!(shown.contains("● long") && shown.contains("└─○ after"), "{shown}");
+    desk.says(&["cancel", &flow]);
+    let waited = desk.wrun(&["wait", &flow, "--json"]);
+    assert_eq!(waited.status.code(), Some(130), "{}", stderr(&waited));
+    let schema = Schema::of(&desk);
+    for line in stdout(&waited).lines() {
+        schema.check("event", &serde_json::from_str(line).unwrap());
+    }
+    let last: Value = serde_json::from_str(stdout(&waited).lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["exit_code"]), (&"ended".into(), &130.into()));
+}
