@@ -99,6 +99,15 @@ pub enum ToWorker {
         /// How long it has, in milliseconds.
         notice_ms: u64,
     },
+    /// Run this one from its checkpoint, with what it is granted.
+    ResumeWith {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What an earlier attempt saved last.
+        checkpoint: Content,
+        /// What it holds.
+        grant: Grant,
+    },
 }
 
 /// What a task holds beyond the job's own [`crate::Resources`].

@@ -516,6 +516,11 @@ fn add_worker_messages(lines: &mut Lines) {
             ToWorker::HeartbeatAck { beat: 18 },
             ToWorker::AssignWith { tasks: TASKS, grant: Grant { request: 1, gpus: vec![0, 3] } },
             ToWorker::Preempt { attempt: ATTEMPT, notice_ms: 30_000 },
+            ToWorker::ResumeWith {
+                attempt: ATTEMPT,
+                checkpoint: content(),
+                grant: Grant { request: 1, gpus: vec![0, 3] },
+            },
         ],
     );
     let reports = [

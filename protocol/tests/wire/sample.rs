@@ -361,7 +361,8 @@ enums! {
     ToWorker { Welcome { lease_ms, heartbeat_ms, now, stale }, Job { job, tenant, kind, spec },
         Assign(assignments), Resume { attempt, checkpoint }, Stop(assignments),
         Recall(assignments), Forget(job), Freeze { attempt, frozen }, Acknowledge { report },
-        HeartbeatAck { beat }, AssignWith { tasks, grant }, Preempt { attempt, notice_ms } }
+        HeartbeatAck { beat }, AssignWith { tasks, grant }, Preempt { attempt, notice_ms },
+        ResumeWith { attempt, checkpoint, grant } }
     FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
         Offer(offer) }

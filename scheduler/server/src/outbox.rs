@@ -124,7 +124,8 @@ fn weight(message: &ToWorker) -> usize {
         ToWorker::Assign(list) | ToWorker::Stop(list) | ToWorker::Recall(list) => {
             std::mem::size_of_val(list.as_slice())
         }
-        ToWorker::Resume { checkpoint: Content::Inline(bytes), .. } => bytes.len(),
+        ToWorker::Resume { checkpoint: Content::Inline(bytes), .. }
+        | ToWorker::ResumeWith { checkpoint: Content::Inline(bytes), .. } => bytes.len(),
         ToWorker::Welcome { stale, .. } => std::mem::size_of_val(stale.as_slice()),
         _ => 0,
     };

@@ -47,8 +47,8 @@ const GATHER_AMONG_MANY: Duration = Duration::from_millis(4);
 pub(crate) enum Done<E: Executor> {
     /// A job was set up, or cannot be.
     SetUp(JobId, Result<Setup<E>, String>),
-    /// A checkpoint to start from was fetched, or cannot be.
-    Resumable(AttemptId, Result<Bytes, String>),
+    /// A checkpoint to start from was fetched, or cannot be; by which request of the job.
+    Resumable(AttemptId, u8, Result<Bytes, String>),
     /// The large parts of a result were uploaded.
     Uploaded(AttemptId, Box<TaskResult>),
     /// A checkpoint was uploaded, or cannot be.

@@ -124,7 +124,7 @@ impl<E: Executor> Agent<E> {
     pub(super) fn on_done(&mut self, done: Done<E>) {
         match done {
             Done::SetUp(job, setup) => self.on_set_up(job, setup),
-            Done::Resumable(attempt, bytes) => self.on_resumable(attempt, bytes),
+            Done::Resumable(attempt, granted, bytes) => self.on_resumable(attempt, granted, bytes),
             Done::Uploaded(attempt, result) => {
                 if self.finishing.remove(&attempt) {
                     self.outbox.push(Report::Ended { attempt, result });
@@ -157,14 +157,19 @@ impl<E: Executor> Agent<E> {
         }
     }
 
-    fn on_resumable(&mut self, attempt: AttemptId, bytes: Result<bytes::Bytes, String>) {
+    fn on_resumable(
+        &mut self,
+        attempt: AttemptId,
+        granted: u8,
+        bytes: Result<bytes::Bytes, String>,
+    ) {
         if !self.resuming.remove(&attempt) {
             return;
         }
         match bytes {
             Ok(bytes) => {
                 // Queued anew, it counts anew.
-                self.enqueue(&one(attempt), Some(bytes));
+                self.enqueue_granted(&one(attempt), Some(bytes), granted);
                 self.on_closed(attempt.task.job, 1);
                 self.start_ready();
             }

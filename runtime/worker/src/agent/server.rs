@@ -99,7 +99,7 @@ impl<E: Executor> Agent<E> {
             ToWorker::Welcome { .. } => self.refuse_session("a second welcome"),
             ToWorker::Job { job, tenant, kind, spec } => self.on_job(job, tenant, kind, &spec),
             ToWorker::Assign(assignments) => self.on_assign(&assignments),
-            ToWorker::Resume { attempt, checkpoint } => self.on_resume(attempt, checkpoint),
+            ToWorker::Resume { attempt, checkpoint } => self.on_resume(attempt, checkpoint, 0),
             ToWorker::Stop(assignments) => self.on_stop(&assignments),
             ToWorker::Recall(assignments) => self.on_recall(&assignments),
             ToWorker::Forget(job) => self.on_forget(job),
@@ -115,6 +115,9 @@ impl<E: Executor> Agent<E> {
                 self.start_ready();
             }
             ToWorker::Preempt { attempt, notice_ms } => self.on_preempt(attempt, notice_ms),
+            ToWorker::ResumeWith { attempt, checkpoint, grant } => {
+                self.on_resume(attempt, checkpoint, grant.request);
+            }
         }
     }
 
@@ -159,18 +162,13 @@ impl<E: Executor> Agent<E> {
 
     fn on_assign(&mut self, assignments: &[Assignment]) {
         for assignment in assignments {
-            self.enqueue(assignment, None);
+            self.enqueue_granted(assignment, None, 0);
         }
         self.start_ready();
     }
 
-    /// Queues attempts that hold what the job's first request asks for.
-    pub(super) fn enqueue(&mut self, assignment: &Assignment, checkpoint: Option<bytes::Bytes>) {
-        self.enqueue_granted(assignment, checkpoint, 0);
-    }
-
     /// Queues attempts, or says at once why they cannot run here.
-    fn enqueue_granted(
+    pub(super) fn enqueue_granted(
         &mut self,
         assignment: &Assignment,
         checkpoint: Option<bytes::Bytes>,
@@ -252,7 +250,8 @@ impl<E: Executor> Agent<E> {
         });
     }
 
-    fn on_resume(&mut self, attempt: AttemptId, checkpoint: Content) {
+    /// Fetches the checkpoint; then the attempt is queued with what was granted to it.
+    fn on_resume(&mut self, attempt: AttemptId, checkpoint: Content, granted: u8) {
         let Some(entry) = self.jobs.get_mut(&attempt.task.job) else {
             return self.refuse_unknown(&one(attempt));
         };
@@ -264,7 +263,7 @@ impl<E: Executor> Agent<E> {
         let (workshop, done) = (self.parts.workshop.clone(), self.done.0.clone());
         tokio::spawn(async move {
             let bytes = workshop.checkpoint(attempt.task.job, checkpoint).await;
-            let _ = done.send(Done::Resumable(attempt, bytes)).await;
+            let _ = done.send(Done::Resumable(attempt, granted, bytes)).await;
         });
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use wrun_protocol::task::{Content, Failure, Outcome};
-use wrun_protocol::wire::worker::{Report, ToWorker};
+use wrun_protocol::wire::worker::{Grant, Report, ToWorker};
 use wrun_protocol::{JobId, Resources};
 
 use super::scripts::*;
@@ -73,10 +73,10 @@ async fn a_task_resumes_from_its_checkpoint_wherever_that_is() {
     let state = vec![9; 50_000];
     let small = Content::Inline(Bytes::from_static(b"small"));
     let large = Content::Blob { digest: digest(&state), size: 50_000 };
-    for (index, checkpoint) in [(0, small), (1, large)] {
-        let attempt = JobId(1).task(index).attempt(2);
-        server.say(ToWorker::Resume { attempt, checkpoint }).await;
-    }
+    let attempt = |index| JobId(1).task(index).attempt(2);
+    server.say(ToWorker::Resume { attempt: attempt(0), checkpoint: small }).await;
+    let grant = Grant::default();
+    server.say(ToWorker::ResumeWith { attempt: attempt(1), checkpoint: large, grant }).await;
     for _ in 0..2 {
         let (request, mut send, _recv) = server.blob_request().await;
         let wanted = format!("{request:?}").contains(&digest(&state).short());

@@ -7,6 +7,7 @@ use wrun_protocol::wire::worker::{Assignment, Grant, ToWorker};
 use wrun_protocol::{IndexRange, JobId};
 
 use super::MAX_BATCH;
+use super::place::GangParts;
 use crate::core::Core;
 use crate::fact::Fact;
 use crate::state::jobs::{NodeIx, Tasks};
@@ -18,7 +19,7 @@ impl Core {
     pub(crate) fn dispatch(
         &mut self,
         grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
-        gangs: Vec<Vec<(NodeIx, Assignment)>>,
+        gangs: Vec<GangParts>,
         plan: BTreeMap<NodeIx, Vec<Assignment>>,
     ) {
         for (ix, tasks) in grants {
@@ -42,14 +43,19 @@ impl Core {
 
     /// One fact for the whole gang, so that no part of it is ever recorded, or starts,
     /// without the others.
-    fn dispatch_gang(&mut self, parts: Vec<(NodeIx, Assignment)>) {
-        let recorded = parts.iter().map(|(ix, tasks)| (node_id(*ix), *tasks, None));
+    fn dispatch_gang(&mut self, parts: GangParts) {
+        let recorded = parts.iter().map(|(ix, tasks, grant)| (node_id(*ix), *tasks, grant.clone()));
         self.append_applied(Fact::GangPlaced { at: self.now, parts: recorded.collect() });
-        let mut by_node: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
-        for (ix, tasks) in parts {
-            by_node.entry(ix).or_default().push(tasks);
+        let mut plain: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
+        let mut granted: BTreeMap<NodeIx, Vec<(Assignment, Grant)>> = BTreeMap::new();
+        for (ix, tasks, grant) in parts {
+            match grant {
+                None => plain.entry(ix).or_default().push(tasks),
+                Some(grant) => granted.entry(ix).or_default().push((tasks, grant)),
+            }
         }
-        by_node.into_iter().for_each(|(ix, tasks)| self.send_assignments(ix, tasks));
+        granted.into_iter().for_each(|(ix, tasks)| self.send_grants(ix, tasks));
+        plain.into_iter().for_each(|(ix, tasks)| self.send_assignments(ix, tasks));
     }
 
     fn send_assignments(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {
@@ -95,9 +101,26 @@ impl Core {
         alone
     }
 
-    /// A task that is told what it holds.
-    pub(crate) fn send_grant(&mut self, ix: NodeIx, tasks: Assignment, grant: Grant) {
-        self.send(ix, ToWorker::AssignWith { tasks, grant });
+    /// Tells the worker what runs with what. A task that saved a checkpoint goes on from it.
+    fn send_grants(&mut self, ix: NodeIx, tasks: Vec<(Assignment, Grant)>) {
+        for (tasks, grant) in tasks {
+            self.job_changed(tasks.job);
+            let last = self.send_job(ix, tasks.job);
+            let task = tasks.job.task(tasks.tasks.first);
+            let saved = self.state.extras.get(&task).filter(|_| tasks.tasks.count == 1);
+            let message = match saved.and_then(|extra| extra.checkpoint.as_deref()) {
+                Some(checkpoint) => ToWorker::ResumeWith {
+                    attempt: task.attempt(tasks.attempt),
+                    checkpoint: checkpoint.clone(),
+                    grant,
+                },
+                None => ToWorker::AssignWith { tasks, grant },
+            };
+            self.send(ix, message);
+            if last {
+                self.send(ix, ToWorker::Forget(tasks.job));
+            }
+        }
     }
 
     /// Tasks that saved a checkpoint are resumed from it, the others assigned, in order.

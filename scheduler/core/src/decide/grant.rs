@@ -1,17 +1,19 @@
 //! Which task goes where, third part: tasks that are told what they hold, because they
-//! have devices or a choice of requests. Each is placed on its own, holds what it is
-//! granted at once, and never waits in a backlog.
+//! have devices or a choice of requests. Each is placed on its own, a gang as a whole;
+//! they hold what they are granted at once, and never wait in a backlog.
+
+use std::cell::RefCell;
 
 use wrun_protocol::JobId;
-use wrun_protocol::scheduling::{Arrangement, Devices, Request};
-use wrun_protocol::wire::worker::{Assignment, Grant};
+use wrun_protocol::scheduling::{Arrangement, Request};
+use wrun_protocol::wire::worker::Grant;
 
 use super::outlook::Outlook;
 use super::place::Round;
 use crate::core::Core;
 use crate::state::groups::{Group, GroupIx, GroupKey};
 use crate::state::jobs::{NodeIx, Tasks};
-use crate::state::need::Need;
+use crate::state::need::{Need, of_nodes};
 use crate::state::nodes::{Node, PLAIN};
 use crate::state::packing::{Chosen, Wanted};
 use crate::state::room::Room;
@@ -19,6 +21,9 @@ use crate::state::stock::serves;
 
 /// Most tasks of a group that are placed before others have their turn.
 const MAX_IN_TURN: u32 = 1024;
+
+/// What a search must leave to promises and reservations; `None` where it need not look.
+type InTime<'a> = RefCell<Option<&'a mut Outlook>>;
 
 impl Core {
     /// Places tasks of jobs of the group that are older than `until`, one by one.
@@ -30,33 +35,60 @@ impl Core {
         round: &mut Round,
     ) -> u32 {
         let wanted = self.ready_before(group, until, quantum.min(MAX_IN_TURN));
+        if wanted == 0 {
+            return 0;
+        }
+        let timed = self.heeds_time(group, round);
+        let mut outlook = std::mem::take(&mut round.outlook);
+        let mut next = self.choose_grant(group, None);
+        if timed && next.is_some() {
+            self.promise_blocked(group, round, &mut outlook);
+            next = self.choose_grant(group, Some(&mut outlook));
+        }
         let long = self.state.groups.get(group).is_some_and(|group| self.leaves_headroom(group));
-        let may = match long.then(|| self.choose_grant(group)).flatten() {
-            Some((ix, _)) => self.within_headroom(group, wanted, &[(ix, 1)], &mut round.outlook),
+        let may = match next.as_ref().filter(|_| long) {
+            Some((ix, _)) => self.within_headroom(group, wanted, &[(*ix, 1)], &mut outlook),
             None => wanted,
         };
         let mut placed = 0;
-        while placed < may {
-            let Some((ix, grant)) = self.choose_grant(group) else { break };
+        while placed < may
+            && let Some((ix, grant)) = next.take()
+        {
             let entry = self.state.groups.get(group);
             let head = entry.and_then(|entry| entry.ready.first().copied());
-            let next = head.and_then(|head| self.state.jobs.get(head)?.next_attempts(head, 1));
-            let Some(next) = next else { break };
-            self.state.place_with(self.now, ix, next, &grant);
-            round.grants.entry(ix).or_default().push((next, grant));
+            let task = head.and_then(|head| self.state.jobs.get(head)?.next_attempts(head, 1));
+            let Some(task) = task else { break };
+            self.state.place_with(self.now, ix, task, &grant);
+            self.count_granted(ix, group, task.job.task(task.tasks.first), &mut outlook);
+            round.grants.entry(ix).or_default().push((task, grant));
             self.reindex(ix, round);
             placed += 1;
+            if placed < may {
+                next = self.choose_grant(group, timed.then_some(&mut outlook));
+            }
         }
-        if placed == 0 && wanted > 0 {
+        round.outlook = outlook;
+        if placed == 0 {
             self.block(group, round);
         }
         placed
     }
 
-    /// The first request of the group that a node can serve now, and with what.
-    fn choose_grant(&mut self, group_ix: GroupIx) -> Option<(NodeIx, Grant)> {
+    /// Whether what was promised to others, or is set aside, concerns the group.
+    pub(crate) fn heeds_time(&self, group: GroupIx, round: &Round) -> bool {
+        !self.comes_before_all_blocked(group, round) || !self.state.reservations.is_empty()
+    }
+
+    /// The first request of the group that a node can serve now, and with what; with an
+    /// outlook, so that no promise is broken and no reservation is run into.
+    fn choose_grant(
+        &mut self,
+        group_ix: GroupIx,
+        outlook: Option<&mut Outlook>,
+    ) -> Option<(NodeIx, Grant)> {
         // It is not looked at while it looks.
         let mut packing = std::mem::take(&mut self.state.nodes.packing);
+        let in_time = RefCell::new(outlook);
         let found = self.state.groups.get(group_ix).and_then(|group| {
             let sizes = &self.state.rules.policy.pools;
             let of_pools = |need: &Need<'_>| {
@@ -64,61 +96,128 @@ impl Core {
                     .is_none_or(|devices| self.state.pools.lacking(devices, sizes).is_none())
             };
             group.key.needs().filter(of_pools).find_map(|need| {
-                let of_nodes =
-                    |devices: &Devices| devices.gpu.is_some() || !devices.named.is_empty();
-                let (node, gpus) = if need.devices.is_none_or(|devices| !of_nodes(devices))
-                    && let Some(ix) = self.emptiest_plain(group_ix, &group.key, &need)
+                if need.devices.is_none_or(|devices| !of_nodes(devices))
+                    && let Some(ix) = self.emptiest_plain(group_ix, &group.key, &need, &in_time)
                 {
-                    (ix, Vec::new())
-                } else {
-                    let wanted = wanted_of(group, &need);
-                    let takes = |ix| self.may_take(group_ix, &group.key, ix);
-                    let chosen = packing.choose(&wanted, takes)?;
-                    let node = self.state.nodes.get(chosen.node)?;
-                    (chosen.node, places_of(node, &wanted.request, &chosen))
-                };
-                Some((node, Grant { request: need.number, gpus }))
+                    return self.granted(ix, group, &need, Vec::new(), &in_time);
+                }
+                let wanted = wanted_of(group, &need);
+                let takes = |ix| self.may_take(group_ix, &group.key, ix, &need, &in_time);
+                let chosen = packing.choose(&wanted, takes)?;
+                let node = self.state.nodes.get(chosen.node)?;
+                let places = self.places_in_time(&chosen, node, group, &need, &in_time);
+                self.granted(chosen.node, group, &need, places, &in_time)
             })
         });
         self.state.nodes.packing = packing;
         found
     }
 
+    /// The grant, unless slots of its pools were promised to others.
+    fn granted(
+        &self,
+        ix: NodeIx,
+        group: &Group,
+        need: &Need<'_>,
+        gpus: Vec<u16>,
+        in_time: &InTime<'_>,
+    ) -> Option<(NodeIx, Grant)> {
+        if let (Some(devices), Some(outlook)) = (need.devices, in_time.borrow_mut().as_deref_mut())
+            && outlook.has_promised_slots(devices)
+            && self.slots_in_time(group, devices, outlook) == 0
+        {
+            outlook.held.insert(ix);
+            return None;
+        }
+        Some((ix, Grant { request: need.number, gpus }))
+    }
+
+    /// The chosen cards by their place in the node's offer; others of the node where those
+    /// are promised to a blocked group.
+    fn places_in_time(
+        &self,
+        chosen: &Chosen,
+        node: &Node,
+        group: &Group,
+        need: &Need<'_>,
+        in_time: &InTime<'_>,
+    ) -> Vec<u16> {
+        if let Some(outlook) = in_time.borrow_mut().as_deref_mut()
+            && outlook.has_promised(chosen.node)
+            && let Some(places) = self.cards_in_time(chosen.node, group, need, outlook)
+        {
+            return places;
+        }
+        places_of(node, need, chosen)
+    }
+
+    /// Cards of the node for one task that are promised to nobody.
+    pub(crate) fn cards_in_time(
+        &self,
+        ix: NodeIx,
+        group: &Group,
+        need: &Need<'_>,
+        outlook: &mut Outlook,
+    ) -> Option<Vec<u16>> {
+        let devices = need.devices.filter(|devices| of_nodes(devices))?;
+        let wanted = super::holds::bench_need(self.state.nodes.get(ix)?, devices)?;
+        let chosen = self.bench_in_time(ix, group, outlook)?.choose(&wanted)?;
+        Some(chosen.cards.map(|cards| cards.places).unwrap_or_default())
+    }
+
     /// The emptiest node without cards that holds the amounts.
-    fn emptiest_plain(&self, group_ix: GroupIx, key: &GroupKey, need: &Need<'_>) -> Option<NodeIx> {
+    fn emptiest_plain(
+        &self,
+        group_ix: GroupIx,
+        key: &GroupKey,
+        need: &Need<'_>,
+        in_time: &InTime<'_>,
+    ) -> Option<NodeIx> {
         let room = Room::new(need.resources, PLAIN);
         let takes = |place: usize| {
             let ix = place as NodeIx;
-            let allows = |node: &Node| node.free().covers(need.resources) && node.admits(key);
-            self.state.nodes.get(ix).is_some_and(allows) && self.may_join(group_ix, ix)
+            let allows = |node: &Node| node.free().covers(need.resources);
+            self.state.nodes.get(ix).is_some_and(allows)
+                && self.may_take(group_ix, key, ix, need, in_time)
         };
         self.state.nodes.rooms.emptiest(&room, takes).map(|place| place as NodeIx)
     }
 
     /// A node with cards for a task that wants none, where it is least in the way of those
     /// that do.
-    pub(crate) fn least_in_the_way(&mut self, group_ix: GroupIx) -> Option<NodeIx> {
+    pub(crate) fn least_in_the_way(
+        &mut self,
+        group_ix: GroupIx,
+        outlook: Option<&mut Outlook>,
+    ) -> Option<NodeIx> {
         if self.state.nodes.packing.is_empty() {
             return None;
         }
         let mut packing = std::mem::take(&mut self.state.nodes.packing);
+        let in_time = RefCell::new(outlook);
         let chosen = self.state.groups.get(group_ix).and_then(|group| {
-            let wanted = wanted_of(group, &group.key.needs().next()?);
-            packing.choose(&wanted, |ix| self.may_take(group_ix, &group.key, ix))
+            let need = group.key.needs().next()?;
+            let takes = |ix| self.may_take(group_ix, &group.key, ix, &need, &in_time);
+            packing.choose(&wanted_of(group, &need), takes)
         });
         self.state.nodes.packing = packing;
         chosen.map(|chosen| chosen.node)
     }
 
-    fn may_take(&self, group_ix: GroupIx, key: &GroupKey, ix: NodeIx) -> bool {
+    fn may_take(
+        &self,
+        group_ix: GroupIx,
+        key: &GroupKey,
+        ix: NodeIx,
+        need: &Need<'_>,
+        in_time: &InTime<'_>,
+    ) -> bool {
+        let mut in_time = in_time.borrow_mut();
         self.state.nodes.get(ix).is_some_and(|node| node.admits(key))
             && self.may_join(group_ix, ix)
-            && self.runs_into_no_reservation(ix, group_ix)
-    }
-
-    fn runs_into_no_reservation(&self, ix: NodeIx, group: GroupIx) -> bool {
-        self.state.reservations.is_empty()
-            || self.room_in_time(ix, group, 1, &mut Outlook::default()) > 0
+            && in_time
+                .as_deref_mut()
+                .is_none_or(|outlook| self.need_in_time(ix, group_ix, need, 1, outlook) > 0)
     }
 
     /// Whether the arrangement of the group's job lets another of its tasks onto the node.
@@ -162,18 +261,6 @@ impl Core {
             self.pool_waiters.insert(group);
         }
     }
-
-    /// Tells the worker what runs with what.
-    pub(crate) fn send_grants(&mut self, ix: NodeIx, tasks: Vec<(Assignment, Grant)>) {
-        for (run, grant) in tasks {
-            self.job_changed(run.job);
-            let last = self.send_job(ix, run.job);
-            self.send_grant(ix, run, grant);
-            if last {
-                self.send(ix, wrun_protocol::wire::worker::ToWorker::Forget(run.job));
-            }
-        }
-    }
 }
 
 fn wanted_of(group: &Group, need: &Need<'_>) -> Wanted {
@@ -187,8 +274,9 @@ fn wanted_of(group: &Group, need: &Need<'_>) -> Wanted {
 }
 
 /// The chosen cards by their place in the node's offer, the lowest of those that are alike.
-fn places_of(node: &Node, request: &Request, chosen: &Chosen) -> Vec<u16> {
-    let Some(gpu) = &request.devices.gpu else { return Vec::new() };
+fn places_of(node: &Node, need: &Need<'_>, chosen: &Chosen) -> Vec<u16> {
+    let gpu = need.devices.and_then(|devices| devices.gpu.as_ref());
+    let Some(gpu) = gpu else { return Vec::new() };
     let mut places: Vec<u16> = Vec::new();
     for card in &chosen.cards {
         let cards = node.stock.cards.iter().zip(&node.stock.offer.gpus).zip(0_u16..);

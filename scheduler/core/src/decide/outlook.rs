@@ -4,26 +4,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wrun_protocol::scheduling::Devices;
 use wrun_protocol::wire::worker::Assignment;
-use wrun_protocol::{Resources, Timestamp};
+use wrun_protocol::{Resources, TaskId, Timestamp};
 
 use super::backfill::Blocked;
+use super::holds::{bench_need, bench_need_of};
 use super::promise::Promise;
 use crate::core::Core;
-use crate::profile::{FOREVER, Held, Profile};
+use crate::profile::{Amounts, Bench, FOREVER, Profile, Slots};
 use crate::state::groups::{Group, GroupIx, Standing};
 use crate::state::jobs::NodeIx;
 use crate::state::length::{Basis, Expected};
-use crate::state::load::Load;
+use crate::state::need::{Need, of_nodes};
 use crate::state::nodes::Node;
 use crate::state::reservations::{Aside, Booking};
 
 /// How long something that is overdue is expected to take still, at first, in
 /// milliseconds; twice as long each time that this too is over.
 pub(crate) const OVERDUE: u64 = 1000;
-
-/// Runs of tasks on one node that are looked at one by one.
-const MAX_RUNS: usize = 1024;
 
 /// A node as seen by those in a reservation, or by all others.
 type View = (NodeIx, Option<String>);
@@ -32,6 +31,9 @@ type View = (NodeIx, Option<String>);
 #[derive(Default)]
 pub(crate) struct Outlook {
     profiles: BTreeMap<View, Profile<Resources>>,
+    /// The devices of nodes, and pools, as far as they were looked at.
+    benches: BTreeMap<NodeIx, Profile<Bench>>,
+    pools: BTreeMap<String, Profile<Slots>>,
     /// Jobs that found no room, where all of them are promised a start.
     pub(crate) blocked: Blocked,
     /// The place in the queue up to which blocked groups have been considered for a
@@ -40,6 +42,7 @@ pub(crate) struct Outlook {
     /// The promises that what comes later must not break.
     pub(crate) promises: Vec<Promise>,
     promised: BTreeSet<NodeIx>,
+    promised_pools: BTreeSet<String>,
     /// Nodes where something had room and was held back.
     pub(crate) held: BTreeSet<NodeIx>,
 }
@@ -55,15 +58,9 @@ impl Outlook {
         self.promised.contains(&ix)
     }
 
-    /// From now on nothing may break the promise.
-    pub(crate) fn keep(&mut self, promise: Promise) {
-        for (ix, count) in &promise.parts {
-            self.promised.insert(*ix);
-            if let Some(profile) = self.profiles.get_mut(&(*ix, promise.within.clone())) {
-                profile.take(promise.start, promise.end, &promise.each, *count);
-            }
-        }
-        self.promises.push(promise);
+    /// Whether slots of a pool were promised that the task takes some of.
+    pub(crate) fn has_promised_slots(&self, devices: &Devices) -> bool {
+        devices.pools.keys().any(|pool| self.promised_pools.contains(pool))
     }
 }
 
@@ -83,6 +80,35 @@ impl Core {
         Timestamp(end.saturating_add(doubled.saturating_mul(OVERDUE)))
     }
 
+    /// From now on nothing may break the promise.
+    pub(crate) fn keep(&self, promise: Promise, outlook: &mut Outlook) {
+        for (ix, count) in &promise.parts {
+            outlook.promised.insert(*ix);
+            if let Some(profile) = outlook.profiles.get_mut(&(*ix, promise.within.clone())) {
+                profile.take(promise.start, promise.end, &promise.each, *count);
+            }
+            if let Some(bench) = outlook.benches.get_mut(ix) {
+                self.take_promised(*ix, &promise, bench);
+            }
+        }
+        for (pool, slots) in promise.devices.iter().flat_map(|devices| &devices.pools) {
+            outlook.promised_pools.insert(pool.clone());
+            if let Some(profile) = outlook.pools.get_mut(pool) {
+                profile.take(promise.start, promise.end, slots, promise.unit.count);
+            }
+        }
+        outlook.promises.push(promise);
+    }
+
+    /// Takes out of a node's devices what was promised of them.
+    fn take_promised(&self, ix: NodeIx, promise: &Promise, bench: &mut Profile<Bench>) {
+        let need = promise.devices.as_ref().zip(self.state.nodes.get(ix));
+        let Some(need) = need.and_then(|(devices, node)| bench_need(node, devices)) else { return };
+        for (_, count) in promise.parts.iter().filter(|(part, _)| *part == ix) {
+            bench.take_for(promise.start, promise.end, &need, *count);
+        }
+    }
+
     /// Tasks of the group were placed on the node just now.
     pub(crate) fn count_placed(
         &self,
@@ -95,11 +121,49 @@ impl Core {
             return;
         }
         let Some(group) = self.state.groups.get(group) else { return };
+        self.count_held(ix, group, &group.key.wanted, count, outlook);
+    }
+
+    fn count_held(
+        &self,
+        ix: NodeIx,
+        group: &Group,
+        each: &Resources,
+        count: u32,
+        outlook: &mut Outlook,
+    ) {
         let view = (ix, group.key.reservation().map(str::to_owned));
         if let Some(profile) = outlook.profiles.get_mut(&view) {
             let end = Timestamp(self.now.0.saturating_add(self.expected_length(group).ms));
-            profile.take(self.now, end, &group.key.wanted, count);
+            profile.take(self.now, end, each, count);
         }
+    }
+
+    /// A task of the group was placed on the node just now with what was granted to it.
+    pub(crate) fn count_granted(
+        &self,
+        ix: NodeIx,
+        group: GroupIx,
+        task: TaskId,
+        outlook: &mut Outlook,
+    ) {
+        let Outlook { profiles, benches, pools, .. } = outlook;
+        if profiles.is_empty() && benches.is_empty() && pools.is_empty() {
+            return;
+        }
+        let Some(group) = self.state.groups.get(group) else { return };
+        let Some(node) = self.state.nodes.get(ix) else { return };
+        let Some(holding) = node.stock.of(task) else { return };
+        let end = Timestamp(self.now.0.saturating_add(self.expected_length(group).ms));
+        if let Some((bench, need)) = benches.get_mut(&ix).zip(bench_need_of(node, holding)) {
+            bench.take(self.now, end, &need, 1);
+        }
+        for (pool, slots) in &holding.request.devices.pools {
+            if let Some(profile) = pools.get_mut(pool) {
+                profile.take(self.now, end, slots, 1);
+            }
+        }
+        self.count_held(ix, group, &holding.request.resources, 1, outlook);
     }
 
     /// Whether what was placed at `from` is stopped by its time limit before `by`: if that
@@ -128,6 +192,21 @@ impl Core {
         room: u32,
         outlook: &mut Outlook,
     ) -> u32 {
+        let Some(entry) = self.state.groups.get(group) else { return 0 };
+        let need = Need { number: 0, resources: &entry.key.wanted, devices: None };
+        self.need_in_time(ix, group, &need, room, outlook)
+    }
+
+    /// The same of tasks that are served by one of their requests. Pools are apart
+    /// ([`Self::slots_in_time`]).
+    pub(crate) fn need_in_time(
+        &self,
+        ix: NodeIx,
+        group: GroupIx,
+        need: &Need<'_>,
+        room: u32,
+        outlook: &mut Outlook,
+    ) -> u32 {
         let Some(group) = self.state.groups.get(group) else { return 0 };
         if room == 0 || (outlook.promised.is_empty() && self.state.reservations.is_empty()) {
             return room;
@@ -137,14 +216,79 @@ impl Core {
         if within.is_none() && !outlook.has_promised(ix) && !self.is_booked(ix, node) {
             return room;
         }
-        let end = self.now.0.saturating_add(self.expected_length(group).ms);
-        let free = self
-            .view(ix, node, within, outlook)
-            .map_or(0, |profile| profile.room(self.now, Timestamp(end), &group.key.wanted));
+        let end = Timestamp(self.now.0.saturating_add(self.expected_length(group).ms));
+        let free = self.view(ix, node, within, outlook);
+        let mut free = free.map_or(0, |profile| profile.room(self.now, end, need.resources));
+        if free > 0
+            && outlook.has_promised(ix)
+            && let Some(devices) = need.devices.filter(|devices| of_nodes(devices))
+        {
+            let need = bench_need(node, devices);
+            let least = self.bench_view(ix, node, outlook).least(self.now, end);
+            let by_devices = least.zip(need).map_or(0, |(least, need)| least.times(&need));
+            free = free.min(by_devices);
+        }
         if free < room {
             outlook.held.insert(ix);
         }
         room.min(free)
+    }
+
+    /// How many tasks of the group find slots of their pools that were promised to nobody.
+    pub(crate) fn slots_in_time(
+        &self,
+        group: &Group,
+        devices: &Devices,
+        outlook: &mut Outlook,
+    ) -> u32 {
+        let end = Timestamp(self.now.0.saturating_add(self.expected_length(group).ms));
+        let pools = devices.pools.iter();
+        let rooms = pools.map(|(pool, slots)| match outlook.promised_pools.contains(pool) {
+            true => self.pool_view(pool, outlook).room(self.now, end, slots),
+            false => u32::MAX,
+        });
+        rooms.fold(u32::MAX, u32::min)
+    }
+
+    /// What is free of a node's devices for the whole of a task's time, from now on.
+    pub(crate) fn bench_in_time(
+        &self,
+        ix: NodeIx,
+        group: &Group,
+        outlook: &mut Outlook,
+    ) -> Option<Bench> {
+        let end = Timestamp(self.now.0.saturating_add(self.expected_length(group).ms));
+        self.bench_view(ix, self.state.nodes.get(ix)?, outlook).least(self.now, end)
+    }
+
+    /// What is free of a node's devices, promises taken out.
+    pub(crate) fn bench_view<'a>(
+        &self,
+        ix: NodeIx,
+        node: &Node,
+        outlook: &'a mut Outlook,
+    ) -> &'a Profile<Bench> {
+        let Outlook { benches, promises, .. } = outlook;
+        benches.entry(ix).or_insert_with(|| {
+            let mut bench = self.bench(node);
+            promises.iter().for_each(|promise| self.take_promised(ix, promise, &mut bench));
+            bench
+        })
+    }
+
+    /// What is free of a pool, promises taken out.
+    pub(crate) fn pool_view<'a>(&self, name: &str, outlook: &'a mut Outlook) -> &'a Profile<Slots> {
+        let Outlook { pools, promises, .. } = outlook;
+        pools.entry(name.to_owned()).or_insert_with(|| {
+            let mut profile = self.pool(name);
+            for promise in promises.iter() {
+                let slots = promise.devices.as_ref().and_then(|devices| devices.pools.get(name));
+                if let Some(slots) = slots {
+                    profile.take(promise.start, promise.end, slots, promise.unit.count);
+                }
+            }
+            profile
+        })
     }
 
     /// The node's profile as seen from a reservation, or from outside; `None` where the
@@ -200,6 +344,7 @@ impl Core {
         for (booking, aside) in self.state.reservations.of_node(ix, &node.name) {
             self.set_aside(booking, aside, &capacity, &mut profile);
         }
+        self.ice(ix, node).iter().for_each(|ice| ice.take_from(self.now, &mut profile));
         profile
     }
 
@@ -222,8 +367,12 @@ impl Core {
     fn profile_within(&self, ix: NodeIx, node: &Node, name: &str) -> Option<Profile<Resources>> {
         let booking = self.state.reservations.get(name)?;
         let aside = booking.aside(ix, &node.name)?.of(&node.capacity());
-        let holds = self.holds(node).filter(|(within, _)| within.as_deref() == Some(name));
+        let holds = self.holds(node).into_iter();
+        let holds = holds.filter(|(within, _)| within.as_deref() == Some(name));
         let mut profile = Profile::new(self.now, aside, holds.map(|(_, hold)| hold).collect());
+        let ice = self.ice(ix, node).into_iter();
+        let ice = ice.filter(|ice| ice.within.as_deref() == Some(name));
+        ice.for_each(|ice| ice.take_from(self.now, &mut profile));
         let mut shut = self.now;
         for (start, end) in booking.windows(self.now) {
             profile.take(shut, start, &aside, 1);
@@ -231,33 +380,5 @@ impl Core {
         }
         profile.take(shut, FOREVER, &aside, 1);
         Some(profile)
-    }
-
-    /// What the node's tasks hold, until when they are expected to, and in which
-    /// reservation.
-    fn holds(&self, node: &Node) -> impl Iterator<Item = (Option<String>, Held<Resources>)> {
-        let hold = |group: &Group, end: Timestamp, count: u32| {
-            let within = group.key.reservation().map(str::to_owned);
-            (within, Held { end, need: group.key.wanted, count })
-        };
-        // Which tasks of a group hold and which wait for them is not known: together they
-        // take as long as one after the other. So do more than are worth counting.
-        let many = node.tasks.runs() > MAX_RUNS;
-        let as_one = move |load: &Load| many || load.waiting > 0;
-        let placed = node.tasks.iter().filter(move |_| !many).filter_map(move |(run, at)| {
-            let of = self.state.jobs.get(run.job)?.group;
-            node.loads.by_group.get(&of).filter(|load| !as_one(load))?;
-            let group = self.state.groups.get(of)?;
-            let end = self.expected_end(at, self.expected_length(group).ms);
-            Some(hold(group, end, run.tasks.count))
-        });
-        let queued = node.loads.by_group.iter().filter(move |(_, load)| as_one(load));
-        let queued = queued.filter_map(move |(group, load)| {
-            let group = self.state.groups.get(*group)?;
-            let rounds = u64::from((load.holding + load.waiting).div_ceil(load.holding.max(1)));
-            let length = self.expected_length(group).ms.saturating_mul(rounds);
-            Some(hold(group, Timestamp(self.now.0.saturating_add(length)), load.holding))
-        });
-        placed.chain(queued).collect::<Vec<_>>().into_iter()
     }
 }

@@ -41,13 +41,18 @@ pub(crate) struct Round {
     /// What it knows of time.
     pub(crate) outlook: Outlook,
     /// The gangs it placed, each with what of it is where; one fact for each.
-    pub(crate) gangs: Vec<Vec<(NodeIx, Assignment)>>,
+    pub(crate) gangs: Vec<GangParts>,
 }
 
+/// Which of a gang's tasks are where, and what each holds where it is told so.
+pub(crate) type GangParts = Vec<(NodeIx, Assignment, Option<Grant>)>;
+
 impl Round {
-    /// Whether it placed tasks without devices on the node.
+    /// Whether it placed tasks on the node.
     pub(crate) fn has_used(&self, ix: NodeIx) -> bool {
-        self.plan.contains_key(&ix) || self.gangs.iter().flatten().any(|(used, _)| *used == ix)
+        self.plan.contains_key(&ix)
+            || self.grants.contains_key(&ix)
+            || self.gangs.iter().flatten().any(|(used, ..)| *used == ix)
     }
 }
 
@@ -188,12 +193,11 @@ impl Core {
             self.block(group, round);
             return 0;
         }
+        if self.state.groups.get(group).is_some_and(|group| group.key.gang() > 0) {
+            return self.place_gang(group, round);
+        }
         if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
             return self.place_granted(group, quantum, until, round);
-        }
-        let gang = self.state.groups.get(group).is_some_and(|group| group.key.gang() > 0);
-        if gang && quantum > 0 {
-            return self.place_gang(group, round);
         }
         let wanted = self.ready_before(group, until, quantum);
         if wanted == 0 {
@@ -275,11 +279,10 @@ impl Core {
             if !plain.is_empty() {
                 return plain;
             }
-            return self.least_in_the_way(group).map(|ix| (ix, 1)).into_iter().collect();
+            return self.least_in_the_way(group, None).map(|ix| (ix, 1)).into_iter().collect();
         }
-        let carded = |core: &mut Self| core.least_in_the_way(group).map(|ix| (ix, 1));
         let any = self.plain_nodes_with_room(group, 1, round, |_, room| room);
-        if any.is_empty() && carded(self).is_none() {
+        if any.is_empty() && self.least_in_the_way(group, None).is_none() {
             return Vec::new();
         }
         let mut outlook = std::mem::take(&mut round.outlook);
@@ -287,8 +290,7 @@ impl Core {
         let in_time = |ix, room| self.room_in_time(ix, group, room, &mut outlook);
         let mut nodes = self.plain_nodes_with_room(group, tasks, round, in_time);
         if nodes.is_empty() {
-            let card = carded(self);
-            nodes.extend(card.filter(|(ix, _)| self.room_in_time(*ix, group, 1, &mut outlook) > 0));
+            nodes.extend(self.least_in_the_way(group, Some(&mut outlook)).map(|ix| (ix, 1)));
         }
         round.outlook = outlook;
         nodes

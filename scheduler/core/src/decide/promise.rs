@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use wrun_protocol::policy::BackfillMode;
+use wrun_protocol::scheduling::Devices;
 use wrun_protocol::{JobId, Resources, Timestamp};
 
 use super::outlook::{OVERDUE, Outlook};
@@ -40,11 +41,13 @@ pub(crate) struct Promise {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) each: Resources,
+    /// Devices, and slots of pools, of each task.
+    pub(crate) devices: Option<Devices>,
     pub(crate) parts: Vec<(NodeIx, u32)>,
     /// In which reservation.
     pub(crate) within: Option<String>,
     /// Its nodes have changed since.
-    disturbed: bool,
+    pub(super) disturbed: bool,
 }
 
 /// The promises of the last round that made any. Not recorded.
@@ -176,7 +179,7 @@ impl Core {
             // What could start now by all that is known of time waits for something else,
             // which nobody need wait for with it.
             if let Some(promise) = promise.filter(|promise| promise.start > self.now) {
-                outlook.keep(promise);
+                self.keep(promise, outlook);
             }
         }
     }
@@ -278,7 +281,7 @@ impl Core {
         let key = &self.state.groups.get(unit.group)?.key;
         let suits = |(ix, node): (NodeIx, &Node)| {
             let usable = node.takes_tasks() && node.suits(key);
-            (usable && !self.is_kept_from(ix, unit.group)).then_some(ix)
+            (usable && self.may_join(unit.group, ix)).then_some(ix)
         };
         let mut nodes: Vec<NodeIx> = self.state.nodes.iter().filter_map(suits).collect();
         if !self.config.promise_interval.is_zero() {
@@ -300,6 +303,9 @@ impl Core {
         outlook: &mut Outlook,
     ) -> Option<Promise> {
         let group = self.state.groups.get(unit.group)?;
+        if group.key.is_particular() {
+            return self.promise_with(unit, nodes, outlook);
+        }
         let within = group.key.reservation();
         let length = self.expected_length(group).ms;
         for ix in nodes {
@@ -314,6 +320,7 @@ impl Core {
             start,
             end: Timestamp(start.0.saturating_add(length)),
             each: group.key.wanted,
+            devices: None,
             parts,
             within: within.map(str::to_owned),
             disturbed: false,
@@ -322,7 +329,8 @@ impl Core {
 }
 
 /// Whether a stream of tasks that want `wanted` could keep the other from starting for
-/// ever: where one of them ends, what wants no more than it can start.
+/// ever: where one of them ends, what wants no more than it can start, but never before
+/// others that wait on the node.
 fn starves(wanted: &Resources, other: &GroupKey) -> bool {
-    other.gang() > 0 || !wanted.covers(&other.wanted)
+    other.gang() > 0 || other.needs_grant() || !wanted.covers(&other.wanted)
 }

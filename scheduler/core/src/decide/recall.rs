@@ -27,7 +27,7 @@ const NOT_WORTH_MOVING: u64 = 20_000_000;
 
 impl Core {
     pub(crate) fn recall_for(&mut self, round: &Round) {
-        let gangs = round.gangs.iter().flatten().map(|(ix, _)| ix);
+        let gangs = round.gangs.iter().flatten().map(|(ix, ..)| ix);
         for ix in round.dirty.iter().chain(round.plan.keys()).chain(gangs) {
             self.sync_backlogs(*ix);
         }

@@ -6,11 +6,13 @@
 //! told), and does it end before something else begins (reservations). All intervals are
 //! half open: what ends at an instant leaves room for what begins at it.
 
+mod bench;
 mod search;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use search::{Ask, Beside, earliest_start};
+pub(crate) use bench::{Bench, BenchNeed, CardNeed, Slots, lesser};
+pub(crate) use search::{Ask, Beside, Sum, earliest_start, earliest_together};
 
 use std::collections::VecDeque;
 
@@ -148,6 +150,19 @@ impl<A: Amounts> Profile<A> {
         None
     }
 
+    /// The instants at which what is free for so long may change.
+    fn instants(&self, duration: u64) -> Vec<Timestamp> {
+        let Some(begin) = self.steps.first().map(|step| step.from) else { return Vec::new() };
+        // The first instant whose window reaches into a step.
+        let sooner = |at: Timestamp| at.0.checked_sub(duration - 1).map(Timestamp);
+        let steps = || self.steps.iter().map(|step| step.from);
+        let mut instants: Vec<Timestamp> = steps().collect();
+        instants.extend(steps().filter_map(sooner).filter(|at| *at > begin));
+        instants.sort_unstable();
+        instants.dedup();
+        instants
+    }
+
     /// Where each step ends.
     fn ends(&self) -> impl Iterator<Item = Timestamp> {
         self.steps.iter().skip(1).map(|step| step.from).chain([FOREVER])
@@ -155,7 +170,7 @@ impl<A: Amounts> Profile<A> {
 
     /// How many times `need` fits for `duration` milliseconds, by the instant from which:
     /// the instants where that changes, in order, each with the new number.
-    fn rooms(&self, duration: u64, need: &A::Need) -> Vec<(Timestamp, u32)> {
+    pub(crate) fn rooms(&self, duration: u64, need: &A::Need) -> Vec<(Timestamp, u32)> {
         let duration = duration.max(1);
         let steps: Vec<(Timestamp, Timestamp, u32)> = self
             .steps
@@ -163,14 +178,7 @@ impl<A: Amounts> Profile<A> {
             .zip(self.ends())
             .map(|(step, end)| (step.from, end, step.free.times(need)))
             .collect();
-        let Some((begin, ..)) = steps.first().copied() else { return Vec::new() };
-        // The first instant whose window reaches into a step.
-        let sooner = |at: Timestamp| at.0.checked_sub(duration - 1).map(Timestamp);
-        let mut instants: Vec<Timestamp> = steps.iter().map(|(from, ..)| *from).collect();
-        instants
-            .extend(steps.iter().filter_map(|(from, ..)| sooner(*from)).filter(|at| *at > begin));
-        instants.sort_unstable();
-        instants.dedup();
+        let instants = self.instants(duration);
         let mut rooms: Vec<(Timestamp, u32)> = Vec::new();
         let mut ahead = steps.iter().peekable();
         // Steps that overlap the window, less those that a later one makes irrelevant:

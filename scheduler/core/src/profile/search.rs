@@ -42,26 +42,47 @@ pub(crate) fn earliest_start<K: Copy, A: Amounts>(
         }
     }
     let mut own = Sum::over(profiles, duration, need, (*count).into());
-    let mut besides = beside.as_ref().map(|beside| {
-        let Beside { need, times } = beside;
-        Sum::over(profiles, duration, need, *times)
-    });
-    let mut at = None;
-    loop {
-        // Where one is too little, the other need not be looked at before it is enough.
-        at = Some(own.enough_from(at)?);
-        let Some(besides) = &mut besides else { break };
-        let both = besides.enough_from(at)?;
-        if Some(both) == at {
-            break;
-        }
-        at = Some(both);
+    let mut besides = Vec::new();
+    if let Some(Beside { need, times }) = beside {
+        besides.push(Sum::over(profiles, duration, need, *times));
     }
-    Some((at?, share_out(profiles, &own.rooms, *count)))
+    let at = together(&mut own, &mut besides)?;
+    let keys: Vec<K> = profiles.iter().map(|(key, _)| *key).collect();
+    Some((at, share_out(&keys, &own.rooms, *count)))
+}
+
+/// The same by how many fit on each from when on; and at the same time each of `besides`
+/// is enough.
+pub(crate) fn earliest_together<K: Copy>(
+    rooms: &[(K, Vec<(Timestamp, u32)>)],
+    count: u32,
+    mut besides: Vec<Sum>,
+) -> Option<(Timestamp, Vec<(K, u32)>)> {
+    let mut own = Sum::of(rooms.iter().map(|(_, rooms)| rooms.as_slice()), count.into());
+    let at = together(&mut own, &mut besides)?;
+    let keys: Vec<K> = rooms.iter().map(|(key, _)| *key).collect();
+    Some((at, share_out(&keys, &own.rooms, count)))
+}
+
+/// The first instant at which all are enough.
+fn together(own: &mut Sum, besides: &mut [Sum]) -> Option<Timestamp> {
+    let mut at = own.enough_from(None)?;
+    loop {
+        // Where one is too little, the others need not be looked at before it is enough.
+        let mut latest = at;
+        for beside in besides.iter_mut() {
+            latest = beside.enough_from(Some(latest))?;
+        }
+        latest = own.enough_from(Some(latest))?;
+        if latest == at {
+            return Some(at);
+        }
+        at = latest;
+    }
 }
 
 /// How many times something fits on several profiles, instant by instant.
-struct Sum {
+pub(crate) struct Sum {
     /// By instant: which profile has room for how many from then on. The last is next.
     changes: Vec<(Timestamp, usize, u32)>,
     /// By profile, up to now.
@@ -72,20 +93,28 @@ struct Sum {
 }
 
 impl Sum {
-    fn over<K, A: Amounts>(
+    pub(crate) fn over<K, A: Amounts>(
         profiles: &[(K, &Profile<A>)],
         duration: u64,
         need: &A::Need,
         enough: u64,
     ) -> Self {
+        let rooms: Vec<Vec<(Timestamp, u32)>> =
+            profiles.iter().map(|(_, profile)| profile.rooms(duration, need)).collect();
+        Self::of(rooms.iter().map(Vec::as_slice), enough)
+    }
+
+    /// By how many fit on each from when on.
+    pub(crate) fn of<'a>(rooms: impl Iterator<Item = &'a [(Timestamp, u32)]>, enough: u64) -> Self {
         let mut changes: Vec<(Timestamp, usize, u32)> = Vec::new();
         let most = u32::try_from(enough).unwrap_or(u32::MAX);
-        for (place, (_, profile)) in profiles.iter().enumerate() {
-            let rooms = profile.rooms(duration, need);
-            changes.extend(rooms.into_iter().map(|(at, room)| (at, place, room.min(most))));
+        let mut places = 0;
+        for (place, rooms) in rooms.enumerate() {
+            changes.extend(rooms.iter().map(|(at, room)| (*at, place, (*room).min(most))));
+            places = place + 1;
         }
         changes.sort_unstable_by(|a, b| b.cmp(a));
-        Self { changes, rooms: vec![0; profiles.len()], sum: 0, enough, now: Timestamp(0) }
+        Self { changes, rooms: vec![0; places], sum: 0, enough, now: Timestamp(0) }
     }
 
     /// The first instant, not before `from` nor before one that was asked for earlier, at
@@ -108,18 +137,14 @@ impl Sum {
 }
 
 /// Gives each as many as it has room for, the roomiest first.
-fn share_out<K: Copy, A>(
-    profiles: &[(K, &Profile<A>)],
-    rooms: &[u32],
-    count: u32,
-) -> Vec<(K, u32)> {
+fn share_out<K: Copy>(keys: &[K], rooms: &[u32], count: u32) -> Vec<(K, u32)> {
     let mut places: Vec<(usize, u32)> = rooms.iter().copied().enumerate().collect();
     places.sort_by_key(|(_, room)| std::cmp::Reverse(*room));
     let mut left = count;
     let mut parts = Vec::new();
     for (place, room) in places {
         let part = room.min(left);
-        if let Some((key, _)) = profiles.get(place).filter(|_| part > 0) {
+        if let Some(key) = keys.get(place).filter(|_| part > 0) {
             parts.push((*key, part));
             left -= part;
         }

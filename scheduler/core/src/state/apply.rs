@@ -254,7 +254,7 @@ impl State {
     ) {
         let Some(node) = self.nodes.get_mut(ix) else { return };
         self.groups.hold_apart(group, &holding.request);
-        self.pools.take(&holding.request.devices);
+        self.pools.take(task, &holding.request.devices);
         node.loads.hold_apart(&holding.request.resources);
         node.stock.hold(task, holding);
     }
@@ -330,9 +330,9 @@ impl State {
         let capacity = node.capacity();
         // What holds apart is not in the counts of its group.
         let released = node.stock.release(tasks);
-        for held in &released {
+        for (task, held) in &released {
             self.groups.release_apart(group, &held.request);
-            self.pools.give_back(&held.request.devices);
+            self.pools.give_back(*task, &held.request.devices);
             node.loads.release_apart(&held.request.resources, &capacity, &mut self.groups);
         }
         let count = count - released.len() as u32;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use wrun_protocol::time::millis;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{JobId, TaskId, Timestamp};
 
@@ -20,6 +21,8 @@ pub(crate) struct Frozen {
     on: BTreeSet<(NodeIx, Timestamp, TaskId)>,
     /// Those that may be put back instead, by when they were frozen.
     oldest: BTreeSet<(Timestamp, TaskId)>,
+    /// How long those were frozen that went on since, in milliseconds.
+    lost: BTreeMap<TaskId, u64>,
 }
 
 /// One task's.
@@ -40,6 +43,31 @@ impl Frozen {
     /// Whether the task is frozen now.
     pub(crate) fn holds(&self, task: TaskId) -> bool {
         self.tasks.get(&task).is_some_and(|ice| ice.since.is_some())
+    }
+
+    /// Since when the task is frozen, if it is.
+    pub(crate) fn since(&self, task: TaskId) -> Option<Timestamp> {
+        self.tasks.get(&task)?.since
+    }
+
+    /// How long the attempt has been frozen so far, in milliseconds.
+    pub(crate) fn lost_ms(&self, task: TaskId, now: Timestamp) -> u64 {
+        if self.tasks.is_empty() {
+            return 0;
+        }
+        let before = self.lost.get(&task).copied().unwrap_or_default();
+        let since = self.since(task).map_or(0, |since| millis(now.since(since)));
+        before.saturating_add(since)
+    }
+
+    /// How long tasks were frozen that went on since, to be recorded.
+    pub(crate) fn lost(&self) -> &BTreeMap<TaskId, u64> {
+        &self.lost
+    }
+
+    /// As it was recorded.
+    pub(crate) fn restore_lost(&mut self, lost: BTreeMap<TaskId, u64>) {
+        self.lost = lost;
     }
 
     /// Those of a node that are frozen now, the longest first.
@@ -78,6 +106,10 @@ impl State {
         for index in run.tasks.indices() {
             let task = run.job.task(index);
             if self.holds(node, task, run.attempt) && self.frozen.holds(task) != frozen {
+                let lost = self.frozen.lost_ms(task, at);
+                if lost > 0 {
+                    self.frozen.lost.insert(task, lost);
+                }
                 self.set_ice(task, Ice { node, since: frozen.then_some(at) });
                 self.nodes.dirty.insert(node);
             }
@@ -114,7 +146,10 @@ impl State {
     /// Attempts are about to leave their node.
     pub(super) fn melt_all(&mut self, run: Assignment) {
         let tasks: Vec<TaskId> = self.frozen.within(run).map(|(task, _)| task).collect();
-        tasks.into_iter().for_each(|task| self.melt(task));
+        for task in tasks {
+            self.melt(task);
+            self.frozen.lost.remove(&task);
+        }
     }
 
     fn change_cpu(&mut self, node: NodeIx, _group: GroupIx, cpu: u32, held: bool) {

@@ -72,6 +72,11 @@ impl GroupKey {
     }
 }
 
+/// Whether any of the devices are a node's, and not slots of pools alone.
+pub(crate) fn of_nodes(devices: &Devices) -> bool {
+    devices.gpu.is_some() || !devices.named.is_empty()
+}
+
 fn least(one: Resources, other: Resources) -> Resources {
     Resources {
         cpu_milli: one.cpu_milli.min(other.cpu_milli),

@@ -120,12 +120,13 @@ impl Node {
         if self.loads.waiting > 0 || !self.takes_tasks() || !self.suits(group) {
             return 0;
         }
-        let free = self.free();
-        let room = |need: Need<'_>| {
-            let room = free.times(need.resources);
-            need.devices.map_or(room, |devices| self.stock.room(devices, room))
-        };
-        group.needs().map(room).max().unwrap_or_default()
+        group.needs().map(|need| self.room_for_need(&need)).max().unwrap_or_default()
+    }
+
+    /// How many tasks that are served by that request fit beside what is held.
+    pub(crate) fn room_for_need(&self, need: &Need<'_>) -> u32 {
+        let room = self.free().times(need.resources);
+        need.devices.map_or(room, |devices| self.stock.room(devices, room))
     }
 
     /// What it has free, as the index knows it. None while others wait there first.

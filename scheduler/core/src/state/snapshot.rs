@@ -66,6 +66,8 @@ enum Section {
     Relimited(BTreeMap<JobId, Timestamp>),
     /// Workflows that have not ended.
     Workflows(Box<Workflows>),
+    /// How long attempts were frozen that went on since, in milliseconds.
+    Thawed(BTreeMap<TaskId, u64>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -224,6 +226,9 @@ impl State {
         if !self.frozen.is_empty() {
             sections.push(Section::Frozen(self.frozen.records()));
         }
+        if !self.frozen.lost().is_empty() {
+            sections.push(Section::Thawed(self.frozen.lost().clone()));
+        }
         if !self.noticed.is_empty() {
             sections.push(Section::Noticed(self.noticed.clone()));
         }
@@ -266,6 +271,7 @@ impl State {
                 self.groups.accounts.charge_by(&policy);
                 self.rules = Rules::from(*policy);
             }
+            Section::Thawed(lost) => self.frozen.restore_lost(lost),
             Section::Changes(changes) => self.changes = changes,
             Section::Relimited(relimited) => self.relimited = relimited,
             Section::Times(times) => self.restore_times(times),

@@ -9,6 +9,7 @@ use wrun_protocol::wire::worker::{Assignment, Grant};
 use wrun_protocol::{IndexRange, TaskId};
 
 use super::waste::WHOLE;
+use crate::profile::Bench;
 
 /// What an attempt holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,14 +74,15 @@ impl Stock {
     }
 
     /// Those of the attempts that hold something give it back.
-    pub(crate) fn release(&mut self, tasks: Assignment) -> Vec<Holding> {
+    pub(crate) fn release(&mut self, tasks: Assignment) -> Vec<(TaskId, Holding)> {
         let IndexRange { first, .. } = tasks.tasks;
         let range = tasks.job.task(first)..tasks.job.task(tasks.tasks.end());
         let of_attempt = self.held.range(range).filter(|(_, held)| held.attempt == tasks.attempt);
         let leaving: Vec<TaskId> = of_attempt.map(|(task, _)| *task).collect();
-        let released: Vec<Holding> =
-            leaving.into_iter().filter_map(|task| self.held.remove(&task)).collect();
-        released.iter().for_each(|held| self.count(held, 1));
+        let released =
+            leaving.into_iter().filter_map(|task| Some((task, self.held.remove(&task)?)));
+        let released: Vec<(TaskId, Holding)> = released.collect();
+        released.iter().for_each(|(_, held)| self.count(held, 1));
         released
     }
 
@@ -98,6 +100,18 @@ impl Stock {
     pub(crate) fn left_of(&self, name: &str) -> u64 {
         let left = self.named.get(name).copied().unwrap_or_default();
         u64::try_from(left).unwrap_or_default()
+    }
+
+    /// What is left of everything.
+    pub(crate) fn bench(&self) -> Bench {
+        let left = |left: &Left| {
+            let memory = u64::try_from(left.memory).unwrap_or_default();
+            (u32::try_from(left.milli).unwrap_or_default(), memory)
+        };
+        Bench {
+            cards: self.cards.iter().map(left).collect(),
+            named: self.offer.named.keys().map(|name| self.left_of(name)).collect(),
+        }
     }
 
     /// Thousandths in use of each card, in their order.
@@ -158,18 +172,21 @@ pub(crate) fn could_serve(offer: &Offer, devices: &Devices) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pools {
     taken: BTreeMap<String, u64>,
+    /// By pool: who took how many.
+    holders: BTreeMap<String, BTreeMap<TaskId, u32>>,
     /// Some were given back since the last placement. Not recorded.
     pub(crate) freed: bool,
 }
 
 impl Pools {
-    pub(crate) fn take(&mut self, devices: &Devices) {
+    pub(crate) fn take(&mut self, task: TaskId, devices: &Devices) {
         for (pool, slots) in &devices.pools {
             *self.taken.entry(pool.clone()).or_default() += u64::from(*slots);
+            self.holders.entry(pool.clone()).or_default().insert(task, *slots);
         }
     }
 
-    pub(crate) fn give_back(&mut self, devices: &Devices) {
+    pub(crate) fn give_back(&mut self, task: TaskId, devices: &Devices) {
         for (pool, slots) in &devices.pools {
             self.freed = true;
             if let Some(taken) = self.taken.get_mut(pool) {
@@ -178,7 +195,29 @@ impl Pools {
                     self.taken.remove(pool);
                 }
             }
+            if let Some(holders) = self.holders.get_mut(pool) {
+                holders.remove(&task);
+                if holders.is_empty() {
+                    self.holders.remove(pool);
+                }
+            }
         }
+    }
+
+    /// Who has slots of the pool, and how many.
+    pub(crate) fn holders(&self, pool: &str) -> impl Iterator<Item = (TaskId, u32)> {
+        let holders = self.holders.get(pool).into_iter().flatten();
+        holders.map(|(task, slots)| (*task, *slots))
+    }
+
+    /// How many tasks find their slots, by how large each pool is.
+    pub(crate) fn room(&self, devices: &Devices, sizes: &BTreeMap<String, u32>) -> u32 {
+        let rooms = devices.pools.iter().map(|(pool, slots)| {
+            let size = u64::from(sizes.get(pool).copied().unwrap_or_default());
+            let left = size.saturating_sub(self.taken(pool));
+            u32::try_from(left.checked_div((*slots).into()).unwrap_or(u64::MAX)).unwrap_or(u32::MAX)
+        });
+        rooms.fold(u32::MAX, u32::min)
     }
 
     /// Slots of the pool that are taken.

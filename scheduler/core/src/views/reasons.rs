@@ -70,7 +70,7 @@ impl Core {
             let unit = promise.unit;
             let Some(other) = self.state.groups.get(unit.group) else { continue };
             if (std::cmp::Reverse(self.rank_of(other, unit.job)), unit.job) < own {
-                outlook.keep(promise.clone());
+                self.keep(promise.clone(), &mut outlook);
             }
         }
         outlook

@@ -17,9 +17,11 @@ pub(crate) const GIB: u64 = 1 << 30;
 
 pub(crate) struct Env {
     pub(crate) core: Core,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     submits: u8,
-    facts: Vec<Fact>,
+    pub(crate) facts: Vec<Fact>,
+    /// What started since it was last asked for.
+    pub(crate) starts: Vec<Start>,
     reports: BTreeMap<u64, u64>,
 }
 
@@ -27,11 +29,27 @@ pub(crate) struct Env {
 pub(crate) type Start = (u64, Assignment, Grant);
 
 pub(crate) fn env() -> Env {
+    with_config(Config::default())
+}
+
+/// Promises are always up to date, nothing waits on nodes, and none of these is ever lost.
+pub(crate) fn timed() -> Env {
+    with_config(Config {
+        lease: Duration::from_secs(1_000_000),
+        promise_interval: Duration::ZERO,
+        rank_interval: Duration::ZERO,
+        max_backlog: 0,
+        ..Config::default()
+    })
+}
+
+fn with_config(config: Config) -> Env {
     Env {
-        core: Core::new(Config::default()),
+        core: Core::new(config),
         now: Timestamp(1000),
         submits: 0,
         facts: Vec::new(),
+        starts: Vec::new(),
         reports: BTreeMap::new(),
     }
 }
@@ -45,6 +63,7 @@ impl Env {
                 self.facts.push(fact.clone());
             }
         }
+        self.starts.extend(started(&effects));
         self.recovers();
         effects
     }
@@ -110,6 +129,38 @@ impl Env {
         answer(&self.submit(spec)).unwrap_err().message
     }
 
+    /// Goes on to that second, waking the core whenever it asks for it.
+    pub(crate) fn at(&mut self, second: u64) -> &mut Self {
+        while let Some(at) = self.core.poll_timeout().filter(|at| at.0 <= second * 1000) {
+            self.now = self.now.max(at);
+            self.handle(Input::Timeout);
+        }
+        self.now = Timestamp(second * 1000);
+        self
+    }
+
+    /// Submits a job whose tasks may take so many seconds.
+    pub(crate) fn limited(&mut self, mut spec: JobSpec, seconds: u64) -> JobId {
+        spec.limits.wall_ms = Some(seconds * 1000);
+        match answer(&self.submit(&spec)) {
+            Ok(Answer::Submitted(job)) => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether all tasks of a job are placed.
+    pub(crate) fn runs(&self, job: JobId) -> bool {
+        self.core.job_summary(job).is_some_and(|job| job.tasks.pending == 0)
+    }
+
+    /// All of a job's tasks succeed.
+    pub(crate) fn finish(&mut self, job: JobId) {
+        for task in self.core.tasks(job, 0, 100, None) {
+            let (node, attempt) = (task.node.unwrap().0, task.attempts);
+            self.end(node, Assignment { attempt, ..run_of(job, task.index) });
+        }
+    }
+
     /// A task succeeds; what starts in its place.
     pub(crate) fn end(&mut self, node: u64, tasks: Assignment) -> Vec<Start> {
         let reported = self.reports.entry(node).or_default();
@@ -120,11 +171,21 @@ impl Env {
         started(&self.handle(Input::Reports { node, first, reports }))
     }
 
+    pub(crate) fn reserve(&mut self, reservation: wrun_protocol::reservation::Reservation) {
+        let reservation = Box::new(reservation);
+        let effects = self.handle(Input::Reserve { request: RequestId(0), reservation });
+        assert_eq!(answer(&effects), Ok(Answer::Done));
+    }
+
     pub(crate) fn pools(&mut self, pools: &[(&str, u32)]) {
         let pools = pools.iter().map(|(name, slots)| ((*name).to_owned(), *slots)).collect();
         let policy = Box::new(Policy { pools, ..Policy::default() });
         self.handle(Input::SetPolicy { request: RequestId(0), policy });
     }
+}
+
+fn run_of(job: JobId, index: u32) -> Assignment {
+    Assignment { job, attempt: 1, tasks: IndexRange::one(index) }
 }
 
 pub(crate) fn started(effects: &[Effect]) -> Vec<Start> {
@@ -136,6 +197,11 @@ pub(crate) fn started(effects: &[Effect]) -> Vec<Start> {
             }
             Effect::Send { node, message: ToWorker::AssignWith { tasks, grant } } => {
                 starts.push((node.0, *tasks, grant.clone()));
+            }
+            Effect::Send { node, message: ToWorker::ResumeWith { attempt, grant, .. } } => {
+                let run = run_of(attempt.task.job, attempt.task.index);
+                let run = Assignment { attempt: attempt.attempt, ..run };
+                starts.push((node.0, run, grant.clone()));
             }
             _ => {}
         }

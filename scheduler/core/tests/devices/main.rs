@@ -12,4 +12,6 @@
 mod arrangement;
 mod cards;
 mod env;
+mod gangs;
 mod pools;
+mod time;

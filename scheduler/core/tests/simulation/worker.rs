@@ -148,7 +148,9 @@ impl Worker {
                 self.stop(alone(&attempt));
                 self.report(Report::Preempted { attempt, usage: Usage::default() });
             }
-            ToWorker::Resume { attempt, .. } => self.queue.push_back(attempt),
+            ToWorker::Resume { attempt, .. } | ToWorker::ResumeWith { attempt, .. } => {
+                self.queue.push_back(attempt);
+            }
             ToWorker::Stop(runs) => runs.into_iter().for_each(|run| self.stop(run)),
             ToWorker::Recall(runs) => {
                 for run in runs {
