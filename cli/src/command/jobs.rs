@@ -2,6 +2,7 @@
 
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::wire::user::{JobFilter, JobSummary, Request, Response};
+use wrun_protocol::wire::workflow::JobKind;
 
 use super::{Context, Ended};
 use crate::client::{Client, unexpected};
@@ -16,9 +17,12 @@ pub(crate) async fn jobs(context: &Context, args: &Jobs) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
     let jobs = fetch(&client, args).await?;
+    let kinds = kinds(&client, &jobs).await?;
     client.close().await;
     if console.wants_json() {
-        console.json(&json::JobList { jobs: jobs.iter().map(json::Job::from).collect() })?;
+        let rows = jobs.iter().zip(&kinds);
+        let jobs = rows.map(|(job, kind)| json::ListedJob::of(job, *kind)).collect();
+        console.json(&json::JobList { jobs })?;
         return Ok(Exit::Success);
     }
     if jobs.is_empty() {
@@ -30,9 +34,14 @@ pub(crate) async fn jobs(context: &Context, args: &Jobs) -> Ended {
     if args.all {
         columns.insert(1, "TENANT");
     }
+    // Where there are only jobs, nothing is to be told apart.
+    let tells_kind = kinds.iter().any(|kind| *kind != JobKind::Job);
+    if tells_kind {
+        columns.push("KIND");
+    }
     let mut listing = Listing::new(console, &columns);
     let now = human::now();
-    for job in &jobs {
+    for (job, kind) in jobs.iter().zip(&kinds) {
         let mut row = vec![
             job.id.to_string(),
             job.name.clone(),
@@ -46,10 +55,30 @@ pub(crate) async fn jobs(context: &Context, args: &Jobs) -> Ended {
         if args.all {
             row.insert(1, job.tenant.to_string());
         }
+        if tells_kind {
+            row.push(match kind {
+                JobKind::Job => "job".to_owned(),
+                JobKind::Workflow => "workflow".to_owned(),
+                JobKind::Step(workflow) => format!("step of {workflow}"),
+            });
+        }
         listing.row(row);
     }
     console.line(listing.text())?;
     Ok(Exit::Success)
+}
+
+/// What each of them is.
+async fn kinds(client: &Client, jobs: &[JobSummary]) -> Result<Vec<JobKind>, Error> {
+    let mut kinds = Vec::with_capacity(jobs.len());
+    for page in jobs.chunks(MAX_PAGE as usize) {
+        let ids = page.iter().map(|job| job.id).collect();
+        match client.ask(&Request::JobKinds(ids)).await? {
+            Response::JobKinds(more) if more.len() == page.len() => kinds.extend(more),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(kinds)
 }
 
 /// From the first task's placement to the end, or to now.

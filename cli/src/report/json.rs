@@ -21,7 +21,7 @@ pub(crate) use scheduling::{
     Reservations, Shares,
 };
 
-pub(crate) use workflow::WorkflowPage;
+pub(crate) use workflow::{ListedJob, WorkflowPage};
 
 /// Everything that a command can print; by which command, each says.
 #[derive(JsonSchema)]
@@ -190,7 +190,7 @@ pub(crate) struct Amounts {
 /// Jobs, newest first.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct JobList {
-    pub(crate) jobs: Vec<Job>,
+    pub(crate) jobs: Vec<ListedJob>,
 }
 
 /// One job.

@@ -9,7 +9,7 @@ use super::policy::{
     Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ShareRow, TaskSet,
 };
 use super::schedule::{ScheduleFilter, ScheduleId, ScheduleRow};
-use super::workflow::WorkflowDetail;
+use super::workflow::{JobKind, WorkflowDetail};
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
 use crate::policy::Policy;
@@ -187,6 +187,9 @@ pub enum Request {
         /// A step that runs again though it succeeded.
         from: Option<String>,
     },
+    /// What these jobs of a listing are, at most [`crate::limits::MAX_PAGE`] →
+    /// [`Response::JobKinds`].
+    JobKinds(Vec<JobId>),
 }
 
 /// One job to submit.
@@ -286,6 +289,8 @@ pub enum Response {
     Schedules(Vec<ScheduleRow>),
     /// To [`Request::Workflow`], and to [`Request::Job`] of a workflow.
     Workflow(Box<WorkflowDetail>),
+    /// To [`Request::JobKinds`], in that order; what the caller may not see counts as a job.
+    JobKinds(Vec<JobKind>),
 }
 
 /// Why a request was refused.

@@ -18,6 +18,18 @@ pub struct WorkflowDetail {
     pub steps: Vec<StepDetail>,
 }
 
+/// What the number of a job in a listing stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobKind {
+    /// A job that somebody submitted.
+    #[default]
+    Job,
+    /// A workflow.
+    Workflow,
+    /// The job of a step of this workflow.
+    Step(JobId),
+}
+
 /// A step of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepDetail {

@@ -22,7 +22,7 @@ use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
-use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::wire::workflow::{JobKind, StepDetail, WorkflowDetail};
 use wrun_protocol::workflow::*;
 use wrun_protocol::*;
 
@@ -361,6 +361,7 @@ fn add_user_messages(lines: &mut Lines) {
             },
             Request::Workflow(JOB),
             Request::Rerun { id: SubmitId([5; 16]), job: JOB, from: Some("train".into()) },
+            Request::JobKinds(vec![JOB]),
         ],
     );
     add_responses(lines);
@@ -485,6 +486,7 @@ fn add_responses(lines: &mut Lines) {
             Response::NodeDetails(vec![detail_of_node]),
             Response::Schedules(vec![schedule_row()]),
             Response::Workflow(Box::new(workflow_detail())),
+            Response::JobKinds(vec![JobKind::Job, JobKind::Workflow, JobKind::Step(JOB)]),
         ],
     );
 }

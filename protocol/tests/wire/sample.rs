@@ -20,7 +20,7 @@ use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
-use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::wire::workflow::{JobKind, StepDetail, WorkflowDetail};
 use wrun_protocol::workflow::*;
 use wrun_protocol::*;
 
@@ -338,14 +338,16 @@ enums! {
         Retry { job, tasks }, Priority(job), Shares, Queue { limit }, Explain(job),
         Reserve(reservation), Unreserve(name), Reservations, NodeDetails, AddSchedule(schedule),
         RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter),
-        SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from } }
+        SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from },
+        JobKinds(jobs) }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
         Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der),
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
         Reservations(reservations), NodeDetails(nodes), Schedules(rows),
-        Workflow(detail) }
+        Workflow(detail), JobKinds(kinds) }
+    JobKind { Job, Workflow, Step(workflow) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }
     StepState { Waiting, Preparing, Running, Succeeded, Failed, Skipped, Cancelled, Reused }

@@ -91,7 +91,8 @@ impl Caller {
             | Request::Schedules(_)
             | Request::SubmitWorkflow { .. }
             | Request::Workflow(_)
-            | Request::Rerun { .. } => return Ok(()),
+            | Request::Rerun { .. }
+            | Request::JobKinds(_) => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

@@ -2,10 +2,34 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::wire::user::JobSummary;
+use wrun_protocol::wire::workflow::{JobKind, StepDetail, WorkflowDetail};
 
 use super::{Counts, Job};
 use crate::report::graph;
+
+/// A job in a listing.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ListedJob {
+    #[serde(flatten)]
+    pub(crate) job: Job,
+    /// `job`, `workflow`, or `step`: the job of a workflow's step.
+    pub(crate) job_kind: &'static str,
+    /// Of a step's job: the workflow.
+    pub(crate) workflow: Option<u64>,
+}
+
+impl ListedJob {
+    /// The row of `job`, which is of that kind.
+    pub(crate) fn of(job: &JobSummary, kind: JobKind) -> Self {
+        let (job_kind, workflow) = match kind {
+            JobKind::Job => ("job", None),
+            JobKind::Workflow => ("workflow", None),
+            JobKind::Step(workflow) => ("step", Some(workflow.0)),
+        };
+        Self { job: job.into(), job_kind, workflow }
+    }
+}
 
 /// A workflow with its steps. Its `tasks` count steps: those skipped as cancelled, those
 /// reused as succeeded.

@@ -1,9 +1,9 @@
 //! What can be seen of live workflows.
 
-use wrun_protocol::JobId;
 use wrun_protocol::wire::user::JobSummary;
-use wrun_protocol::wire::workflow::WorkflowDetail;
+use wrun_protocol::wire::workflow::{JobKind, WorkflowDetail};
 use wrun_protocol::workflow::StepState;
+use wrun_protocol::{JobId, TenantName};
 
 use crate::core::Core;
 use crate::state::workflows::Flow;
@@ -42,6 +42,25 @@ impl Core {
             started: flow.started,
             ended: None,
         })
+    }
+
+    /// What a live number of a listing is, and whose.
+    pub fn listed(&self, id: JobId) -> Option<(TenantName, JobKind)> {
+        let of_step = self.state.workflows.of_job(id).map(|(workflow, _)| workflow);
+        let (flow, kind) = match of_step {
+            Some(workflow) => (workflow, JobKind::Step(workflow)),
+            None => (id, JobKind::Workflow),
+        };
+        if let Some(flow) = self.state.workflows.get(flow) {
+            return Some((self.state.tenants.get(flow.tenant)?.name.clone(), kind));
+        }
+        Some((self.job_tenant(id)?.clone(), JobKind::Job))
+    }
+
+    /// Whether that job was that step's of a live workflow; `None` of one that does not live.
+    pub fn is_of_step(&self, job: JobId, workflow: JobId, step: u16) -> Option<bool> {
+        let flow = self.state.workflows.get(workflow)?;
+        Some(flow.step(step).is_some_and(|run| run.job == Some(job)))
     }
 
     pub(super) fn workflows_before(&self, id: JobId) -> impl Iterator<Item = (JobId, &Flow)> {

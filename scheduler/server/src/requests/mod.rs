@@ -6,6 +6,7 @@ mod blobs;
 mod cluster;
 mod depends;
 mod jobs;
+mod kinds;
 mod live;
 mod logs;
 mod output;
@@ -221,6 +222,7 @@ async fn answer(
         Request::Rerun { id, job, from } => {
             workflows::on_rerun(shared, caller, id, job, from).await?
         }
+        Request::JobKinds(jobs) => kinds::on_kinds(shared, caller, jobs).await?,
     };
     Ok(send.send(&response).await?)
 }
