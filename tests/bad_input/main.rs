@@ -8,6 +8,7 @@ mod disks;
 mod job_files;
 mod journal;
 mod names;
+mod workflow_files;
 
 use std::process::Output;
 
