@@ -100,8 +100,8 @@ impl Core {
         let depth = self.state.rules.policy.backfill.depth as usize;
         let mut above = None;
         while self.any_room(round) {
-            let likely = |group: &Glance| self.may_fit(group, round);
-            let Some(rank) = self.state.groups.likely_rank_below(above, likely) else { return };
+            let rooms = self.rooms(round);
+            let Some(rank) = self.state.groups.likely_rank_below(above, rooms) else { return };
             above = Some(rank);
             let mut turns: VecDeque<Turn> = self.turns(rank);
             while let Some(mut turn) = turns.pop_front() {
@@ -128,15 +128,18 @@ impl Core {
     /// node that changed.
     pub(crate) fn any_room(&self, round: &Round) -> bool {
         let Some(least) = self.state.groups.least_cpu() else { return false };
-        let fresh = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
-        self.state.groups.any_open() || fresh.most_cpu() >= least
+        self.state.groups.any_open() || self.rooms(round).most_cpu() >= least
     }
 
-    /// Whether the group is worth serving: it was not tried yet, or may fit where room came
-    /// free. Room only shrinks in a round, so that what does not fit never will.
+    /// Where a blocked group may fit. Room only shrinks in a round, so that what does not
+    /// fit never will.
+    fn rooms<'a>(&'a self, round: &'a Round) -> &'a Rooms {
+        round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms)
+    }
+
+    /// Whether the group is worth serving.
     pub(crate) fn may_fit(&self, group: &Glance, round: &Round) -> bool {
-        let rooms = round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms);
-        !group.blocked || rooms.any(&group.wanted)
+        group.may_fit(self.rooms(round))
     }
 
     pub(crate) fn may_fit_group(&self, group: GroupIx, round: &Round) -> bool {
@@ -145,8 +148,8 @@ impl Core {
 
     /// Places up to `quantum` tasks of the line's next group. `false` when none is left.
     fn serve(&mut self, rank: Rank, turn: &mut Turn, quantum: u32, round: &mut Round) -> bool {
-        let likely = |group: &Glance| self.may_fit(group, round);
-        let next = self.state.groups.next_likely(rank, turn.line, turn.after, likely);
+        let rooms = self.rooms(round);
+        let next = self.state.groups.next_likely(rank, turn.line, turn.after, rooms);
         let Some((head, group)) = next else { return false };
         let until = self.until(rank, turn.line, (head, group), quantum);
         let placed = self.place_group(group, quantum, until, round);

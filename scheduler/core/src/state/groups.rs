@@ -6,7 +6,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Unbounded};
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::job::JobSpec;
@@ -17,7 +16,8 @@ use super::jobs::NodeIx;
 use super::length::{Length, LengthIx, Lengths};
 use super::nodes::ANY_CLASS;
 use super::quotas::{QuotaIx, Quotas};
-use super::room::Room;
+use super::queue::{Entry, Place, Queue};
+use super::room::{Room, Rooms};
 use super::usage::{Accounts, Held};
 
 /// A group's place in the table.
@@ -150,8 +150,6 @@ pub(crate) struct Group {
     pub(crate) quotas: Box<[QuotaIx]>,
     /// The quota that it waits for, and its rank when it began to. Not recorded.
     pub(crate) parked: Option<(QuotaIx, Rank)>,
-    /// The last round in which it found no room.
-    tried: u64,
     /// Where it is queued.
     queued: Option<Standing>,
     stale: bool,
@@ -172,6 +170,15 @@ pub(crate) struct Glance {
     pub(crate) wanted: Room,
     /// As [`Group::blocked`].
     pub(crate) blocked: bool,
+    /// The last round in which it found no room.
+    tried: u64,
+}
+
+impl Glance {
+    /// Whether it is worth serving: it was not tried yet, or may fit where room came free.
+    pub(crate) fn may_fit(&self, rooms: &Rooms) -> bool {
+        !self.blocked || rooms.any(&self.wanted)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -185,7 +192,7 @@ pub(crate) struct Groups {
     pub(crate) accounts: Accounts,
     pub(crate) quotas: Quotas,
     /// First to be served first.
-    queue: BTreeSet<(Standing, GroupIx)>,
+    queue: Queue,
     /// By line: when it was last served, counted in servings. Not recorded.
     served: Vec<u64>,
     servings: u64,
@@ -193,8 +200,6 @@ pub(crate) struct Groups {
     rounds: u64,
     /// How many queued groups want this much CPU.
     wanted_cpu: BTreeMap<u32, u32>,
-    /// Queued groups that are not blocked.
-    open: usize,
     stale: Vec<GroupIx>,
     /// How many groups have a mean wall time of so many bits, as far as there are any.
     walls: Vec<u32>,
@@ -247,12 +252,11 @@ impl Groups {
             length: self.lengths.enter(key.tenant, key.length),
             quotas: Box::default(),
             parked: None,
-            tried: 0,
             queued: None,
             stale: false,
         });
         let ix = self.vacant.pop().unwrap_or(self.table.len() as GroupIx);
-        let glance = Glance { wanted: Room::new(&key.least(), ANY_CLASS), blocked: false };
+        let glance = Glance { wanted: Room::new(&key.least(), ANY_CLASS), blocked: false, tried: 0 };
         match (self.table.get_mut(ix as usize), self.glances.get_mut(ix as usize)) {
             (Some(slot), Some(before)) => (*slot, *before) = (Some(group), glance),
             _ => {
@@ -367,11 +371,10 @@ impl Groups {
     /// Queues every group anew, by what `stand` says now.
     pub(crate) fn rank_again(&mut self, stand: impl Fn(&Lengths, &Group, JobId) -> Standing) {
         let moved: Vec<(GroupIx, Standing)> = self
-            .queue
-            .iter()
+            .in_queue()
             .filter_map(|(at, group)| {
-                let now = stand(&self.lengths, self.get(*group)?, at.head);
-                (now != *at).then_some((*group, now))
+                let now = stand(&self.lengths, self.get(group)?, at.head);
+                (now != at).then_some((group, now))
             })
             .collect();
         for (group, now) in moved {
@@ -380,34 +383,29 @@ impl Groups {
     }
 
     fn requeue(&mut self, group: GroupIx, now: Option<Standing>) {
-        let Some(entry) = self.table.get_mut(group as usize).and_then(Option::as_deref_mut) else {
+        let (Some(entry), Some(glance)) = (
+            self.table.get_mut(group as usize).and_then(Option::as_deref_mut),
+            self.glances.get_mut(group as usize),
+        ) else {
             return;
         };
         let before = std::mem::replace(&mut entry.queued, now);
         if before == now {
             return;
         }
-        let cpu = entry.key.least().cpu_milli;
         match (before.is_some(), now.is_some()) {
             (false, true) => {
-                entry.blocked = false;
-                if let Some(glance) = self.glances.get_mut(group as usize) {
-                    glance.blocked = false;
-                }
-                self.open += 1;
-                *self.wanted_cpu.entry(cpu).or_default() += 1;
+                (entry.blocked, glance.blocked) = (false, false);
+                *self.wanted_cpu.entry(glance.wanted.cpu_milli).or_default() += 1;
             }
-            (true, false) => {
-                self.open -= usize::from(!entry.blocked);
-                decrement(&mut self.wanted_cpu, cpu);
-            }
+            (true, false) => decrement(&mut self.wanted_cpu, glance.wanted.cpu_milli),
             _ => {}
         }
         if let Some(before) = before {
             self.queue.remove(&(before, group));
         }
         if let Some(now) = now {
-            self.queue.insert((now, group));
+            self.queue.insert(Entry::new((now, group), &glance.wanted, glance.blocked));
         }
     }
 
@@ -441,33 +439,33 @@ impl Groups {
 
     /// No node has room for the group now.
     pub(crate) fn block(&mut self, group: GroupIx) {
-        let rounds = self.rounds;
-        let Some(entry) = self.get_mut(group) else { return };
-        entry.tried = rounds;
-        if entry.queued.is_some() && !std::mem::replace(&mut entry.blocked, true) {
-            if let Some(glance) = self.glances.get_mut(group as usize) {
-                glance.blocked = true;
-            }
-            self.open -= 1;
+        if let Some(glance) = self.glances.get_mut(group as usize) {
+            glance.tried = self.rounds;
         }
+        self.set_blocked(group, true);
     }
 
     /// Something other than room on a node came free that the group waits for.
     pub(crate) fn unblock(&mut self, group: GroupIx) {
-        if let Some(entry) = self.get_mut(group)
-            && entry.queued.is_some()
-            && std::mem::replace(&mut entry.blocked, false)
+        self.set_blocked(group, false);
+    }
+
+    fn set_blocked(&mut self, group: GroupIx, blocked: bool) {
+        let slot = group as usize;
+        let entry = self.table.get_mut(slot).and_then(Option::as_deref_mut);
+        if let (Some(entry), Some(glance)) = (entry, self.glances.get_mut(slot))
+            && let Some(at) = entry.queued
+            && entry.blocked != blocked
         {
-            if let Some(glance) = self.glances.get_mut(group as usize) {
-                glance.blocked = false;
-            }
-            self.open += 1;
+            (entry.blocked, glance.blocked) = (blocked, blocked);
+            self.queue.remove(&(at, group));
+            self.queue.insert(Entry::new((at, group), &glance.wanted, blocked));
         }
     }
 
     /// Whether a queued group may find room on any node.
     pub(crate) fn any_open(&self) -> bool {
-        self.open > 0
+        self.queue.open() > 0
     }
 
     /// The least CPU that a queued group wants.
@@ -482,22 +480,20 @@ impl Groups {
 
     /// The highest rank in the queue below `rank`; the highest of all without one.
     pub(crate) fn rank_below(&self, rank: Option<Rank>) -> Option<Rank> {
-        let next = match rank {
-            None => self.queue.first(),
-            Some(rank) => self.queue.range((Excluded(end_of(rank, Line::MAX)), Unbounded)).next(),
-        };
-        next.map(|(at, _)| at.rank.0)
+        let after = rank.map(|rank| end_of(rank, Line::MAX));
+        self.queue.next(after.as_ref()).map(|entry| entry.at.0.rank.0)
     }
 
-    /// The highest rank in the queue below `rank` with a group that is `likely`.
-    pub(crate) fn likely_rank_below(
-        &self,
-        rank: Option<Rank>,
-        likely: impl Fn(&Glance) -> bool,
-    ) -> Option<Rank> {
-        let after = rank.map_or(Unbounded, |rank| Excluded(end_of(rank, Line::MAX)));
-        let mut below = self.queue.range((after, Unbounded));
-        below.find(|(_, group)| self.is(*group, &likely)).map(|(at, _)| at.rank.0)
+    /// The highest rank in the queue below `rank` with a group that may fit.
+    pub(crate) fn likely_rank_below(&self, rank: Option<Rank>, rooms: &Rooms) -> Option<Rank> {
+        let after = rank.map(|rank| end_of(rank, Line::MAX));
+        let is_likely = |entry: &Entry| self.may_fit(entry.at.1, rooms);
+        let found = self.queue.next_fitting(after.as_ref(), rooms.reach(), is_likely);
+        found.map(|entry| entry.at.0.rank.0)
+    }
+
+    fn may_fit(&self, group: GroupIx, rooms: &Rooms) -> bool {
+        self.glance(group).is_some_and(|glance| glance.may_fit(rooms))
     }
 
     pub(crate) fn glance(&self, group: GroupIx) -> Option<&Glance> {
@@ -517,48 +513,43 @@ impl Groups {
         before: (Standing, GroupIx),
         hopeless: impl Fn(&Glance) -> bool,
     ) -> Option<(Standing, GroupIx)> {
-        if after.is_some_and(|after| after >= before) || self.open == self.queue.len() {
+        if after.is_some_and(|after| after >= before) {
             return None;
         }
-        let after = after.map_or(Unbounded, Excluded);
-        let mut between = self.queue.range((after, Excluded(before)));
-        let tried = |group| self.get(group).is_some_and(|entry| entry.tried == self.rounds);
         let is_blocked = |group: GroupIx| {
-            let glance = self.glance(group).filter(|glance| glance.blocked);
-            glance.is_some_and(|glance| hopeless(glance) || tried(group))
+            let glance = self.glance(group);
+            glance.is_some_and(|glance| hopeless(glance) || glance.tried == self.rounds)
         };
-        between.find(|(_, group)| is_blocked(*group)).copied()
+        let stops = |entry: &Entry| entry.at >= before || is_blocked(entry.at.1);
+        let found = self.queue.next_blocked(after.as_ref(), stops).map(|entry| entry.at);
+        found.filter(|at| *at < before)
     }
 
-    fn is(&self, group: GroupIx, likely: impl Fn(&Glance) -> bool) -> bool {
-        self.glances.get(group as usize).is_some_and(likely)
-    }
-
-    /// The queued group that follows `after` in its line and is `likely`.
+    /// The queued group that follows `after` in its line and may fit.
     pub(crate) fn next_likely(
         &self,
         rank: Rank,
         line: Line,
         after: Option<(JobId, GroupIx)>,
-        likely: impl Fn(&Glance) -> bool,
+        rooms: &Rooms,
     ) -> Option<(JobId, GroupIx)> {
-        let (head, group) = after.unwrap_or((JobId(0), 0));
-        let from = (Standing { rank: Reverse(rank), line, head }, group);
-        let later = self.queue.range((Excluded(from), Unbounded));
-        let mut of_line = later.take_while(|(at, _)| (at.rank.0, at.line) == (rank, line));
-        of_line.find(|(_, group)| self.is(*group, &likely)).map(|(at, group)| (at.head, *group))
+        let end = end_of(rank, line);
+        let stops = |entry: &Entry| entry.at > end || self.may_fit(entry.at.1, rooms);
+        let from = after_head(rank, line, after);
+        let found = self.queue.next_fitting(Some(&from), rooms.reach(), stops);
+        found.filter(|entry| entry.at <= end).map(|entry| (entry.at.0.head, entry.at.1))
     }
 
     /// Queued groups with where they stand, first to be served first; groups of equal
     /// rank line by line.
     pub(crate) fn in_queue(&self) -> impl Iterator<Item = (Standing, GroupIx)> {
-        self.queue.iter().copied()
+        self.queue.iter(None).map(|entry| entry.at)
     }
 
     /// Groups of one rank, line by line.
     pub(crate) fn of_rank(&self, rank: Rank) -> impl Iterator<Item = GroupIx> {
-        let from = (Standing { rank: Reverse(rank), line: 0, head: JobId(0) }, 0);
-        self.queue.range(from..=end_of(rank, Line::MAX)).map(|(_, group)| *group)
+        let of_rank = self.queue.iter(Some(after_head(rank, 0, None)));
+        of_rank.take_while(move |entry| entry.at.0.rank.0 == rank).map(|entry| entry.at.1)
     }
 
     /// The queued group that follows `after` in its line.
@@ -568,22 +559,16 @@ impl Groups {
         line: Line,
         after: Option<(JobId, GroupIx)>,
     ) -> Option<(JobId, GroupIx)> {
-        let (head, group) = after.unwrap_or((JobId(0), 0));
-        let from = (Standing { rank: Reverse(rank), line, head }, group);
-        let next = match after {
-            None => self.queue.range(from..).next(),
-            Some(_) => self.queue.range((Excluded(from), Unbounded)).next(),
-        };
-        let of_line = next.filter(|(at, _)| (at.rank.0, at.line) == (rank, line));
-        of_line.map(|(at, group)| (at.head, *group))
+        let (at, group) = self.queue.next(Some(&after_head(rank, line, after)))?.at;
+        ((at.rank.0, at.line) == (rank, line)).then_some((at.head, group))
     }
 
     /// Lines with queued groups of a rank, the one that was served longest ago first.
     pub(crate) fn lines_in_turn(&self, rank: Rank) -> Vec<Line> {
         let mut lines = Vec::new();
-        let mut from = (Standing { rank: Reverse(rank), line: 0, head: JobId(0) }, 0);
-        while let Some((at, _)) =
-            self.queue.range(from..).next().filter(|(at, _)| at.rank.0 == rank)
+        let mut from = after_head(rank, 0, None);
+        while let Some((at, _)) = self.queue.next(Some(&from)).map(|entry| entry.at)
+            && at.rank.0 == rank
         {
             lines.push(at.line);
             from = end_of(rank, at.line);
@@ -605,6 +590,12 @@ impl Groups {
             *served = self.servings;
         }
     }
+}
+
+/// The place of a head, or what comes before every group of a line.
+fn after_head(rank: Rank, line: Line, head: Option<(JobId, GroupIx)>) -> Place {
+    let (head, group) = head.unwrap_or((JobId(0), 0));
+    (Standing { rank: Reverse(rank), line, head }, group)
 }
 
 /// What follows every group of a line.

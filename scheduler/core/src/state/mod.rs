@@ -19,6 +19,7 @@ pub(crate) mod need;
 pub(crate) mod nodes;
 pub(crate) mod packing;
 pub(crate) mod policy;
+pub(crate) mod queue;
 pub(crate) mod quotas;
 pub(crate) mod reservations;
 pub(crate) mod room;

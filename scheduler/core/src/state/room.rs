@@ -39,7 +39,7 @@ impl Room {
     }
 
     /// The last lane whose amount of memory it has.
-    fn lane(&self) -> usize {
+    pub(crate) fn lane(&self) -> usize {
         // Two lanes for each doubling, from 64 MiB on.
         let Some(bits) = self.memory_mib.checked_ilog2().filter(|bits| *bits >= 6) else {
             return 0;
@@ -50,13 +50,15 @@ impl Room {
 }
 
 /// Amounts of memory that branches tell apart.
-const LANES: usize = 24;
+pub(crate) const LANES: usize = 24;
+
+/// By amount of memory, the most CPU where there is at least as much.
+pub(crate) type Reach = [u32; LANES];
 
 /// What a branch knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Branch {
-    /// The most CPU where there is at least the memory of the lane.
-    cpu_milli: [u32; LANES],
+    cpu_milli: Reach,
     classes: u64,
 }
 
@@ -131,6 +133,12 @@ impl Rooms {
     pub(crate) fn most_cpu(&self) -> u32 {
         let root = self.levels.last().and_then(|root| root.first());
         root.and_then(|root| root.cpu_milli.first()).copied().unwrap_or_default()
+    }
+
+    /// What any place may hold.
+    pub(crate) fn reach(&self) -> &Reach {
+        let root = self.levels.last().and_then(|root| root.first());
+        root.map_or(&[0; LANES], |root| &root.cpu_milli)
     }
 
     pub(crate) fn set(&mut self, place: usize, room: Room) {

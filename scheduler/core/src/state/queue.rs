@@ -1,0 +1,413 @@
+//! Groups in the order in which they are served, and which of them may fit where there is
+//! room: a search passes over all that cannot in a few steps, however many these are.
+//!
+//! A tree of branches in the order of the queue. Each branch knows, for each of some
+//! amounts of memory, the least CPU that a group under it wants which wants that much
+//! memory, and how many are blocked. What it knows is rough, as what [`Rooms`] knows is: it
+//! never passes over a group that fits, and whether a group fits is told by its wishes.
+//!
+//! [`Rooms`]: super::room::Rooms
+
+use super::groups::{GroupIx, Standing};
+use super::room::{LANES, Reach, Room};
+
+/// Where a group is.
+pub(crate) type Place = (Standing, GroupIx);
+
+/// Most entries of a leaf, and branches of a branch.
+const MOST: usize = 32;
+/// Neighbours that have no more together become one.
+const FEW: usize = MOST / 2;
+
+/// A group in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) at: Place,
+    /// No node has room, other than those where room came free since.
+    pub(crate) blocked: bool,
+    /// By which amount of memory branches know it, and how much CPU it wants. One that is
+    /// not blocked may find room whatever it wants.
+    lane: u8,
+    cpu_milli: u32,
+}
+
+impl Entry {
+    pub(crate) fn new(at: Place, wanted: &Room, blocked: bool) -> Self {
+        let (lane, cpu_milli) = if blocked { (wanted.lane(), wanted.cpu_milli) } else { (0, 0) };
+        Self { at, blocked, lane: lane as u8, cpu_milli }
+    }
+}
+
+/// What a branch knows of all under it.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    least: [u32; LANES],
+    blocked: usize,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { least: [u32::MAX; LANES], blocked: 0 }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, entry: &Entry) {
+        if let Some(least) = self.least.get_mut(usize::from(entry.lane)) {
+            *least = entry.cpu_milli.min(*least);
+        }
+        self.blocked += usize::from(entry.blocked);
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        for (least, other) in self.least.iter_mut().zip(&other.least) {
+            *least = (*least).min(*other);
+        }
+        self.blocked += other.blocked;
+    }
+
+    fn of_lane(&self, lane: u8) -> u32 {
+        self.least.get(usize::from(lane)).copied().unwrap_or(u32::MAX)
+    }
+
+    /// Whether anything may fit within what can be reached.
+    fn may_fit(&self, reach: &Reach) -> bool {
+        let fits = self.least.iter().zip(reach).map(|(least, most)| least <= most);
+        fits.fold(false, |any, fits| any | fits)
+    }
+}
+
+#[derive(Debug)]
+struct Branch {
+    /// Not after any that it has.
+    first: Place,
+    sum: Sum,
+    below: Below,
+}
+
+#[derive(Debug)]
+enum Below {
+    Entries(Vec<Entry>),
+    Branches(Vec<Branch>),
+}
+
+impl Branch {
+    fn new(first: Place, below: Below) -> Self {
+        let mut sum = Sum::default();
+        match &below {
+            Below::Entries(entries) => entries.iter().for_each(|entry| sum.add(entry)),
+            Below::Branches(all) => all.iter().for_each(|branch| sum.add_all(&branch.sum)),
+        }
+        Self { first, sum, below }
+    }
+
+    fn len(&self) -> usize {
+        match &self.below {
+            Below::Entries(entries) => entries.len(),
+            Below::Branches(all) => all.len(),
+        }
+    }
+
+    /// Adds one that is not there. What becomes too large is split: returns the later half.
+    fn insert(&mut self, entry: Entry) -> Option<Self> {
+        self.first = self.first.min(entry.at);
+        self.sum.add(&entry);
+        match &mut self.below {
+            Below::Entries(entries) => {
+                let place = entries.partition_point(|other| other.at < entry.at);
+                entries.insert(place, entry);
+            }
+            Below::Branches(all) => {
+                let place = place_in(all, &entry.at);
+                let split = all.get_mut(place).and_then(|branch| branch.insert(entry));
+                if let Some(split) = split {
+                    all.insert(place + 1, split);
+                }
+            }
+        }
+        (self.len() > MOST).then(|| self.split())
+    }
+
+    fn split(&mut self) -> Self {
+        let middle = self.len() / 2;
+        let later = match &mut self.below {
+            Below::Entries(entries) => Below::Entries(entries.split_off(middle)),
+            Below::Branches(all) => Below::Branches(all.split_off(middle)),
+        };
+        let first = match &later {
+            Below::Entries(entries) => entries.first().map(|entry| entry.at),
+            Below::Branches(all) => all.first().map(|branch| branch.first),
+        };
+        let earlier = std::mem::replace(&mut self.below, Below::Entries(Vec::new()));
+        *self = Self::new(self.first, earlier);
+        Self::new(first.unwrap_or(self.first), later)
+    }
+
+    fn remove(&mut self, at: &Place) -> Option<Entry> {
+        let gone = match &mut self.below {
+            Below::Entries(entries) => {
+                let place = entries.binary_search_by(|entry| entry.at.cmp(at)).ok()?;
+                entries.remove(place)
+            }
+            Below::Branches(all) => {
+                let place = place_in(all, at);
+                let gone = all.get_mut(place)?.remove(at)?;
+                merge(all, place);
+                gone
+            }
+        };
+        self.sum.blocked -= usize::from(gone.blocked);
+        if self.sum.of_lane(gone.lane) == gone.cpu_milli {
+            let least = self.least_of(gone.lane);
+            if let Some(lane) = self.sum.least.get_mut(usize::from(gone.lane)) {
+                *lane = least;
+            }
+        }
+        Some(gone)
+    }
+
+    fn least_of(&self, lane: u8) -> u32 {
+        let least = match &self.below {
+            Below::Entries(entries) => {
+                let of_lane = entries.iter().filter(|entry| entry.lane == lane);
+                of_lane.map(|entry| entry.cpu_milli).min()
+            }
+            Below::Branches(all) => all.iter().map(|branch| branch.sum.of_lane(lane)).min(),
+        };
+        least.unwrap_or(u32::MAX)
+    }
+
+    fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
+        match &self.below {
+            Below::Entries(entries) => {
+                let from = after.map_or(0, |after| entries.partition_point(|e| e.at <= *after));
+                entries.get(from..)?.iter().find(|entry| search.is(entry))
+            }
+            Below::Branches(all) => {
+                let from = after.map_or(0, |after| place_in(all, after));
+                let mut after = after;
+                all.get(from..)?.iter().find_map(|branch| {
+                    let after = after.take();
+                    search.may_be_under(&branch.sum).then(|| branch.seek(after, search))?
+                })
+            }
+        }
+    }
+}
+
+/// The branch that has what is at that place, if any has.
+fn place_in(all: &[Branch], at: &Place) -> usize {
+    all.partition_point(|branch| branch.first <= *at).saturating_sub(1)
+}
+
+/// Lets no branch stay that is empty, nor neighbours that are small together.
+fn merge(all: &mut Vec<Branch>, place: usize) {
+    let len = all.get(place).map_or(0, Branch::len);
+    if len == 0 && all.len() > 1 {
+        all.remove(place);
+        return;
+    }
+    let next = place + 1;
+    if next >= all.len() || len + all.get(next).map_or(0, Branch::len) > FEW {
+        return;
+    }
+    let later = all.remove(next);
+    let Some(earlier) = all.get_mut(place) else { return };
+    match (&mut earlier.below, later.below) {
+        (Below::Entries(entries), Below::Entries(more)) => entries.extend(more),
+        (Below::Branches(all), Below::Branches(more)) => all.extend(more),
+        _ => return,
+    }
+    earlier.sum.add_all(&later.sum);
+}
+
+/// What is looked for.
+trait Search {
+    fn may_be_under(&self, sum: &Sum) -> bool;
+    fn is(&self, entry: &Entry) -> bool;
+}
+
+/// Anything.
+struct Any;
+
+impl Search for Any {
+    fn may_be_under(&self, _: &Sum) -> bool {
+        true
+    }
+
+    fn is(&self, _: &Entry) -> bool {
+        true
+    }
+}
+
+struct Fitting<'a, F> {
+    reach: &'a Reach,
+    is: F,
+}
+
+impl<F: Fn(&Entry) -> bool> Search for Fitting<'_, F> {
+    fn may_be_under(&self, sum: &Sum) -> bool {
+        sum.may_fit(self.reach)
+    }
+
+    fn is(&self, entry: &Entry) -> bool {
+        let reached = self.reach.get(usize::from(entry.lane));
+        reached.is_some_and(|most| *most >= entry.cpu_milli) && (self.is)(entry)
+    }
+}
+
+struct Blocked<F>(F);
+
+impl<F: Fn(&Entry) -> bool> Search for Blocked<F> {
+    fn may_be_under(&self, sum: &Sum) -> bool {
+        sum.blocked > 0
+    }
+
+    fn is(&self, entry: &Entry) -> bool {
+        entry.blocked && (self.0)(entry)
+    }
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    root: Option<Branch>,
+    len: usize,
+}
+
+impl Queue {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many of them are not blocked.
+    pub(crate) fn open(&self) -> usize {
+        self.len - self.root.as_ref().map_or(0, |root| root.sum.blocked)
+    }
+
+    /// Adds a group that is not there.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        self.len += 1;
+        let root =
+            self.root.get_or_insert_with(|| Branch::new(entry.at, Below::Entries(Vec::new())));
+        if let Some(later) = root.insert(entry) {
+            let first = root.first;
+            let earlier = std::mem::replace(root, Branch::new(first, Below::Branches(Vec::new())));
+            *root = Branch::new(first, Below::Branches(vec![earlier, later]));
+        }
+    }
+
+    /// Takes a group out.
+    pub(crate) fn remove(&mut self, at: &Place) {
+        let Some(root) = &mut self.root else { return };
+        self.len -= usize::from(root.remove(at).is_some());
+        if let Below::Branches(all) = &mut root.below
+            && all.len() == 1
+        {
+            self.root = all.pop();
+        }
+    }
+
+    fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
+        self.root.as_ref()?.seek(after, search)
+    }
+
+    /// The first after a place.
+    pub(crate) fn next(&self, after: Option<&Place>) -> Option<&Entry> {
+        self.seek(after, &Any)
+    }
+
+    /// The first after a place that may fit within what can be reached, if `is` agrees.
+    pub(crate) fn next_fitting(
+        &self,
+        after: Option<&Place>,
+        reach: &Reach,
+        is: impl Fn(&Entry) -> bool,
+    ) -> Option<&Entry> {
+        self.seek(after, &Fitting { reach, is })
+    }
+
+    /// The first after a place that is blocked, if `is` agrees.
+    pub(crate) fn next_blocked(
+        &self,
+        after: Option<&Place>,
+        is: impl Fn(&Entry) -> bool,
+    ) -> Option<&Entry> {
+        self.seek(after, &Blocked(is))
+    }
+
+    /// All after a place.
+    pub(crate) fn iter(&self, after: Option<Place>) -> impl Iterator<Item = &Entry> {
+        std::iter::successors(self.next(after.as_ref()), |entry| self.next(Some(&entry.at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+    use std::collections::BTreeMap;
+
+    use wrun_protocol::{JobId, Resources};
+
+    use super::super::nodes::ANY_CLASS;
+    use super::super::room::Rooms;
+    use super::*;
+
+    fn room(cpu_milli: u32, mib: u64) -> Room {
+        let amounts = Resources { cpu_milli, memory: mib << 20, ..Resources::default() };
+        Room::new(&amounts, ANY_CLASS)
+    }
+
+    /// Against a look at every group, over some thousand changes.
+    #[test]
+    fn what_it_finds_is_what_a_look_at_every_group_finds() {
+        let mut random = 5_u32;
+        let mut draw = move |below: u32| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) % below
+        };
+        let mut queue = Queue::default();
+        let mut model: BTreeMap<Place, (Room, bool)> = BTreeMap::new();
+        for step in 0..30_000_u32 {
+            // It grows, then shrinks.
+            let comes = draw(16) < if step < 15_000 { 9 } else { 7 };
+            if comes || model.is_empty() {
+                let rank = Reverse(i64::from(draw(4)));
+                let head = JobId(u64::from(step) + u64::from(draw(50)));
+                let at = (Standing { rank, line: draw(3), head }, step);
+                let wanted = room(draw(40), u64::from(draw(2000)));
+                let blocked = draw(4) > 0;
+                queue.insert(Entry::new(at, &wanted, blocked));
+                model.insert(at, (wanted, blocked));
+            } else {
+                let at = *model.keys().nth(draw(model.len() as u32) as usize).unwrap();
+                model.remove(&at);
+                queue.remove(&at);
+            }
+            let blocked = model.values().filter(|(_, blocked)| *blocked).count();
+            assert_eq!((queue.len(), queue.open()), (model.len(), model.len() - blocked));
+            if step % 16 > 0 {
+                continue;
+            }
+            let rooms = (0..3).map(|_| room(draw(20), u64::from(draw(1000)))).collect();
+            let rooms = Rooms::of(rooms);
+            let mut after = None;
+            let likely = |at: &Place| {
+                let (wanted, blocked) = &model[at];
+                !blocked || rooms.any(wanted)
+            };
+            for at in model.keys().filter(|at| likely(at)) {
+                let found = queue.next_fitting(after, rooms.reach(), |entry| likely(&entry.at));
+                assert_eq!(found.map(|entry| &entry.at), Some(at));
+                after = Some(at);
+            }
+            assert!(queue.next_fitting(after, rooms.reach(), |e| likely(&e.at)).is_none());
+            let even = |at: &Place| at.1 % 2 == 0;
+            let first = model.iter().find(|(at, (_, blocked))| *blocked && even(at));
+            let found = queue.next_blocked(None, |entry| even(&entry.at));
+            assert_eq!(found.map(|entry| &entry.at), first.map(|(at, _)| at));
+        }
+        let all: Vec<Place> = queue.iter(None).map(|entry| entry.at).collect();
+        assert_eq!(all, model.keys().copied().collect::<Vec<_>>());
+    }
+}
