@@ -57,9 +57,7 @@ fn main() {
         let fill = bench.fill();
         let steady = bench.steady(BURST);
         if std::env::var("SPIN").is_ok() {
-            for _ in 0..4 {
-                eprintln!("{}", bench.steady(BURST));
-            }
+            eprintln!("{}", bench.steady(BURST));
         }
         let single = bench.steady(1);
         println!("{nodes}\t{shapes}\t{JOBS}\t{fill:.0}\t{steady:.0}\t{single:.0}");
@@ -149,9 +147,9 @@ impl Bench {
         while begun.elapsed() < STEADY {
             let inputs: Vec<Input> = (0..BURST).filter_map(|_| self.one_ends()).collect();
             let mut inputs = inputs.into_iter().peekable();
+            self.now = self.now.after(Duration::from_millis(1));
             let begun = Processor::now();
             while inputs.peek().is_some() {
-                self.now = self.now.after(Duration::from_millis(1));
                 for input in inputs.by_ref().take(together) {
                     self.core.handle(self.now, input);
                 }

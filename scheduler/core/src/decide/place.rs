@@ -290,8 +290,13 @@ impl Core {
         }
         let mut outlook = std::mem::take(&mut round.outlook);
         self.promise_blocked(group, round, &mut outlook);
-        let in_time = |ix, room| self.room_in_time(ix, group, room, &mut outlook);
-        let mut nodes = self.plain_nodes_with_room(group, tasks, round, in_time);
+        let mut in_time = |ix, room| self.room_in_time(ix, group, room, &mut outlook);
+        // The first that has room now is the first in time too, if it has room then.
+        let first = any.first().filter(|_| tasks == 1).map(|(ix, room)| (*ix, in_time(*ix, *room)));
+        let mut nodes = match first.filter(|(_, room)| *room > 0) {
+            Some(first) => vec![first],
+            None => self.plain_nodes_with_room(group, tasks, round, in_time),
+        };
         if nodes.is_empty() {
             nodes.extend(self.least_in_the_way(group, Some(&mut outlook)).map(|ix| (ix, 1)));
         }

@@ -25,6 +25,12 @@ use crate::state::nodes::Node;
 /// that suit. A start on the best of so many is hardly later than on the best of all.
 const MAX_SEARCHED: usize = 256;
 
+/// What promises may cost in each interval: one for each node that is asked whether it
+/// suits, and [`VIEW`] for one whose tasks are looked at. Where blocked groups come and go
+/// faster, those that stay get their promise in a later interval.
+const MAX_EFFORT: usize = 1 << 14;
+const VIEW: usize = 8;
+
 /// What is placed, and promised, as a whole: a task, or a gang.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
@@ -59,6 +65,9 @@ pub(crate) struct Promises {
     held: BTreeSet<NodeIx>,
     /// Some node has changed since.
     disturbed: bool,
+    /// What has been spent in the interval that began then.
+    effort: usize,
+    since: Timestamp,
 }
 
 impl Promises {
@@ -175,7 +184,11 @@ impl Core {
             && let Some((blocked, job)) = self.pop_blocked(group, round, outlook)
         {
             let Some(unit) = self.unit_of(blocked, job) else { continue };
-            let promise = self.renewed(unit, outlook).or_else(|| self.promise(unit, outlook));
+            let renewed = self.renewed(unit, outlook);
+            if renewed.is_none() && !self.may_promise() {
+                return;
+            }
+            let promise = renewed.or_else(|| self.promise(unit, outlook));
             // What could start now by all that is known of time waits for something else,
             // which nobody need wait for with it.
             if let Some(promise) = promise.filter(|promise| promise.start > self.now) {
@@ -277,18 +290,32 @@ impl Core {
         (renewed.start <= promise.start).then_some(renewed)
     }
 
+    /// Whether a promise may be made still, by what those of this interval have cost.
+    fn may_promise(&mut self) -> bool {
+        let interval = self.config.promise_interval;
+        if interval.is_zero() || self.now >= self.promises.since.after(interval) {
+            (self.promises.since, self.promises.effort) = (self.now, 0);
+        }
+        self.promises.effort < MAX_EFFORT
+    }
+
     fn promise(&mut self, unit: Unit, outlook: &mut Outlook) -> Option<Promise> {
         let key = &self.state.groups.get(unit.group)?.key;
         let suits = |(ix, node): (NodeIx, &Node)| {
             let usable = node.takes_tasks() && node.suits(key);
             (usable && self.may_join(unit.group, ix)).then_some(ix)
         };
-        let mut nodes: Vec<NodeIx> = self.state.nodes.iter().filter_map(suits).collect();
-        if !self.config.promise_interval.is_zero() {
+        let nodes: Vec<NodeIx> = if self.config.promise_interval.is_zero() {
+            self.state.nodes.iter().filter_map(suits).collect()
+        } else {
             let most = MAX_SEARCHED.max(unit.count as usize);
-            let step = nodes.len().div_ceil(most).max(1);
-            nodes = nodes.into_iter().step_by(step).collect();
-        }
+            let mut asked = 0;
+            let scattered = self.state.nodes.scattered().inspect(|_| asked += 1);
+            let mut nodes: Vec<NodeIx> = scattered.filter_map(suits).take(most).collect();
+            nodes.sort_unstable();
+            self.promises.effort += asked + nodes.len() * VIEW;
+            nodes
+        };
         let promise = self.promise_on(unit, &nodes, outlook)?;
         self.promises.made = self.now;
         self.promises.disturbed = false;

@@ -240,6 +240,10 @@ pub(crate) fn node_id(node: NodeIx) -> NodeId {
     NodeId(node.into())
 }
 
+fn gcd(one: usize, other: usize) -> usize {
+    if other == 0 { one } else { gcd(other, one % other) }
+}
+
 impl Nodes {
     pub(crate) fn len(&self) -> usize {
         self.count
@@ -256,6 +260,16 @@ impl Nodes {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeIx, &Node)> {
         let table = self.table.iter().enumerate();
         table.filter_map(|(ix, node)| Some((ix as NodeIx, node.as_deref()?)))
+    }
+
+    /// Every node, in an order of which any beginning is spread evenly over all numbers.
+    pub(crate) fn scattered(&self) -> impl Iterator<Item = (NodeIx, &Node)> {
+        let all = self.table.len().max(1);
+        let golden = (all as u64 * 618 / 1000) as usize;
+        let step = (golden..).find(|step| gcd(*step, all) == 1).unwrap_or(1);
+        (0..all).map(move |nth| (nth * step) % all).filter_map(|slot| {
+            Some((slot as NodeIx, self.table.get(slot)?.as_deref()?))
+        })
     }
 
     pub(crate) fn insert(&mut self, ix: NodeIx, node: Node) {
