@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 /// The name of a tenant: 1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter.
 /// The alphabet is that of DNS labels (RFC 1123), so that a name is safe in a path, a
-/// certificate and a host name.
+/// certificate and a host name. Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct TenantName(String);
+pub struct TenantName(Arc<str>);
 
 /// What a credential may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,7 +42,7 @@ impl TryFrom<String> for TenantName {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let begins_well = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         if begins_well && text.len() <= 63 && text.bytes().all(allowed) {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         } else {
             Err(ParseTenantError(text))
         }
@@ -58,7 +59,7 @@ impl FromStr for TenantName {
 
 impl From<TenantName> for String {
     fn from(name: TenantName) -> Self {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 

@@ -1,17 +1,18 @@
 //! How fast the core places, alone: no network, no journal, one thread.
 //!
-//! `cargo bench -p wrun-core --bench placement [NODES SHAPES]…` prints one line for each
-//! pair, or for the standard ones: tab-separated `nodes shapes jobs fill steady single`,
-//! the last three in decisions a second.
+//! `cargo bench -p wrun-core --bench placement [NODES SHAPES QUEUE]…` prints one line for
+//! each three, or for the standard ones: tab-separated
+//! `nodes shapes queue fill steady single`, the last three in decisions a second.
 //!
-//! - fill: 1,000,000 distinct jobs of one task wait, then every node connects.
+//! - fill: distinct jobs of one task wait, then every node connects.
 //! - steady: the cluster is full; tasks end on 256 nodes at a time, and others are placed.
+//!   As many jobs come as are placed, so that the queue stays as long as it is.
 //! - single: the same, one end at a time.
 //!
 //! A decision is counted when its message to the worker has been polled, and all facts
-//! and other messages with it. Making the inputs is not timed. Time is that of the one
-//! thread on a processor, as Linux tells it, so that a busy machine does not spoil it;
-//! elsewhere it is the clock's.
+//! and other messages with it. Making the inputs is not timed, nor are the submits. Time is
+//! that of the one thread on a processor, as Linux tells it, so that a busy machine does
+//! not spoil it; elsewhere it is the clock's.
 
 #![allow(
     clippy::expect_used,
@@ -31,45 +32,53 @@ use wrun_protocol::task::Usage;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report, ToWorker};
 use wrun_protocol::{Digest, JobSpec, NodeId, Resources, SubmitId, Timestamp};
 
-const JOBS: u64 = 1_000_000;
 /// Ends that come together.
 const BURST: usize = 256;
-/// How long each of the two steady states is measured.
+/// How long each of the two steady states is measured, by the clock.
 const STEADY: Duration = Duration::from_secs(2);
-const STANDARD: [(u64, u64); 9] = [
-    (1_000, 1),
-    (1_000, 100),
-    (1_000, 1_000),
-    (10_000, 1),
-    (10_000, 100),
-    (10_000, 1_000),
-    (100_000, 1),
-    (100_000, 100),
-    (100_000, 1_000),
+const MILLION: u64 = 1_000_000;
+/// Nodes, shapes, and jobs in the queue.
+const STANDARD: [(u64, u64, u64); 11] = [
+    (1_000, 1, MILLION),
+    (1_000, 100, MILLION),
+    (1_000, 1_000, MILLION),
+    (10_000, 1, MILLION),
+    (10_000, 100, MILLION),
+    (10_000, 1_000, MILLION),
+    (100_000, 1, MILLION),
+    (100_000, 100, MILLION),
+    (100_000, 1_000, MILLION),
+    (10_000, 1_000, 100_000),
+    (10_000, 1_000, 10_000),
 ];
 
 fn main() {
     // Cargo adds `--bench`.
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
-    let asked: Vec<(u64, u64)> = numbers.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-    for (nodes, shapes) in if asked.is_empty() { STANDARD.to_vec() } else { asked } {
-        let mut bench = Bench::new(nodes, shapes);
+    let asked = numbers.chunks_exact(3).map(|three| (three[0], three[1], three[2]));
+    let asked: Vec<(u64, u64, u64)> = asked.collect();
+    for (nodes, shapes, queue) in if asked.is_empty() { STANDARD.to_vec() } else { asked } {
+        let mut bench = Bench::new(nodes, shapes, queue);
         let fill = bench.fill();
+        bench.refill();
         let steady = bench.steady(BURST);
-        if std::env::var("SPIN").is_ok() {
-            eprintln!("{}", bench.steady(BURST));
-        }
         let single = bench.steady(1);
-        println!("{nodes}\t{shapes}\t{JOBS}\t{fill:.0}\t{steady:.0}\t{single:.0}");
+        println!("{nodes}\t{shapes}\t{queue}\t{fill:.0}\t{steady:.0}\t{single:.0}");
     }
 }
 
+/// A cluster and its workers.
 struct Bench {
     core: Core,
     now: Timestamp,
     nodes: Vec<Worker>,
+    shapes: u64,
     random: u64,
     assigned: Vec<(NodeId, Vec<Assignment>)>,
+    /// Jobs submitted so far, and those that wait, now and always.
+    submitted: u64,
+    waiting: u64,
+    queue: u64,
 }
 
 #[derive(Default)]
@@ -80,7 +89,7 @@ struct Worker {
 
 impl Bench {
     /// A full queue and nodes that have joined.
-    fn new(nodes: u64, shapes: u64) -> Self {
+    fn new(nodes: u64, shapes: u64, queue: u64) -> Self {
         // Nobody beats here.
         let lease = Duration::from_secs(24 * 3600);
         let config = Config { lease, max_tokens: usize::MAX, ..Config::default() };
@@ -88,19 +97,32 @@ impl Bench {
             core: Core::new(config),
             now: Timestamp(1_000_000),
             nodes: Vec::new(),
+            shapes,
             random: 1,
             assigned: Vec::new(),
+            submitted: 0,
+            waiting: 0,
+            queue,
         };
-        for number in 0..JOBS {
-            bench.submit(number, shape(number % shapes, shapes));
-            bench.poll();
-        }
         bench.nodes.resize_with(nodes as usize + 1, Worker::default);
+        bench.refill();
         for number in 1..=nodes {
             bench.join(number);
         }
         bench.poll();
         bench
+    }
+
+    /// As many jobs come as were placed.
+    fn refill(&mut self) {
+        while self.waiting < self.queue {
+            for _ in self.waiting..self.queue {
+                self.submit(self.submitted, shape(self.submitted % self.shapes, self.shapes));
+                (self.submitted, self.waiting) = (self.submitted + 1, self.waiting + 1);
+                self.poll();
+            }
+            self.take_assignments();
+        }
     }
 
     fn submit(&mut self, number: u64, mut spec: JobSpec) {
@@ -141,7 +163,8 @@ impl Bench {
         self.take_assignments() as f64 / took.as_secs_f64()
     }
 
-    /// Ends come `together`, each on a node drawn at random.
+    /// Ends come `together`, each on a node drawn at random; so many of them in a
+    /// millisecond.
     fn steady(&mut self, together: usize) -> f64 {
         let (mut took, mut decisions, begun) = (Duration::ZERO, 0, Instant::now());
         while begun.elapsed() < STEADY {
@@ -157,6 +180,7 @@ impl Bench {
             }
             took += begun.elapsed();
             decisions += self.take_assignments();
+            self.refill();
         }
         decisions as f64 / took.as_secs_f64()
     }
@@ -188,6 +212,7 @@ impl Bench {
             decisions += tasks.len();
             self.nodes[node.0 as usize].running.extend(tasks);
         }
+        self.waiting -= decisions as u64;
         decisions
     }
 

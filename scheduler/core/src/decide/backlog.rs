@@ -172,13 +172,14 @@ impl Core {
         let each = self.each_ns(entry, node);
         let left = filling.budget.saturating_sub(filling.ahead);
         if each > filling.budget {
-            let here = node.loads.by_group.get(&group).map_or(0, |load| load.waiting);
+            let here = node.loads.by_group.get(group).map_or(0, |load| load.waiting);
             return (u32::from(node.loads.waiting > 0 && here == 0), each);
         }
         let by_time = u32::try_from(left / each).unwrap_or(u32::MAX).max(1).min(filling.room);
-        let nodes = entry.on.len() as u64 + u64::from(!entry.on.contains(&filling.ix));
+        let here = node.loads.by_group.get(group);
+        let nodes = entry.on.len() as u64 + u64::from(here.is_none());
         let fair = u32::try_from(entry.ready_tasks.div_ceil(nodes)).unwrap_or(u32::MAX);
-        let here = node.loads.by_group.get(&group).map_or(0, |load| load.waiting);
+        let here = here.map_or(0, |load| load.waiting);
         let fair = fair.saturating_sub(here);
         let turn = if sharers > 1 { (by_time / (2 * sharers)).max(1) } else { by_time };
         (turn.min(fair), each)
@@ -200,7 +201,7 @@ impl Core {
     pub(crate) fn backlog_ns(&self, node: &Node) -> u64 {
         let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
         let times = loads.filter_map(|(group, load)| {
-            let each = self.each_ns(self.state.groups.get(*group)?, node);
+            let each = self.each_ns(self.state.groups.get(group)?, node);
             Some(each.saturating_mul(load.waiting.into()))
         });
         times.fold(0, u64::saturating_add)

@@ -12,7 +12,7 @@ use wrun_protocol::{JobId, Resources, Timestamp};
 
 use crate::core::Core;
 use crate::state::groups::{Group, GroupKey, Rank, Standing};
-use crate::state::jobs::Jobs;
+use crate::state::register::Jobs;
 use crate::state::length::Lengths;
 use crate::state::policy::Rules;
 

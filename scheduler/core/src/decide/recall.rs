@@ -48,7 +48,7 @@ impl Core {
         let now: BTreeSet<(i64, GroupIx)> = if node.takes_tasks() {
             let rules = &self.state.rules;
             let class = |group| self.state.groups.get(group).map(|group| class(rules, &group.key));
-            loads.filter_map(|(group, _)| Some((class(*group)?, *group))).collect()
+            loads.filter_map(|(group, _)| Some((class(group)?, group))).collect()
         } else {
             BTreeSet::new()
         };
@@ -94,7 +94,7 @@ impl Core {
     pub(crate) fn recall_below(&mut self, ix: NodeIx, above: i64) {
         let Some(node) = self.state.nodes.get(ix) else { return };
         let loads = node.loads.by_group.iter().filter(|(_, load)| load.waiting > 0);
-        let below = loads.map(|(group, _)| *group).filter(|group| {
+        let below = loads.map(|(group, _)| group).filter(|group| {
             let group = self.state.groups.get(*group);
             group.is_some_and(|group| class(&self.state.rules, &group.key) < above)
         });
@@ -111,7 +111,7 @@ impl Core {
         for (_, group, ix) in self.backlogs.iter().rev().take(MAX_LOOKED_AT) {
             let Some(entry) = self.state.groups.get(*group) else { continue };
             let Some(busy) = self.state.nodes.get(*ix).filter(|_| *ix != idle) else { continue };
-            let waiting = busy.loads.by_group.get(group).map_or(0, |load| load.waiting);
+            let waiting = busy.loads.by_group.get(*group).map_or(0, |load| load.waiting);
             let longer = best.is_none_or(|(most, ..)| waiting > most);
             if longer && busy.session.recalled.is_empty() && node.room_for(&entry.key) > 0 {
                 best = Some((waiting, *group, *ix));
@@ -130,7 +130,7 @@ impl Core {
         let Some(node) = self.state.nodes.get(ix).filter(|node| node.session.connected) else {
             return;
         };
-        let waiting = node.loads.by_group.get(&group).map_or(0, |load| load.waiting);
+        let waiting = node.loads.by_group.get(group).map_or(0, |load| load.waiting);
         let mut left = most.min(waiting);
         let mut asked = Vec::new();
         let is_of_group = |tasks: &Assignment| {

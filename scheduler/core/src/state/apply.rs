@@ -341,7 +341,7 @@ impl State {
             && node.loads.remove(group, count, running, &capacity, &mut self.groups)
             && let Some(group) = self.groups.get_mut(group)
         {
-            group.on.remove(&ix);
+            group.on.remove(ix);
         }
         self.nodes.dirty.insert(ix);
     }

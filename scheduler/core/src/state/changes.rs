@@ -245,7 +245,7 @@ impl State {
             let Some(node) = self.nodes.get_mut(ix) else { continue };
             let gone = node.loads.regroup(from, to, count, running);
             if let Some(group) = self.groups.get_mut(from).filter(|_| gone) {
-                group.on.remove(&ix);
+                group.on.remove(ix);
             }
             if let Some(group) = self.groups.get_mut(to) {
                 group.on.insert(ix);

@@ -12,8 +12,8 @@ use wrun_protocol::job::JobSpec;
 use wrun_protocol::scheduling::{Arrangement, Devices, Preemptible, Request, Scheduling};
 use wrun_protocol::{JobId, Resources};
 
-use super::jobs::NodeIx;
 use super::length::{Length, LengthIx, Lengths};
+use super::node_set::NodeSet;
 use super::nodes::ANY_CLASS;
 use super::quotas::{QuotaIx, Quotas};
 use super::queue::{Entry, Place, Queue};
@@ -138,7 +138,7 @@ pub(crate) struct Group {
     /// Tasks that can be placed.
     pub(crate) ready_tasks: u64,
     /// Nodes that have tasks of it.
-    pub(crate) on: BTreeSet<NodeIx>,
+    pub(crate) on: NodeSet,
     /// No node has room, other than those where room came free since. Not recorded.
     pub(crate) blocked: bool,
     /// Mean wall time of its tasks in microseconds, once one has ended. Not recorded.
@@ -246,7 +246,7 @@ impl Groups {
             jobs: 0,
             ready: BTreeSet::new(),
             ready_tasks: 0,
-            on: BTreeSet::new(),
+            on: NodeSet::default(),
             blocked: false,
             wall_us: None,
             length: self.lengths.enter(key.tenant, key.length),
@@ -480,6 +480,11 @@ impl Groups {
 
     /// The highest rank in the queue below `rank`; the highest of all without one.
     pub(crate) fn rank_below(&self, rank: Option<Rank>) -> Option<Rank> {
+        // Mostly there is one rank alone.
+        let last = self.queue.last()?.at.0.rank.0;
+        if rank.is_some_and(|rank| last >= rank) {
+            return None;
+        }
         let after = rank.map(|rank| end_of(rank, Line::MAX));
         self.queue.next(after.as_ref()).map(|entry| entry.at.0.rank.0)
     }
@@ -567,10 +572,14 @@ impl Groups {
     pub(crate) fn lines_in_turn(&self, rank: Rank) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut from = after_head(rank, 0, None);
+        let last = self.queue.last().map(|entry| entry.at.0);
         while let Some((at, _)) = self.queue.next(Some(&from)).map(|entry| entry.at)
             && at.rank.0 == rank
         {
             lines.push(at.line);
+            if last.is_some_and(|last| (last.rank, last.line) == (at.rank, at.line)) {
+                break;
+            }
             from = end_of(rank, at.line);
         }
         if lines.len() > 1 {

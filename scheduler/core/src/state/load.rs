@@ -5,7 +5,7 @@
 //! group's tasks have started need not be known to count what is held: when one ends,
 //! the next of the group that waits takes over exactly what it held.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::Resources;
@@ -23,10 +23,51 @@ pub(crate) struct Load {
     pub(crate) running: u32,
 }
 
+/// Loads by group: few on most nodes, so that they stand side by side, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ByGroup(Vec<(GroupIx, Load)>);
+
+impl ByGroup {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn place(&self, group: GroupIx) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&group, |(group, _)| *group)
+    }
+
+    pub(crate) fn get(&self, group: GroupIx) -> Option<&Load> {
+        self.place(group).ok().and_then(|place| self.0.get(place)).map(|(_, load)| load)
+    }
+
+    fn get_mut(&mut self, group: GroupIx) -> Option<&mut Load> {
+        let place = self.place(group).ok()?;
+        self.0.get_mut(place).map(|(_, load)| load)
+    }
+
+    /// That of a group, which has none before it is entered.
+    pub(crate) fn enter(&mut self, group: GroupIx) -> Option<&mut Load> {
+        if let Err(place) = self.place(group) {
+            self.0.insert(place, (group, Load::default()));
+        }
+        self.get_mut(group)
+    }
+
+    fn remove(&mut self, group: GroupIx) {
+        if let Ok(place) = self.place(group) {
+            self.0.remove(place);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupIx, &Load)> {
+        self.0.iter().map(|(group, load)| (*group, load))
+    }
+}
+
 /// Tasks of every group on one node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Loads {
-    pub(crate) by_group: BTreeMap<GroupIx, Load>,
+    pub(crate) by_group: ByGroup,
     /// The waiting ones in order of assignment. Runs in the middle may have become empty.
     pub(crate) order: VecDeque<(GroupIx, u32)>,
     /// About how many of them have, so that they are cleared away in time.
@@ -56,7 +97,14 @@ impl Loads {
         capacity: &Resources,
         groups: &mut Groups,
     ) {
-        self.by_group.entry(group).or_default().waiting += count;
+        let wanted = groups.get(group).filter(|_| self.waiting == 0).map(|group| group.key.wanted);
+        let fits = wanted.is_some_and(|wanted| self.free(capacity).times(&wanted) >= count);
+        let Some(load) = self.by_group.enter(group) else { return };
+        if fits {
+            load.holding += count;
+            return self.hold(group, count, groups);
+        }
+        load.waiting += count;
         self.waiting += count;
         match self.order.back_mut().filter(|(last, _)| *last == group) {
             Some((_, waiting)) => *waiting += count,
@@ -75,7 +123,7 @@ impl Loads {
         capacity: &Resources,
         groups: &mut Groups,
     ) -> bool {
-        let Some(load) = self.by_group.get_mut(&group) else { return false };
+        let Some(load) = self.by_group.get_mut(group) else { return false };
         load.running = load.running.saturating_sub(running);
         let from_waiting = count.min(load.waiting);
         let from_holding = (count - from_waiting).min(load.holding);
@@ -83,7 +131,7 @@ impl Loads {
         load.holding -= from_holding;
         let gone = load.holding + load.waiting == 0;
         if gone {
-            self.by_group.remove(&group);
+            self.by_group.remove(group);
         }
         self.dequeue(group, from_waiting);
         self.release(group, from_holding, groups);
@@ -102,7 +150,7 @@ impl Loads {
         capacity: &Resources,
         groups: &mut Groups,
     ) {
-        let Some(load) = self.by_group.get_mut(&group) else { return };
+        let Some(load) = self.by_group.get_mut(group) else { return };
         load.running = (load.running + count).min(load.holding + load.waiting);
         let short = load.running.saturating_sub(load.holding);
         if short == 0 {
@@ -117,10 +165,10 @@ impl Loads {
 
     /// Presumes that tasks of other groups have not started, until what is held fits.
     fn demote(&mut self, keep: GroupIx, capacity: &Resources, groups: &mut Groups) {
-        let others: Vec<GroupIx> = self.by_group.keys().copied().filter(|g| *g != keep).collect();
+        let others: Vec<GroupIx> = self.by_group.iter().map(|(group, _)| group).filter(|g| *g != keep).collect();
         for group in others {
             while !capacity.covers(&self.used) {
-                let Some(load) = self.by_group.get_mut(&group) else { break };
+                let Some(load) = self.by_group.get_mut(group) else { break };
                 if load.holding <= load.running {
                     break;
                 }
@@ -147,7 +195,7 @@ impl Loads {
             }
             self.dequeue(group, fits);
             self.hold(group, fits, groups);
-            if let Some(load) = self.by_group.get_mut(&group) {
+            if let Some(load) = self.by_group.get_mut(group) {
                 load.waiting -= fits;
                 load.holding += fits;
             }
@@ -213,7 +261,7 @@ impl Loads {
     /// `count` tasks count as those of another group that wants the same; at least `running`
     /// of them are known to have started. Returns whether the old group has none left here.
     pub(crate) fn regroup(&mut self, from: GroupIx, to: GroupIx, count: u32, running: u32) -> bool {
-        let Some(load) = self.by_group.get_mut(&from) else { return false };
+        let Some(load) = self.by_group.get_mut(from) else { return false };
         // Which of them wait is not known where others of the group are here as well.
         let waiting = count.saturating_sub(running).min(load.waiting);
         let holding = (count - waiting).min(load.holding);
@@ -222,9 +270,9 @@ impl Loads {
         load.running = load.running.saturating_sub(running);
         let gone = load.holding + load.waiting == 0;
         if gone {
-            self.by_group.remove(&from);
+            self.by_group.remove(from);
         }
-        let load = self.by_group.entry(to).or_default();
+        let Some(load) = self.by_group.enter(to) else { return gone };
         load.waiting += waiting;
         load.holding += holding;
         load.running += running;
@@ -261,8 +309,8 @@ impl Loads {
 
     /// Recomputes what is held from the counts, as recovery needs it.
     pub(crate) fn recount(&mut self, groups: &mut Groups) {
-        let holding: Vec<_> = self.by_group.iter().map(|(g, load)| (*g, load.holding)).collect();
-        self.waiting = self.by_group.values().map(|load| load.waiting).sum();
+        let holding: Vec<_> = self.by_group.iter().map(|(g, load)| (g, load.holding)).collect();
+        self.waiting = self.by_group.iter().map(|(_, load)| load.waiting).sum();
         self.used = Resources::default();
         for (group, count) in holding.into_iter().filter(|(_, count)| *count > 0) {
             self.hold(group, count, groups);

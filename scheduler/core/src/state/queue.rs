@@ -317,6 +317,17 @@ impl Queue {
         self.seek(after, &Any)
     }
 
+    /// The last of all.
+    pub(crate) fn last(&self) -> Option<&Entry> {
+        let mut branch = self.root.as_ref()?;
+        loop {
+            match &branch.below {
+                Below::Entries(entries) => return entries.last(),
+                Below::Branches(all) => branch = all.last()?,
+            }
+        }
+    }
+
     /// The first after a place that may fit within what can be reached, if `is` agrees.
     pub(crate) fn next_fitting(
         &self,

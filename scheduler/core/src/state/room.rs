@@ -90,6 +90,15 @@ impl Branch {
         sum
     }
 
+    /// Whether a change of a place below may change what it knows.
+    fn heeds(&self, before: &Room, now: &Room) -> bool {
+        let most = |room: &Room| self.cpu_milli.get(room.lane()).copied().unwrap_or_default();
+        // A place that has less than the most of its lane has less than that of all before.
+        before.classes != now.classes
+            || before.cpu_milli >= most(before)
+            || now.cpu_milli > most(now)
+    }
+
     /// The most CPU that a place below may have which holds what is wanted.
     fn most_for(&self, wanted: &Wanted) -> Option<u32> {
         let most = self.cpu_milli.get(wanted.lane).copied().unwrap_or_default();
@@ -148,10 +157,12 @@ impl Rooms {
             *self = Self::of(places);
         }
         let Some(entry) = self.places.get_mut(place) else { return };
-        if std::mem::replace(entry, room) == room {
+        let before = std::mem::replace(entry, room);
+        let mut at = place / FAN;
+        let above = self.levels.first().and_then(|level| level.get(at));
+        if before == room || above.is_some_and(|above| !above.heeds(&before, &room)) {
             return;
         }
-        let mut at = place / FAN;
         let mut now = Branch::over_places(self.places.chunks(FAN).nth(at).unwrap_or_default());
         for level in &mut self.levels {
             let Some(entry) = level.get_mut(at) else { return };

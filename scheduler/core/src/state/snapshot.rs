@@ -185,7 +185,7 @@ impl State {
         }
         for (ix, node) in self.nodes.iter() {
             let mut loads: Vec<(u32, Load)> =
-                node.loads.by_group.iter().map(|(group, load)| (ordinal(group), *load)).collect();
+                node.loads.by_group.iter().map(|(group, load)| (ordinal(&group), *load)).collect();
             loads.sort_unstable_by_key(|(group, _)| *group);
             let record = NodeRecord {
                 ix,
@@ -479,7 +479,9 @@ impl State {
         node.drain = record.drain;
         node.lost = record.lost;
         for (ordinal, load) in record.loads {
-            node.loads.by_group.insert(group(ordinal)?, load);
+            if let Some(entry) = node.loads.by_group.enter(group(ordinal)?) {
+                *entry = load;
+            }
         }
         for (ordinal, count) in record.order {
             node.loads.order.push_back((group(ordinal)?, count));
