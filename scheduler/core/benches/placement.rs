@@ -169,20 +169,25 @@ impl Bench {
         let (mut took, mut decisions, begun) = (Duration::ZERO, 0, Instant::now());
         while begun.elapsed() < STEADY {
             let inputs: Vec<Input> = (0..BURST).filter_map(|_| self.one_ends()).collect();
-            let mut inputs = inputs.into_iter().peekable();
             self.now = self.now.after(Duration::from_millis(1));
             let begun = Processor::now();
-            while inputs.peek().is_some() {
-                for input in inputs.by_ref().take(together) {
-                    self.core.handle(self.now, input);
-                }
-                self.poll();
-            }
+            self.take_in(inputs, together);
             took += begun.elapsed();
             decisions += self.take_assignments();
             self.refill();
         }
         decisions as f64 / took.as_secs_f64()
+    }
+
+    #[inline(never)]
+    fn take_in(&mut self, inputs: Vec<Input>, together: usize) {
+        let mut inputs = inputs.into_iter().peekable();
+        while inputs.peek().is_some() {
+            for input in inputs.by_ref().take(together) {
+                self.core.handle(self.now, input);
+            }
+            self.poll();
+        }
     }
 
     fn one_ends(&mut self) -> Option<Input> {

@@ -86,6 +86,7 @@ impl Core {
         group_ix: GroupIx,
         outlook: Option<&mut Outlook>,
     ) -> Option<(NodeIx, Grant)> {
+        self.state.nodes.settle();
         // It is not looked at while it looks.
         let mut packing = std::mem::take(&mut self.state.nodes.packing);
         let in_time = RefCell::new(outlook);
@@ -180,7 +181,7 @@ impl Core {
             self.state.nodes.get(ix).is_some_and(allows)
                 && self.may_take(group_ix, key, ix, need, in_time)
         };
-        self.state.nodes.rooms.emptiest(&room, takes).map(|place| place as NodeIx)
+        self.state.nodes.rooms().emptiest(&room, takes).map(|place| place as NodeIx)
     }
 
     /// A node with cards for a task that wants none, where it is least in the way of those

@@ -56,7 +56,7 @@ impl Core {
         for (run, at) in node.tasks.iter().filter(|_| !many) {
             let Some(job) = self.state.jobs.get(run.job) else { continue };
             let counts = |load: &&Load| !as_one(load);
-            if node.loads.by_group.get(&job.group).filter(counts).is_none() {
+            if node.loads.by_group.get(job.group).filter(counts).is_none() {
                 continue;
             }
             let Some(group) = self.state.groups.get(job.group) else { continue };
@@ -77,7 +77,7 @@ impl Core {
             }
         }
         for (group, load) in node.loads.by_group.iter().filter(|(_, load)| as_one(load)) {
-            let Some(group) = self.state.groups.get(*group) else { continue };
+            let Some(group) = self.state.groups.get(group) else { continue };
             let rounds = u64::from((load.holding + load.waiting).div_ceil(load.holding.max(1)));
             let length = self.expected_length(group).ms.saturating_mul(rounds);
             let end = Timestamp(self.now.0.saturating_add(length));

@@ -13,7 +13,7 @@ use wrun_protocol::{IndexRange, JobId};
 
 use super::outlook::Outlook;
 use crate::core::Core;
-use crate::state::groups::{Glance, GroupIx, Line, Rank};
+use crate::state::groups::{Glance, Group, GroupIx, Line, Rank};
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::PLAIN;
 use crate::state::room::{Room, Rooms};
@@ -83,6 +83,9 @@ impl Core {
         let rooms: Vec<Room> = dirty.iter().map(|ix| self.state.nodes.reindex(*ix)).collect();
         let few = dirty.len() <= self.state.nodes.len() / FEW;
         let fresh = few.then(|| Rooms::of(rooms));
+        if fresh.is_none() {
+            self.state.nodes.settle();
+        }
         let mut round = Round { dirty, fresh, ..Round::default() };
         self.fill_capacity(&mut round);
         self.fill_backlogs(&mut round, &refilled);
@@ -134,7 +137,7 @@ impl Core {
     /// Where a blocked group may fit. Room only shrinks in a round, so that what does not
     /// fit never will.
     fn rooms<'a>(&'a self, round: &'a Round) -> &'a Rooms {
-        round.fresh.as_ref().unwrap_or(&self.state.nodes.rooms)
+        round.fresh.as_ref().unwrap_or(self.state.nodes.rooms())
     }
 
     /// Whether the group is worth serving.
@@ -248,8 +251,13 @@ impl Core {
     /// Brings what is known of a node's room up to date with what was placed there.
     pub(crate) fn reindex(&mut self, ix: NodeIx, round: &mut Round) {
         let room = self.state.nodes.reindex(ix);
-        if let (Some(fresh), Ok(place)) = (&mut round.fresh, round.dirty.binary_search(&ix)) {
-            fresh.set(place, room);
+        match &mut round.fresh {
+            None => self.state.nodes.settle(),
+            Some(fresh) => {
+                if let Ok(place) = round.dirty.binary_search(&ix) {
+                    fresh.set(place, room);
+                }
+            }
         }
     }
 
@@ -277,6 +285,9 @@ impl Core {
         tasks: u32,
         round: &mut Round,
     ) -> Vec<(NodeIx, u32)> {
+        if self.searches_all(group, round) {
+            self.state.nodes.settle();
+        }
         if self.comes_before_all_blocked(group, round) && self.state.reservations.is_empty() {
             let plain = self.plain_nodes_with_room(group, tasks, round, |_, room| room);
             if !plain.is_empty() {
@@ -304,6 +315,13 @@ impl Core {
         nodes
     }
 
+    /// Whether the group looks for room on all nodes. Room only shrinks while placing: what
+    /// found none looks at what changed alone. Of a gang, parts may have found some.
+    fn searches_all(&self, group: GroupIx, round: &Round) -> bool {
+        let partly = |group: &Group| !group.blocked || group.key.gang() > 0;
+        round.fresh.is_none() || self.state.groups.get(group).is_none_or(partly)
+    }
+
     /// Of those without cards, and where these do not hold a gang, of the others too; `bound`
     /// says how much of the room may be used.
     fn plain_nodes_with_room(
@@ -326,11 +344,9 @@ impl Core {
             let room = if room > 0 && self.may_join(group_ix, ix) { room.min(at_most) } else { 0 };
             if room > 0 { bound(ix, room) } else { 0 }
         };
-        // Room only shrinks while placing: what found none looks at what changed alone. Of
-        // a gang, parts may have found some.
         let (rooms, numbers) = match &round.fresh {
-            Some(fresh) if group.blocked && !gang => (fresh, Some(&round.dirty)),
-            _ => (&self.state.nodes.rooms, None),
+            Some(fresh) if !self.searches_all(group_ix, round) => (fresh, Some(&round.dirty)),
+            _ => (self.state.nodes.rooms(), None),
         };
         let number = |place: usize| match numbers {
             Some(numbers) => numbers.get(place).copied().unwrap_or_default(),

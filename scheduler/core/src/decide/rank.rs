@@ -12,9 +12,9 @@ use wrun_protocol::{JobId, Resources, Timestamp};
 
 use crate::core::Core;
 use crate::state::groups::{Group, GroupKey, Rank, Standing};
-use crate::state::register::Jobs;
 use crate::state::length::Lengths;
 use crate::state::policy::Rules;
+use crate::state::register::Jobs;
 
 /// Factors are whole numbers of this part of one.
 pub(crate) const MILLIONTHS: u64 = 1_000_000;

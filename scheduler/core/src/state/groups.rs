@@ -15,8 +15,8 @@ use wrun_protocol::{JobId, Resources};
 use super::length::{Length, LengthIx, Lengths};
 use super::node_set::NodeSet;
 use super::nodes::ANY_CLASS;
-use super::quotas::{QuotaIx, Quotas};
 use super::queue::{Entry, Place, Queue};
+use super::quotas::{QuotaIx, Quotas};
 use super::room::{Room, Rooms};
 use super::usage::{Accounts, Held};
 
@@ -256,7 +256,8 @@ impl Groups {
             stale: false,
         });
         let ix = self.vacant.pop().unwrap_or(self.table.len() as GroupIx);
-        let glance = Glance { wanted: Room::new(&key.least(), ANY_CLASS), blocked: false, tried: 0 };
+        let glance =
+            Glance { wanted: Room::new(&key.least(), ANY_CLASS), blocked: false, tried: 0 };
         match (self.table.get_mut(ix as usize), self.glances.get_mut(ix as usize)) {
             (Some(slot), Some(before)) => (*slot, *before) = (Some(group), glance),
             _ => {
@@ -572,14 +573,18 @@ impl Groups {
     pub(crate) fn lines_in_turn(&self, rank: Rank) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut from = after_head(rank, 0, None);
-        let last = self.queue.last().map(|entry| entry.at.0);
+        // Mostly there is one line alone.
+        let ends = self.queue.first().zip(self.queue.last()).map(|(a, b)| (a.at.0, b.at.0));
+        if let Some((first, last)) = ends
+            && (first.rank, first.line) == (last.rank, last.line)
+        {
+            lines.extend((first.rank.0 == rank).then_some(first.line));
+            return lines;
+        }
         while let Some((at, _)) = self.queue.next(Some(&from)).map(|entry| entry.at)
             && at.rank.0 == rank
         {
             lines.push(at.line);
-            if last.is_some_and(|last| (last.rank, last.line) == (at.rank, at.line)) {
-                break;
-            }
             from = end_of(rank, at.line);
         }
         if lines.len() > 1 {

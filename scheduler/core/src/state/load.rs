@@ -165,7 +165,8 @@ impl Loads {
 
     /// Presumes that tasks of other groups have not started, until what is held fits.
     fn demote(&mut self, keep: GroupIx, capacity: &Resources, groups: &mut Groups) {
-        let others: Vec<GroupIx> = self.by_group.iter().map(|(group, _)| group).filter(|g| *g != keep).collect();
+        let others: Vec<GroupIx> =
+            self.by_group.iter().map(|(group, _)| group).filter(|g| *g != keep).collect();
         for group in others {
             while !capacity.covers(&self.used) {
                 let Some(load) = self.by_group.get_mut(group) else { break };

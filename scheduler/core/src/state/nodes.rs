@@ -178,8 +178,12 @@ impl Node {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     table: Vec<Option<Box<Node>>>,
-    /// What those have free that take tasks, by number. Up to date but for dirty ones.
-    pub(crate) rooms: Rooms,
+    /// What those have free that take tasks, by number. Up to date but for dirty ones and
+    /// [`Self::unsettled`] ones.
+    rooms: Rooms,
+    /// Nodes whose room has changed since it was last asked for: mostly only those that
+    /// changed are searched, and what one of them gets free is soon taken again.
+    unsettled: Dirty,
     /// The same of nodes with devices, by what they are good for.
     pub(crate) packing: Packing,
     by_name: BTreeMap<String, BTreeSet<NodeIx>>,
@@ -267,9 +271,9 @@ impl Nodes {
         let all = self.table.len().max(1);
         let golden = (all as u64 * 618 / 1000) as usize;
         let step = (golden..).find(|step| gcd(*step, all) == 1).unwrap_or(1);
-        (0..all).map(move |nth| (nth * step) % all).filter_map(|slot| {
-            Some((slot as NodeIx, self.table.get(slot)?.as_deref()?))
-        })
+        (0..all)
+            .map(move |nth| (nth * step) % all)
+            .filter_map(|slot| Some((slot as NodeIx, self.table.get(slot)?.as_deref()?)))
     }
 
     pub(crate) fn insert(&mut self, ix: NodeIx, node: Node) {
@@ -318,13 +322,26 @@ impl Nodes {
         self.by_name.get(name)?.first().copied()
     }
 
-    /// Brings the indices of room up to date with the node.
+    /// What nodes have free, by number. To be settled before.
+    pub(crate) fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Brings the index of room up to date.
+    pub(crate) fn settle(&mut self) {
+        for ix in self.unsettled.take() {
+            let node = self.table.get(ix as usize).and_then(Option::as_deref);
+            self.rooms.set(ix as usize, node.map(Node::room).unwrap_or_default());
+        }
+    }
+
+    /// The node has changed: returns what it has free.
     pub(crate) fn reindex(&mut self, ix: NodeIx) -> Room {
         let Some(node) = self.table.get(ix as usize).and_then(Option::as_deref) else {
             return Room::default();
         };
         let room = node.room();
-        self.rooms.set(ix as usize, room);
+        self.unsettled.insert(ix);
         let offer = &node.stock.offer;
         if !offer.gpus.is_empty() || !offer.named.is_empty() {
             let shelf = (room != Room::default()).then(|| node.shelf(&mut self.packing));

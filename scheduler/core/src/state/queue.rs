@@ -15,7 +15,7 @@ use super::room::{LANES, Reach, Room};
 pub(crate) type Place = (Standing, GroupIx);
 
 /// Most entries of a leaf, and branches of a branch.
-const MOST: usize = 32;
+const MOST: usize = 16;
 /// Neighbours that have no more together become one.
 const FEW: usize = MOST / 2;
 
@@ -28,33 +28,33 @@ pub(crate) struct Entry {
     /// By which amount of memory branches know it, and how much CPU it wants. One that is
     /// not blocked may find room whatever it wants.
     lane: u8,
-    cpu_milli: u32,
+    cpu: i32,
 }
 
 impl Entry {
     pub(crate) fn new(at: Place, wanted: &Room, blocked: bool) -> Self {
-        let (lane, cpu_milli) = if blocked { (wanted.lane(), wanted.cpu_milli) } else { (0, 0) };
-        Self { at, blocked, lane: lane as u8, cpu_milli }
+        let (lane, cpu) = if blocked { (wanted.lane(), wanted.cpu()) } else { (0, 0) };
+        Self { at, blocked, lane: lane as u8, cpu }
     }
 }
 
 /// What a branch knows of all under it.
 #[derive(Clone, Copy, Debug)]
 struct Sum {
-    least: [u32; LANES],
+    least: Reach,
     blocked: usize,
 }
 
 impl Default for Sum {
     fn default() -> Self {
-        Self { least: [u32::MAX; LANES], blocked: 0 }
+        Self { least: [i32::MAX; LANES], blocked: 0 }
     }
 }
 
 impl Sum {
     fn add(&mut self, entry: &Entry) {
         if let Some(least) = self.least.get_mut(usize::from(entry.lane)) {
-            *least = entry.cpu_milli.min(*least);
+            *least = entry.cpu.min(*least);
         }
         self.blocked += usize::from(entry.blocked);
     }
@@ -66,8 +66,8 @@ impl Sum {
         self.blocked += other.blocked;
     }
 
-    fn of_lane(&self, lane: u8) -> u32 {
-        self.least.get(usize::from(lane)).copied().unwrap_or(u32::MAX)
+    fn of_lane(&self, lane: u8) -> i32 {
+        self.least.get(usize::from(lane)).copied().unwrap_or(i32::MAX)
     }
 
     /// Whether anything may fit within what can be reached.
@@ -157,7 +157,7 @@ impl Branch {
             }
         };
         self.sum.blocked -= usize::from(gone.blocked);
-        if self.sum.of_lane(gone.lane) == gone.cpu_milli {
+        if self.sum.of_lane(gone.lane) == gone.cpu {
             let least = self.least_of(gone.lane);
             if let Some(lane) = self.sum.least.get_mut(usize::from(gone.lane)) {
                 *lane = least;
@@ -166,15 +166,15 @@ impl Branch {
         Some(gone)
     }
 
-    fn least_of(&self, lane: u8) -> u32 {
+    fn least_of(&self, lane: u8) -> i32 {
         let least = match &self.below {
             Below::Entries(entries) => {
                 let of_lane = entries.iter().filter(|entry| entry.lane == lane);
-                of_lane.map(|entry| entry.cpu_milli).min()
+                of_lane.map(|entry| entry.cpu).min()
             }
             Below::Branches(all) => all.iter().map(|branch| branch.sum.of_lane(lane)).min(),
         };
-        least.unwrap_or(u32::MAX)
+        least.unwrap_or(i32::MAX)
     }
 
     fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
@@ -203,7 +203,7 @@ fn place_in(all: &[Branch], at: &Place) -> usize {
 /// Lets no branch stay that is empty, nor neighbours that are small together.
 fn merge(all: &mut Vec<Branch>, place: usize) {
     let len = all.get(place).map_or(0, Branch::len);
-    if len == 0 && all.len() > 1 {
+    if len == 0 {
         all.remove(place);
         return;
     }
@@ -252,7 +252,7 @@ impl<F: Fn(&Entry) -> bool> Search for Fitting<'_, F> {
 
     fn is(&self, entry: &Entry) -> bool {
         let reached = self.reach.get(usize::from(entry.lane));
-        reached.is_some_and(|most| *most >= entry.cpu_milli) && (self.is)(entry)
+        reached.is_some_and(|most| *most >= entry.cpu) && (self.is)(entry)
     }
 }
 
@@ -302,7 +302,7 @@ impl Queue {
         let Some(root) = &mut self.root else { return };
         self.len -= usize::from(root.remove(at).is_some());
         if let Below::Branches(all) = &mut root.below
-            && all.len() == 1
+            && all.len() <= 1
         {
             self.root = all.pop();
         }
@@ -315,6 +315,17 @@ impl Queue {
     /// The first after a place.
     pub(crate) fn next(&self, after: Option<&Place>) -> Option<&Entry> {
         self.seek(after, &Any)
+    }
+
+    /// The first of all.
+    pub(crate) fn first(&self) -> Option<&Entry> {
+        let mut branch = self.root.as_ref()?;
+        loop {
+            match &branch.below {
+                Below::Entries(entries) => return entries.first(),
+                Below::Branches(all) => branch = all.first()?,
+            }
+        }
     }
 
     /// The last of all.
@@ -420,5 +431,30 @@ mod tests {
         }
         let all: Vec<Place> = queue.iter(None).map(|entry| entry.at).collect();
         assert_eq!(all, model.keys().copied().collect::<Vec<_>>());
+    }
+
+    /// Branches under a branch, itself included.
+    fn size(branch: &Branch) -> usize {
+        match &branch.below {
+            Below::Entries(_) => 1,
+            Below::Branches(all) => 1 + all.iter().map(size).sum::<usize>(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_went_while_others_queue_up_behind() {
+        let mut queue = Queue::default();
+        let at = |head| (Standing { rank: Reverse(0), line: 0, head: JobId(head) }, 0);
+        for head in 0..20_000 {
+            queue.insert(Entry::new(at(head), &Room::default(), true));
+            if head >= 1000 {
+                queue.remove(&at(head - 1000));
+                assert!(queue.root.as_ref().map_or(0, size) < 8 * 1000 / FEW);
+                let ends = (queue.first().map(|e| e.at), queue.last().map(|e| e.at));
+                assert_eq!(ends, (Some(at(head - 999)), Some(at(head))));
+            }
+        }
+        (19_000..20_000).for_each(|head| queue.remove(&at(head)));
+        assert!(queue.root.is_none_or(|root| root.len() == 0));
     }
 }

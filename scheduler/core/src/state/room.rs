@@ -38,6 +38,11 @@ impl Room {
             && self.classes & wanted.classes != 0
     }
 
+    /// Its CPU, as branches have it.
+    pub(crate) fn cpu(&self) -> i32 {
+        i32::try_from(self.cpu_milli).unwrap_or(i32::MAX)
+    }
+
     /// The last lane whose amount of memory it has.
     pub(crate) fn lane(&self) -> usize {
         // Two lanes for each doubling, from 64 MiB on.
@@ -52,8 +57,9 @@ impl Room {
 /// Amounts of memory that branches tell apart.
 pub(crate) const LANES: usize = 24;
 
-/// By amount of memory, the most CPU where there is at least as much.
-pub(crate) type Reach = [u32; LANES];
+/// By amount of memory, the most CPU where there is at least as much. Signed, as that is
+/// what processors compare many of at once.
+pub(crate) type Reach = [i32; LANES];
 
 /// What a branch knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +73,7 @@ impl Branch {
         let mut branch = Self::default();
         for place in places {
             if let Some(most) = branch.cpu_milli.get_mut(place.lane()) {
-                *most = place.cpu_milli.max(*most);
+                *most = place.cpu().max(*most);
             }
             branch.classes |= place.classes;
         }
@@ -94,15 +100,14 @@ impl Branch {
     fn heeds(&self, before: &Room, now: &Room) -> bool {
         let most = |room: &Room| self.cpu_milli.get(room.lane()).copied().unwrap_or_default();
         // A place that has less than the most of its lane has less than that of all before.
-        before.classes != now.classes
-            || before.cpu_milli >= most(before)
-            || now.cpu_milli > most(now)
+        before.classes != now.classes || before.cpu() >= most(before) || now.cpu() > most(now)
     }
 
     /// The most CPU that a place below may have which holds what is wanted.
     fn most_for(&self, wanted: &Wanted) -> Option<u32> {
         let most = self.cpu_milli.get(wanted.lane).copied().unwrap_or_default();
-        (most >= wanted.room.cpu_milli && self.classes & wanted.room.classes != 0).then_some(most)
+        let holds = most >= wanted.room.cpu() && self.classes & wanted.room.classes != 0;
+        holds.then_some(most.cast_unsigned())
     }
 }
 
@@ -141,7 +146,7 @@ impl Rooms {
     /// The most CPU of any place.
     pub(crate) fn most_cpu(&self) -> u32 {
         let root = self.levels.last().and_then(|root| root.first());
-        root.and_then(|root| root.cpu_milli.first()).copied().unwrap_or_default()
+        root.and_then(|root| root.cpu_milli.first()).copied().unwrap_or_default().cast_unsigned()
     }
 
     /// What any place may hold.

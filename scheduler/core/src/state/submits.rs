@@ -5,7 +5,7 @@
 //! that a million queued jobs do not hold a million ids twice.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use wrun_protocol::{JobId, SubmitId};
 
@@ -21,14 +21,48 @@ pub(crate) struct Submits {
     live: Index,
     /// Live jobs whose number is too large for the index.
     late: BTreeMap<Key, JobId>,
-    by_id: HashMap<Key, JobId, BuildHasherDefault<DefaultHasher>>,
+    by_id: HashMap<Key, JobId, BuildHasherDefault<Fold>>,
     /// Those whose job has ended, oldest first.
     ended: VecDeque<Key>,
     remembered: usize,
 }
 
 fn hash(key: &Key) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+    BuildHasherDefault::<Fold>::default().hash_one(key)
+}
+
+/// The golden part of 2^64.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A hash of ids that clients draw at random: as such they need little mixing.
+#[derive(Default)]
+struct Fold(u64);
+
+impl Fold {
+    fn take_in(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * u128::from(GOLDEN);
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.take_in(u64::from_le_bytes(*word)));
+        rest.iter().for_each(|byte| self.take_in(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.take_in(word.into());
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.take_in(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Submits {
