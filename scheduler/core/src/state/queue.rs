@@ -424,7 +424,7 @@ mod tests {
                 after = Some(at);
             }
             assert!(queue.next_fitting(after, rooms.reach(), |e| likely(&e.at)).is_none());
-            let even = |at: &Place| at.1 % 2 == 0;
+            let even = |at: &Place| at.1.is_multiple_of(2);
             let first = model.iter().find(|(at, (_, blocked))| *blocked && even(at));
             let found = queue.next_blocked(None, |entry| even(&entry.at));
             assert_eq!(found.map(|entry| &entry.at), first.map(|(at, _)| at));
