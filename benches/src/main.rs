@@ -10,6 +10,7 @@ mod kueue;
 mod latency;
 mod machine;
 mod peers;
+mod placement;
 mod profile;
 mod raw;
 mod report;
@@ -31,6 +32,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("latency", latency::measure),
     ("cold", cold::measure),
     ("scheduler", scheduler::measure),
+    ("placement", placement::measure),
     ("kueue", kueue::measure),
     ("restart", restart::measure),
     ("traces", traces::measure),
