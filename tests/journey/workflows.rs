@@ -136,6 +136,7 @@ fn what_is_asked_of_a_step_that_is_not_there_is_told() {
         ),
         (vec!["output", "2", "--step", "a"], 65, "job 2 is no workflow"),
         (vec!["wait", &flow, "--task", "0"], 65, "choose with --step"),
+        (vec!["explain", &flow], 72, "has ended; `wrun rerun 1` runs it again"),
         (vec!["submit", "flow.toml", "--count", "3"], 65, "`--count` says something of one job"),
     ] {
         let output = desk.wrun(&arguments);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::{JobDetail, JobProgress, Request, Response};
 use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
+use wrun_protocol::workflow::StepState;
 
 use super::process::Signals;
 use super::wait::Patience;
@@ -118,8 +119,13 @@ pub(crate) fn show(console: Console, detail: &WorkflowDetail) -> Result<(), Erro
 /// `4 (1 succeeded, 1 running, 2 waiting)`.
 fn counts(steps: &[StepDetail]) -> String {
     let mut states: Vec<_> = steps.iter().map(|step| step.state).collect();
-    // In the order of a step's life, what is over first.
-    states.sort_by_key(|state| (!state.is_terminal(), *state));
+    // What is over first, then what comes next.
+    states.sort_by_key(|state| match state {
+        StepState::Running => (1, StepState::Waiting),
+        StepState::Preparing => (2, StepState::Waiting),
+        StepState::Waiting => (3, StepState::Waiting),
+        over => (0, *over),
+    });
     let parts: Vec<String> = states
         .chunk_by(|one, other| one == other)
         .filter_map(|alike| Some(format!("{} {}", alike.len(), graph::state(*alike.first()?))))

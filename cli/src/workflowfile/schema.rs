@@ -42,7 +42,7 @@ impl JsonSchema for StepFile {
                 ("mounts", Some(files)) => json!({
                     "description": "Files, folders and outputs of other steps that the guest sees.",
                     "type": "array",
-                    "items": { "anyOf": [files["items"].clone(), field["items"].clone()] },
+                    "items": { "anyOf": [files.get("items"), field.get("items")] },
                 }),
                 (_, Some(of_job)) => json!({ "anyOf": [of_job, field] }),
                 (_, None) => field,

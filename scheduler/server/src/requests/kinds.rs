@@ -2,6 +2,7 @@
 //! their steps.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use wrun_core::workflow::{WorkflowRecord, step_of_submit_id};
 use wrun_protocol::JobId;
@@ -103,12 +104,15 @@ async fn proven(shared: &Shared, claims: Vec<Claim>) -> Result<Vec<Claim>, Reque
                 let is_true = match live {
                     Some(is_true) => is_true,
                     None => {
-                        if !records.contains_key(&claim.workflow) {
-                            let row = history.job(claim.workflow)?;
-                            records.insert(claim.workflow, row.and_then(|row| row.workflow()));
-                        }
-                        let record = records.get(&claim.workflow).and_then(Option::as_ref);
-                        let step = record.and_then(|of| of.steps.get(usize::from(claim.step)));
+                        let record = match records.entry(claim.workflow) {
+                            Entry::Occupied(known) => known.into_mut(),
+                            Entry::Vacant(place) => {
+                                let row = history.job(claim.workflow)?;
+                                place.insert(row.and_then(|row| row.workflow()))
+                            }
+                        };
+                        let steps = record.as_ref().map(|of| &of.steps);
+                        let step = steps.and_then(|steps| steps.get(usize::from(claim.step)));
                         step.is_some_and(|step| step.job == Some(claim.job))
                     }
                 };

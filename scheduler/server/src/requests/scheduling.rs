@@ -1,6 +1,6 @@
 //! Policy, order and reasons, and changes of jobs that live.
 
-use wrun_core::Input;
+use wrun_core::{Input, RequestId};
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
@@ -8,7 +8,7 @@ use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
 use wrun_protocol::{JobId, Role};
 
-use super::refused;
+use super::{refused, workflows};
 use crate::authorise::Caller;
 use crate::shared::Shared;
 
@@ -39,7 +39,7 @@ pub(super) async fn on_change(
     }
     let act = format!("job changed: {change:?}");
     let input = move |request| Input::Change { request, job, change };
-    shared.driver.ask_done(input).await.map_err(|error| ended(job, error))?;
+    done(shared, job, input).await?;
     audit(caller, &act, Some(job));
     Ok(Response::Done)
 }
@@ -51,7 +51,10 @@ pub(super) async fn on_priority(
 ) -> Result<Response, RequestError> {
     shared.visible(caller, job).await?;
     let detail = shared.driver.view(move |core| core.priority(job)).await?;
-    detail.map(Response::Priority).ok_or_else(|| over(job))
+    match detail {
+        Some(detail) => Ok(Response::Priority(detail)),
+        None => Err(over(shared, job).await?),
+    }
 }
 
 /// A tenant sees its own row; administrators see the tree.
@@ -82,7 +85,10 @@ pub(super) async fn on_explain(
 ) -> Result<Response, RequestError> {
     shared.visible(caller, job).await?;
     let explanation = shared.driver.view(move |core| core.explain(job)).await?;
-    explanation.map(|of| Response::Explanation(Box::new(of))).ok_or_else(|| over(job))
+    match explanation {
+        Some(of) => Ok(Response::Explanation(Box::new(of))),
+        None => Err(over(shared, job).await?),
+    }
 }
 
 pub(super) async fn on_reserve(
@@ -141,7 +147,7 @@ pub(super) async fn on_tasks(
         WithTasks::Requeue => Input::Requeue { request, job, tasks },
         WithTasks::Retry => Input::Retry { request, job, tasks },
     };
-    shared.driver.ask_done(input).await.map_err(|error| ended(job, error))?;
+    done(shared, job, input).await?;
     let act = match what {
         WithTasks::Cancel => "tasks cancelled",
         WithTasks::Requeue => "tasks requeued",
@@ -151,19 +157,29 @@ pub(super) async fn on_tasks(
     Ok(Response::Done)
 }
 
-/// The caller may see the job: where the core does not have it, it is over.
-fn ended(job: JobId, error: RequestError) -> RequestError {
-    match error.code {
-        ErrorCode::NotFound => over(job),
-        _ => error,
+/// Asks the core to do something about a job that the caller may see: where the core does
+/// not have it, it is over.
+async fn done(
+    shared: &Shared,
+    job: JobId,
+    input: impl FnOnce(RequestId) -> Input + Send + 'static,
+) -> Result<(), RequestError> {
+    match shared.driver.ask_done(input).await {
+        Err(error) if error.code == ErrorCode::NotFound => Err(over(shared, job).await?),
+        done => done,
     }
 }
 
-fn over(job: JobId) -> RequestError {
-    refused(
-        ErrorCode::Conflict,
-        format!("job {job} has ended; `wrun submit` runs it again as a new job"),
-    )
+/// Why nothing can be done about a job that the core does not have.
+async fn over(shared: &Shared, job: JobId) -> Result<RequestError, RequestError> {
+    if shared.driver.view(move |core| core.workflow_summary(job).is_some()).await? {
+        return Ok(workflows::has_no_tasks(job));
+    }
+    let again = match workflows::is_workflow(shared, job).await? {
+        true => format!("`wrun rerun {job}` runs it again as a new workflow"),
+        false => "`wrun submit` runs it again as a new job".to_owned(),
+    };
+    Ok(refused(ErrorCode::Conflict, format!("job {job} has ended; {again}")))
 }
 
 fn audit(caller: &Caller, act: &str, job: Option<JobId>) {
