@@ -15,7 +15,7 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::policy::{Backfill, BackfillMode, Policy, QueueOrder};
+use wrun_protocol::policy::{Backfill, BackfillMode, Balance, Policy, QueueOrder};
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::scheduling::{Offer, Request};
 use wrun_protocol::task::Usage;
@@ -481,4 +481,33 @@ fn a_job_whose_reservation_was_given_up_does_not_run_elsewhere() {
     assert_eq!(env.handle(Input::Unreserve { request, name }), Some(Ok(Answer::Done)));
     let outside = env.job(1, 50);
     assert!(env.runs(outside) && !env.runs(inside));
+}
+
+#[test]
+fn jobs_that_are_alike_do_not_pass_what_stands_between_them_by_age() {
+    let mut policy = policy(QueueOrder::ShortestFirst, None, BackfillMode::Conservative);
+    policy.age_bound_ms = Some(50_000);
+    let mut env = Env::new(policy, &[3]);
+    let first = env.job(3, 100);
+    let old = env.job(1, 60);
+    let wide = env.at(1001).job(2, 100);
+    let young = env.at(1090).job(1, 60);
+    env.at(1100).end(first);
+    assert!(env.runs(old) && env.runs(wide), "both have waited for the age bound");
+    assert!(!env.runs(young));
+}
+
+#[test]
+fn jobs_that_are_alike_do_not_pass_what_is_due_between_them() {
+    let mut policy = policy(QueueOrder::Balanced, None, BackfillMode::Conservative);
+    policy.balance = Balance { patience_ms: 50_000, full_area_ms: 20_000 };
+    let mut env = Env::new(policy, &[4]);
+    let first = env.job(4, 100);
+    let old = env.job(1, 100); // due at 1050
+    let wide = env.at(1030).job(2, 100); // due at 1080
+    let young = env.at(1040).job(1, 100); // due at 1090
+    let small = env.at(1045).job(1, 16); // a fifth of the full area: due at 1055
+    env.at(1100).end(first);
+    assert!(env.runs(old) && env.runs(small) && env.runs(wide));
+    assert!(!env.runs(young));
 }

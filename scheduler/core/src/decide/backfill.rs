@@ -9,6 +9,7 @@ use wrun_protocol::JobId;
 use wrun_protocol::policy::{BackfillMode, QueueOrder};
 
 use super::place::Round;
+use super::rank::first_where;
 use crate::core::Core;
 use crate::state::groups::{GroupIx, Rank};
 
@@ -72,8 +73,7 @@ impl Core {
         if line.blocked.contains(&next.group) || !self.may_fit_group(next.group, round) {
             return false;
         }
-        let order = line.order.unwrap_or(self.state.rules.policy.order);
-        let until = until(order, next, line.next.first());
+        let until = line.next.first().and_then(|other| self.first_after(line.order, next, *other));
         self.place_group(next.group, u32::MAX, until, round) > 0
     }
 
@@ -107,6 +107,14 @@ impl Core {
         self.next_in(order, group, next)
     }
 
+    /// The first job of a group, but for its head, that the other stands before.
+    fn first_after(&self, order: Option<QueueOrder>, this: Next, other: Next) -> Option<JobId> {
+        let group = self.state.groups.get(this.group)?;
+        first_where(group, this.job, |job| {
+            self.next_in(order, this.group, job).is_some_and(|next| next > other)
+        })
+    }
+
     fn next_in(&self, order: Option<QueueOrder>, group: GroupIx, job: JobId) -> Option<Next> {
         let entry = self.state.groups.get(group)?;
         let submitted = self.state.jobs.get(job)?.submitted;
@@ -121,10 +129,3 @@ impl Core {
 
 /// Blocked jobs, in order, that wait for a promise.
 pub(crate) type Blocked = VecDeque<(GroupIx, JobId)>;
-
-/// The job before which the other has its turn.
-fn until(order: QueueOrder, this: Next, other: Option<&Next>) -> Option<JobId> {
-    let by_age = matches!(order, QueueOrder::Fcfs | QueueOrder::Multifactor | QueueOrder::Balanced);
-    let other = other.filter(|other| by_age || other.rank == this.rank)?;
-    Some(other.job.max(JobId(this.job.0.saturating_add(1))))
-}

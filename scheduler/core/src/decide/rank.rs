@@ -260,27 +260,36 @@ impl Core {
 
     /// The first ready job of the group, after its head, that stands below `floor`.
     pub(crate) fn first_below(&self, group: &Group, head: JobId, floor: Rank) -> Option<JobId> {
-        let is_below = |job: JobId| {
+        first_where(group, head, |job| {
             let submitted = self.state.jobs.get(job).map(|job| job.submitted);
             let lengths = &self.state.groups.lengths;
             self.ranking.rank(&self.state.rules, lengths, group, submitted.unwrap_or_default())
                 < floor
-        };
-        let last = group.ready.last().copied().filter(|last| is_below(*last))?;
-        // Ranks fall with the time of the submit: `low` is not below, `high` is.
-        let (mut low, mut high, mut step) = (head.0, last.0, 1);
-        while high - low > 1 {
-            let middle = if step < high - low { low + step } else { low + (high - low) / 2 };
-            step = step.saturating_mul(2);
-            match group.ready.range(JobId(middle)..).next() {
-                Some(job) if is_below(*job) => {
-                    // Between `middle` and `high` there may be none: it is one from beyond.
-                    high = if job.0 < high { job.0 } else { middle };
-                }
-                Some(job) => low = job.0,
-                None => high = middle,
-            }
-        }
-        group.ready.range(JobId(high)..).next().copied()
+        })
     }
+}
+
+/// The first ready job of the group, after its head, for which something holds that holds
+/// for all younger ones too: ranks fall with the time of the submit.
+pub(crate) fn first_where(
+    group: &Group,
+    head: JobId,
+    holds: impl Fn(JobId) -> bool,
+) -> Option<JobId> {
+    let last = group.ready.last().copied().filter(|last| *last > head && holds(*last))?;
+    // It does not hold for `low`, and holds for `high`.
+    let (mut low, mut high, mut step) = (head.0, last.0, 1);
+    while high - low > 1 {
+        let middle = if step < high - low { low + step } else { low + (high - low) / 2 };
+        step = step.saturating_mul(2);
+        match group.ready.range(JobId(middle)..).next() {
+            Some(job) if holds(*job) => {
+                // Between `middle` and `high` there may be none: it is one from beyond.
+                high = if job.0 < high { job.0 } else { middle };
+            }
+            Some(job) => low = job.0,
+            None => high = middle,
+        }
+    }
+    group.ready.range(JobId(high)..).next().copied()
 }

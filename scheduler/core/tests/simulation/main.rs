@@ -11,11 +11,14 @@
     reason = "a test: it may stop at what it did not expect, and read clocks and files"
 )]
 
+mod draw;
 mod jobs;
 mod ledger;
 mod model;
+mod orderly;
 mod policies;
 mod random;
+mod timeline;
 mod windows;
 mod worker;
 mod world;
@@ -43,6 +46,11 @@ const MAX_NAMED: usize = 5;
 #[test]
 fn nothing_is_lost_and_nothing_ends_twice_whatever_breaks() {
     try_seeds(2000, run);
+}
+
+#[test]
+fn nothing_delays_what_was_promised_and_room_is_used_in_the_order_of_the_queue() {
+    try_seeds(2000, orderly::Orderly::run);
 }
 
 /// Runs the seeds from 0 on, or the one that the environment names, on all processors.
