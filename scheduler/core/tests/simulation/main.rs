@@ -12,6 +12,7 @@
 )]
 
 mod draw;
+mod exact;
 mod jobs;
 mod ledger;
 mod model;

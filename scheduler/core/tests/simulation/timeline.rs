@@ -20,6 +20,9 @@ pub(crate) struct Timeline {
     pub(crate) blocks: Vec<Block>,
 }
 
+/// Tasks by node.
+pub(crate) type Places = Vec<(usize, u32)>;
+
 /// What starts at once: so many tasks, for so long at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unit {
@@ -50,7 +53,7 @@ impl Timeline {
     }
 
     /// Where the unit fits at that instant: tasks by node, in order.
-    fn places(&self, unit: &Unit, at: u64) -> Option<Vec<(usize, u32)>> {
+    fn places(&self, unit: &Unit, at: u64) -> Option<Places> {
         let mut left = unit.count;
         let mut places = Vec::new();
         for node in 0..self.nodes.len() {
@@ -64,7 +67,7 @@ impl Timeline {
     }
 
     /// The first instant from `now` on at which the unit fits until its end, and where.
-    pub(crate) fn earliest(&self, unit: &Unit, now: u64) -> (u64, Vec<(usize, u32)>) {
+    pub(crate) fn earliest(&self, unit: &Unit, now: u64) -> (u64, Places) {
         let ends = self.blocks.iter().map(|block| block.to).filter(|to| *to > now);
         let mut instants: Vec<u64> = ends.chain([now]).collect();
         instants.sort_unstable();
