@@ -10,6 +10,8 @@ use wrun_protocol::wire::user::{
     JobDetail, JobFilter, JobProgress, JobSummary, NodeSummary, Request, RequestError, Response,
     Submission, TaskDetail,
 };
+use wrun_protocol::wire::workflow::WorkflowDetail;
+use wrun_protocol::workflow::{EncodedWorkflow, Workflow};
 use wrun_protocol::{Digest, JobId, JobSpec, SubmitId};
 
 use crate::process::PATIENCE;
@@ -141,6 +143,36 @@ impl Client {
     pub async fn output(&self, job: JobId, index: u32) -> Vec<u8> {
         match self.ask(&Request::Output { job, index }).await.unwrap() {
             Response::Output(Content::Inline(bytes)) => bytes.to_vec(),
+            other => panic!("unexpected answer: {other:?}"),
+        }
+    }
+
+    /// Submits a workflow.
+    pub async fn submit_workflow(&mut self, workflow: &Workflow) -> JobId {
+        let workflow = EncodedWorkflow::encode(workflow).unwrap();
+        let request = Request::SubmitWorkflow { id: self.submit_id(), workflow };
+        self.submitted(&request).await.unwrap()
+    }
+
+    /// Runs a workflow again.
+    pub async fn rerun(&mut self, job: JobId, from: Option<&str>) -> Result<JobId, RequestError> {
+        let from = from.map(str::to_owned);
+        let request = Request::Rerun { id: self.submit_id(), job, from };
+        self.submitted(&request).await
+    }
+
+    async fn submitted(&self, request: &Request) -> Result<JobId, RequestError> {
+        match self.ask(request).await.unwrap() {
+            Response::Submitted(mut answers) if answers.len() == 1 => answers.remove(0),
+            Response::Refused(error) => Err(error),
+            other => panic!("unexpected answer: {other:?}"),
+        }
+    }
+
+    /// A workflow, by its own number or that of a step's job.
+    pub async fn workflow(&self, job: JobId) -> WorkflowDetail {
+        match self.ask(&Request::Workflow(job)).await.unwrap() {
+            Response::Workflow(detail) => *detail,
             other => panic!("unexpected answer: {other:?}"),
         }
     }

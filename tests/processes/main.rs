@@ -5,6 +5,7 @@ mod preemption;
 mod published;
 mod server_loss;
 mod worker_loss;
+mod workflows;
 
 use harness::{Client, artefacts};
 use wrun_protocol::{JobSpec, Resources};

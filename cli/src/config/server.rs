@@ -12,7 +12,7 @@ use super::{beside, machine, setting_error, text};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::syntax::daemon::ServerSettings;
-use crate::value::{Span, Whole};
+use crate::value::{Size, Span, Whole};
 
 /// The configuration file of `wrun server`. A relative path is relative to the file's folder.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -40,6 +40,10 @@ pub(crate) struct ServerFile {
     max_schedules_per_tenant: Option<Whole<0, 100_000>>,
     /// The least time from one run of a schedule to the next.
     least_schedule_period: Option<Span>,
+    /// Most workflows of one tenant that have not ended.
+    max_workflows_per_tenant: Option<Whole<0, 1_000_000>>,
+    /// What these may take together, encoded.
+    max_workflow_bytes_per_tenant: Option<Size>,
     /// How late a run of a schedule may be before it counts as missed.
     missed_after: Option<Span>,
 }
@@ -83,6 +87,12 @@ pub(crate) fn config(settings: &ServerSettings) -> Result<ServerConfig, Error> {
     }
     if let Some(period) = file.least_schedule_period {
         core.least_schedule_period = period.duration();
+    }
+    if let Some(most) = file.max_workflows_per_tenant {
+        core.max_workflows_per_tenant = most.0 as usize;
+    }
+    if let Some(most) = file.max_workflow_bytes_per_tenant {
+        core.max_workflow_bytes_per_tenant = usize::try_from(most.0).unwrap_or(usize::MAX);
     }
     if let Some(late) = file.missed_after {
         core.missed_after = late.duration();

@@ -14,5 +14,6 @@ mod dependencies;
 mod env;
 mod gangs;
 mod preemption;
+mod random_workflows;
 mod schedules;
 mod workflows;

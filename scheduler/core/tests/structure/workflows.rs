@@ -111,7 +111,11 @@ impl Play {
     }
 }
 
-fn submission(workflow: &Workflow, rerun_of: Option<JobId>, reused: Vec<Reused>) -> Input {
+pub(crate) fn submission(
+    workflow: &Workflow,
+    rerun_of: Option<JobId>,
+    reused: Vec<Reused>,
+) -> Input {
     Input::SubmitWorkflow {
         request: RequestId(1),
         tenant: "ann".parse().unwrap(),
@@ -123,7 +127,7 @@ fn submission(workflow: &Workflow, rerun_of: Option<JobId>, reused: Vec<Reused>)
     }
 }
 
-fn preparations(effects: &[Effect]) -> Vec<Preparation> {
+pub(crate) fn preparations(effects: &[Effect]) -> Vec<Preparation> {
     let asked = effects.iter().filter_map(|effect| match effect {
         Effect::PrepareStep(preparation) => Some((**preparation).clone()),
         _ => None,
@@ -131,11 +135,11 @@ fn preparations(effects: &[Effect]) -> Vec<Preparation> {
     asked.collect()
 }
 
-fn prepared(of: &Preparation, prepared: Prepared) -> Input {
+pub(crate) fn prepared(of: &Preparation, prepared: Prepared) -> Input {
     Input::StepPrepared { workflow: of.workflow, step: of.index, prepared }
 }
 
-fn made(of: &Preparation, count: u32) -> EncodedSpec {
+pub(crate) fn made(of: &Preparation, count: u32) -> EncodedSpec {
     let spec = JobSpec { name: of.name.clone(), count, ..of.step.job.decode().unwrap() };
     EncodedSpec::encode(&spec).unwrap()
 }

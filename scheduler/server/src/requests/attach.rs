@@ -9,7 +9,7 @@ use wrun_protocol::job::Input;
 use wrun_protocol::wire::user::{ErrorCode, JobDetail, Response};
 
 use super::live::{LogSink, StdinSource};
-use super::{Failure, logs, recorded, refused, watch};
+use super::{Failure, logs, recorded, refused, watch, workflows};
 use crate::authorise::{Caller, no_such_job};
 use crate::driver::stopping;
 use crate::shared::Shared;
@@ -45,7 +45,10 @@ async fn takes_stdin(shared: &Shared, job: JobId) -> Result<bool, Failure> {
     let live = shared.driver.view(move |core| core.job(job)).await?;
     let detail: JobDetail = match live {
         Some(live) => live,
-        None => recorded::job(shared, job).await?.ok_or_else(|| no_such_job(job))?,
+        None => match recorded::job(shared, job).await? {
+            Some(ended) => ended,
+            None => return Err(workflows::unless(shared, job, no_such_job(job)).await?.into()),
+        },
     };
     let spec = detail
         .spec

@@ -11,7 +11,7 @@ use wrun_protocol::{NodeId, TaskId};
 use super::live::{LiveEnd, LogSink, StdinSource, pass_on};
 use super::recorded::{self, LogReader, RecordedTask};
 use super::{Failure, refused, workflows};
-use crate::authorise::Caller;
+use crate::authorise::{Caller, no_such_job};
 use crate::driver::stopping;
 use crate::shared::Shared;
 use crate::watchers::Watcher;
@@ -183,7 +183,7 @@ pub(super) async fn locate(shared: &Shared, task: TaskId) -> Result<Place, Reque
                     format!("nothing is kept of task {task} any more"),
                 ))
             }
-            None => Err(workflows::not_a_job(shared, task.job).await?),
+            None => Err(workflows::unless(shared, task.job, no_such_job(task.job)).await?),
         },
     }
 }

@@ -214,9 +214,13 @@ pub(super) async fn is_workflow(shared: &Shared, job: JobId) -> Result<bool, Req
     Ok(row(shared, job).await?.is_some_and(|row| row.workflow().is_some()))
 }
 
-/// Why nothing can be had of a number that is no job's.
-pub(super) async fn not_a_job(shared: &Shared, job: JobId) -> Result<RequestError, RequestError> {
-    Ok(if is_workflow(shared, job).await? { has_no_tasks(job) } else { no_such_job(job) })
+/// What a workflow is refused with where a job was wanted; otherwise `error`.
+pub(super) async fn unless(
+    shared: &Shared,
+    job: JobId,
+    error: RequestError,
+) -> Result<RequestError, RequestError> {
+    Ok(if is_workflow(shared, job).await? { has_no_tasks(job) } else { error })
 }
 
 /// A workflow has steps.

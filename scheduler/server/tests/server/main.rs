@@ -18,3 +18,4 @@ mod logs;
 mod restart;
 mod submit;
 mod tasks;
+mod workflows;
