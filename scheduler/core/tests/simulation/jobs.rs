@@ -9,7 +9,7 @@ use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{Digest, JobId, JobSpec, SubmitId};
 
 use crate::model::Model;
-use crate::world::{NAMED, POOL, World};
+use crate::world::{NAMED, POOL, POOL_SLOTS, World};
 
 const DEPENDS_ON: [DependsOn; 5] = [
     DependsOn::Start,
@@ -67,7 +67,7 @@ impl World {
                 spec.resources.memory = random.pick(&[64 << 20, 64 << 20, 400 << 20]);
             }
         }
-        if !spec.scheduling.gang && !self.reserves && self.random.one_in(4) {
+        if self.random.one_in(4) {
             self.want_devices(&mut spec);
         }
         if self.reserves && self.random.one_in(5) {
@@ -81,16 +81,27 @@ impl World {
         self.submits.len() - 1
     }
 
+    /// Of a gang no more than the first node has for all of it.
     fn want_devices(&mut self, spec: &mut JobSpec) {
         let random = &mut self.random;
+        let gang = spec.scheduling.gang;
         let (devices, memory) = (&mut spec.scheduling.devices, random.pick(&[0, 3, 5]));
         match random.below(4) {
-            0 => drop(devices.named.insert(NAMED.to_owned(), random.pick(&[1, 2]))),
-            1 => drop(devices.pools.insert(POOL.to_owned(), random.pick(&[1, 2]))),
+            0 if spec.count <= 3 || !gang => {
+                let most = if gang { 1 } else { 2 };
+                devices.named.insert(NAMED.to_owned(), random.pick(&[1, most]));
+            }
+            1 if spec.count <= 2 || !gang => {
+                let most = if gang { 1 } else { POOL_SLOTS };
+                devices.pools.insert(POOL.to_owned(), random.pick(&[1, most]));
+            }
             _ => {
                 let models = if random.one_in(3) { vec!["a".to_owned()] } else { Vec::new() };
                 let milli = random.pick(&[300, 500, 1000, 2000]);
-                devices.gpu = Some(GpuRequest { milli, memory, models });
+                devices.gpu = Some(match gang {
+                    true => GpuRequest { milli: milli.min(500), memory: memory.min(3), models },
+                    false => GpuRequest { milli, memory, models },
+                });
             }
         }
         if random.one_in(3) {
@@ -101,7 +112,7 @@ impl World {
             Arrangement::Spread,
             Arrangement::Pack,
             Arrangement::SameNode,
-            Arrangement::DifferentNodes,
+            if gang { Arrangement::Spread } else { Arrangement::DifferentNodes },
         ]);
     }
 

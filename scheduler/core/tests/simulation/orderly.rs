@@ -14,7 +14,7 @@ use wrun_protocol::task::Usage;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
 use wrun_protocol::{Digest, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp};
 
-use crate::draw::{Draft, Draw};
+use crate::draw::{BEGIN, Draft, Draw};
 use crate::model::placements;
 use crate::timeline::Timeline;
 
@@ -43,9 +43,6 @@ pub(crate) struct Orderly {
     submits: u8,
     traced: bool,
 }
-
-/// Milliseconds of a second, in which everything happens.
-const SECOND: u64 = 1000;
 
 impl Orderly {
     pub(crate) fn run(seed: u64) {
@@ -86,7 +83,7 @@ impl Orderly {
         };
         let mut world = Self {
             core: Core::new(config),
-            now: 1000 * SECOND,
+            now: BEGIN,
             policy: draw.policy.clone(),
             cpu_milli: draw.nodes.iter().map(|node| u64::from(node.cpu_milli)).sum(),
             empty: Timeline { nodes: draw.nodes.clone(), blocks: draw.blocks() },
