@@ -230,6 +230,7 @@ impl Core {
                 break;
             }
         }
+        self.forget_settled();
         self.tell_changes();
     }
 

@@ -53,8 +53,15 @@ impl Core {
         if array.counts.pending == 0 {
             return;
         }
-        let placed: Vec<(NodeIx, Assignment)> =
-            array.placed.iter().map(|(run, spot)| (spot.node, run)).collect();
+        // Those with a notice stop by themselves, and may need the time to save what they have.
+        let placed = array.placed.iter().flat_map(|(run, spot)| {
+            let tasks = run.tasks.indices().map(move |index| (index, run));
+            tasks.map(move |(index, run)| (spot.node, run, index))
+        });
+        let unaware = placed
+            .filter(|(_, run, index)| !self.state.noticed.contains_key(&run.job.task(*index)))
+            .map(|(ix, run, index)| (ix, Assignment { tasks: IndexRange::one(index), ..run }));
+        let placed: Vec<(NodeIx, Assignment)> = unaware.collect();
         let over = array.over.iter().filter(|(_, over)| *over == Over::Succeeded);
         let over: Vec<Assignment> = over.map(|(run, _)| run).collect();
         for batch in over.chunks(MAX_BATCH) {

@@ -18,6 +18,7 @@ mod headroom;
 mod holds;
 pub(crate) mod lack;
 mod limits;
+mod make_room;
 mod nodes;
 mod notice;
 pub(crate) mod outlook;
@@ -32,6 +33,8 @@ mod reports;
 mod reservation;
 mod schedule;
 mod submit;
+mod thaw;
+mod victims;
 pub(crate) mod workflow;
 
 /// Most entries in one fact or message, so that each fits a frame and a journal batch.

@@ -348,6 +348,29 @@ impl Core {
         profile
     }
 
+    /// What would be free of the node if nothing ran there.
+    pub(crate) fn empty_view(
+        &self,
+        ix: NodeIx,
+        node: &Node,
+        within: Option<&str>,
+    ) -> Option<Profile<Resources>> {
+        let capacity = node.capacity();
+        let mut profile = Profile::new(self.now, capacity, Vec::new());
+        let Some(name) = within else {
+            for (booking, aside) in self.state.reservations.of_node(ix, &node.name) {
+                self.set_aside(booking, aside, &capacity, &mut profile);
+            }
+            return Some(profile);
+        };
+        let booking = self.state.reservations.get(name)?;
+        let aside = booking.aside(ix, &node.name)?.of(&capacity);
+        let (_, over) = booking.open(self.now)?;
+        let mut profile = Profile::new(self.now, aside, Vec::new());
+        profile.take(over, FOREVER, &aside, 1);
+        Some(profile)
+    }
+
     fn set_aside(
         &self,
         booking: &Booking,

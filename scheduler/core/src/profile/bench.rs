@@ -72,6 +72,23 @@ impl Bench {
         Some(BenchNeed { cards: Some(cards), named: need.named.clone() })
     }
 
+    /// What a task took is free again.
+    pub(crate) fn give(&mut self, need: &BenchNeed) {
+        for cards in need.cards.iter() {
+            for place in &cards.places {
+                if let Some(card) = self.cards.get_mut(usize::from(*place)) {
+                    card.0 = card.0.saturating_add(cards.milli).min(WHOLE);
+                    card.1 = card.1.saturating_add(cards.memory);
+                }
+            }
+        }
+        for (name, each) in &need.named {
+            if let Some(amount) = self.named.get_mut(*name) {
+                *amount = amount.saturating_add(*each);
+            }
+        }
+    }
+
     /// Of everything no more than the other has.
     fn meet(&mut self, other: &Self) {
         for (card, least) in self.cards.iter_mut().zip(&other.cards) {

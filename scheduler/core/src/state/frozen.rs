@@ -77,6 +77,11 @@ impl Frozen {
         of_node.map(|(_, _, task)| *task)
     }
 
+    /// Nodes that have some.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeIx> {
+        self.on.iter().map(|(ix, ..)| *ix)
+    }
+
     /// The one that is frozen longest of those that may be put back instead.
     pub(crate) fn oldest(&self) -> Option<(Timestamp, TaskId)> {
         self.oldest.first().copied()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::policy::Policy;
+use wrun_protocol::policy::{Policy, Qos};
 use wrun_protocol::scheduling::{Gpu, GpuRequest, Offer};
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::user::RequestError;
@@ -175,6 +175,33 @@ impl Env {
         let reservation = Box::new(reservation);
         let effects = self.handle(Input::Reserve { request: RequestId(0), reservation });
         assert_eq!(answer(&effects), Ok(Answer::Done));
+    }
+
+    /// Class `urgent` may pre-empt class `bulk`; who is stopped has 30 s.
+    pub(crate) fn classes(&mut self) {
+        let class = |name: &str, preempts: &[&str]| Qos {
+            name: name.to_owned(),
+            preempts: preempts.iter().map(|name| (*name).to_owned()).collect(),
+            ..Qos::default()
+        };
+        let mut policy = Policy::default();
+        policy.qos = vec![class("bulk", &[]), class("urgent", &["bulk"])];
+        policy.preemption.notice_ms = 30_000;
+        self.handle(Input::SetPolicy { request: RequestId(0), policy: Box::new(policy) });
+    }
+
+    /// A worker's report.
+    pub(crate) fn report(&mut self, node: u64, report: Report) -> Vec<Effect> {
+        let reported = self.reports.entry(node).or_default();
+        *reported += 1;
+        let (first, node) = (*reported, NodeId(node));
+        self.handle(Input::Reports { node, first, reports: vec![report] })
+    }
+
+    /// An attempt stopped as it was told.
+    pub(crate) fn stopped(&mut self, node: u64, job: u64, index: u32) -> Vec<Effect> {
+        let attempt = JobId(job).task(index).attempt(1);
+        self.report(node, Report::Preempted { attempt, usage: Usage::default() })
     }
 
     pub(crate) fn pools(&mut self, pools: &[(&str, u32)]) {

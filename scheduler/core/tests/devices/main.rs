@@ -14,4 +14,5 @@ mod cards;
 mod env;
 mod gangs;
 mod pools;
+mod preemption;
 mod time;

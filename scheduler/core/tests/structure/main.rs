@@ -16,4 +16,5 @@ mod gangs;
 mod preemption;
 mod random_workflows;
 mod schedules;
+mod thaw;
 mod workflows;

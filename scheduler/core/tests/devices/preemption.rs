@@ -1,0 +1,165 @@
+//! Pre-emption by tasks with devices: those go that hold what is wanted, and no others.
+
+use wrun_core::Effect;
+use wrun_protocol::JobSpec;
+use wrun_protocol::scheduling::Preemptible;
+use wrun_protocol::task::Content;
+use wrun_protocol::wire::worker::{Report, ToWorker};
+
+use crate::env::{Env, GIB, cards, gpu_job, job, started, timed, with};
+
+fn bulk(mut spec: JobSpec) -> JobSpec {
+    spec.scheduling.qos = Some("bulk".to_owned());
+    spec
+}
+
+fn urgent(mut spec: JobSpec) -> JobSpec {
+    spec.scheduling.qos = Some("urgent".to_owned());
+    spec
+}
+
+fn gang(mut spec: JobSpec, count: u32) -> JobSpec {
+    spec.count = count;
+    spec.scheduling.gang = true;
+    spec
+}
+
+/// Jobs and tasks that were told to stop, and how long they have.
+fn notices(effects: &[Effect]) -> Vec<(u64, u32, u64)> {
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { message: ToWorker::Preempt { attempt, notice_ms }, .. } => {
+            Some((attempt.task.job.0, attempt.task.index, *notice_ms))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn frozen(effects: &[Effect]) -> Vec<u64> {
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { message: ToWorker::Freeze { attempt, frozen: true }, .. } => {
+            Some(attempt.task.job.0)
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+fn cluster(nodes: &[usize]) -> Env {
+    let mut env = timed();
+    env.classes();
+    for (number, with) in (1..).zip(nodes) {
+        env.node(number, 8, cards(*with, "A100"));
+    }
+    env
+}
+
+#[test]
+fn the_holder_of_a_card_that_loses_least_goes_and_nobody_else() {
+    let mut env = cluster(&[2]);
+    env.limited(bulk(gpu_job(1, 1000)), 1000);
+    env.at(11).limited(bulk(gpu_job(1, 1000)), 1000);
+    env.at(21).limited(bulk(job(1)), 1000);
+    let effects = env.at(31).submit(&urgent(gpu_job(1, 1000)));
+    assert_eq!(notices(&effects), [(2, 0, 30_000)], "the third lost less and has no card");
+    assert!(frozen(&effects).is_empty(), "a frozen task keeps its card");
+    let starts = started(&env.stopped(1, 2, 0));
+    assert_eq!((starts[0].1.job.0, starts[0].2.clone()), (4, with(0, &[1])));
+}
+
+#[test]
+fn one_whole_card_is_cleared_rather_than_shares_of_two() {
+    let mut env = cluster(&[2]);
+    env.limited(bulk(gpu_job(1, 600)), 1000);
+    env.limited(bulk(gpu_job(1, 300)), 1000);
+    env.limited(bulk(gpu_job(1, 900)), 1000);
+    let mut on: Vec<u16> = env.starts.iter().map(|(_, _, grant)| grant.gpus[0]).collect();
+    on.sort_unstable();
+    assert_eq!(on, [0, 0, 1]);
+    let effects = env.at(31).submit(&urgent(gpu_job(1, 1000)));
+    let told: Vec<u64> = notices(&effects).into_iter().map(|(job, ..)| job).collect();
+    assert!(told == [3] || told == [1, 2], "the tasks of one card: {told:?}");
+}
+
+#[test]
+fn where_a_card_is_free_and_cpu_lacks_tasks_are_frozen() {
+    let mut env = cluster(&[1]);
+    env.limited(bulk(job(8)), 1000);
+    let effects = env.submit(&urgent(gpu_job(1, 1000)));
+    assert_eq!((frozen(&effects), notices(&effects)), (vec![1], vec![]));
+    assert_eq!(started(&effects)[0].2, with(0, &[0]));
+}
+
+#[test]
+fn a_task_with_a_card_goes_on_from_what_it_saved() {
+    let mut env = cluster(&[1]);
+    env.limited(bulk(gpu_job(1, 1000)), 1000);
+    let effects = env.submit(&urgent(gpu_job(1, 1000)));
+    assert_eq!(notices(&effects), [(1, 0, 30_000)]);
+    let attempt = wrun_protocol::JobId(1).task(0).attempt(1);
+    let content = Content::Inline(vec![7].into());
+    env.report(1, Report::Checkpoint { attempt, content: content.clone() });
+    env.stopped(1, 1, 0);
+    let usage = wrun_protocol::task::Usage::default();
+    let tasks = env.starts.last().unwrap().1;
+    let effects = env.report(1, Report::Succeeded { tasks, usage });
+    let attempt = wrun_protocol::JobId(1).task(0).attempt(2);
+    let (grant, node) = (with(0, &[0]), wrun_protocol::NodeId(1));
+    let message = ToWorker::ResumeWith { attempt, checkpoint: content, grant };
+    assert!(effects.contains(&Effect::Send { node, message }), "{effects:?}");
+}
+
+#[test]
+fn a_gang_with_cards_disturbs_nobody_unless_all_of_it_finds_room() {
+    let mut env = cluster(&[1, 1, 1]);
+    env.limited(bulk(gpu_job(1, 1000)), 1000);
+    env.limited(urgent(gpu_job(1, 1000)), 1000);
+    // One card is free, one can be cleared.
+    let effects = env.submit(&urgent(gang(gpu_job(1, 1000), 3)));
+    assert!(notices(&effects).is_empty(), "the third never will");
+    let effects = env.submit(&urgent(gang(gpu_job(1, 1000), 2)));
+    assert_eq!(notices(&effects), [(1, 0, 30_000)]);
+    env.limited(bulk(gpu_job(1, 1000)), 10);
+    assert_eq!(env.starts.len(), 2, "the free card is kept for the gang");
+    let starts = started(&env.stopped(1, 1, 0));
+    assert_eq!(starts.iter().map(|(_, run, _)| run.job.0).collect::<Vec<_>>(), [4, 4]);
+}
+
+#[test]
+fn a_gang_is_stopped_as_a_whole_with_the_time_to_save_what_each_has() {
+    let mut env = cluster(&[1, 1]);
+    let mut spec = bulk(gang(gpu_job(1, 1000), 2));
+    spec.scheduling.preemptible = Preemptible { freeze: false, ..Preemptible::default() };
+    env.limited(spec, 1000);
+    let effects = env.submit(&urgent(gpu_job(1, 1000)));
+    assert_eq!(notices(&effects), [(1, 0, 30_000), (1, 1, 30_000)]);
+    let nodes: Vec<u64> = env.starts.iter().map(|(node, ..)| *node).collect();
+    let effects = env.stopped(nodes[0], 1, 0);
+    assert_eq!(notices(&effects), [], "the other keeps its time");
+    env.stopped(nodes[1], 1, 1);
+    let waiting = env.core.job_summary(wrun_protocol::JobId(1)).unwrap().tasks.pending;
+    assert_eq!((waiting, env.starts.last().unwrap().1.job.0), (2, 2), "it waits as a whole");
+    let tasks = env.starts.last().unwrap().1;
+    let node = env.starts.last().unwrap().0;
+    let starts = env.end(node, tasks);
+    assert_eq!(starts.iter().map(|(_, run, _)| run.attempt).collect::<Vec<_>>(), [2, 2]);
+}
+
+#[test]
+fn what_a_gang_leaves_on_other_nodes_is_used_before_anyone_else_is_stopped() {
+    let mut env = cluster(&[1, 1, 1]);
+    let memory = |spec: JobSpec| {
+        let mut spec = spec;
+        spec.resources.memory = 20 * GIB;
+        spec
+    };
+    let mut spec = bulk(memory(gang(gpu_job(1, 1000), 2)));
+    spec.scheduling.preemptible = Preemptible { freeze: false, ..Preemptible::default() };
+    env.at(11).limited(spec, 1000);
+    env.limited(bulk(memory(gpu_job(1, 1000))), 1000);
+    // Two tasks: the single one loses least, then the gang must go for one more place.
+    let effects = env.at(31).submit(&urgent(memory(gpu_job(3, 1000))));
+    let mut told = notices(&effects);
+    told.sort_unstable();
+    assert_eq!(told, [(1, 0, 30_000), (1, 1, 30_000), (2, 0, 30_000)], "each once");
+}
