@@ -28,7 +28,7 @@ fn what_a_workflow_file_says_wrongly_is_told_with_file_line_and_key() {
             "leave it out",
         ),
         ("input = \"gone.txt\"", exit::NOT_FOUND, "5:9: `steps.b.input`", "no such file"),
-        ("[finally]\nneeds = [\"a\"]", invalid, "5:2: `component` is missing", "add it"),
+        ("[finally]\nneeds = [\"a\"]", invalid, "5:1: `component` is missing", "add it"),
     ] {
         let file = format!(
             "[steps.a]\ncomponent = \"a.wasm\"\n[steps.b]\ncomponent = \"a.wasm\"\n{text}\n"
