@@ -12,6 +12,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wrun_protocol::Digest;
 
+use crate::compiled::Wanted;
 use crate::engines::{Engines, Flavor};
 use crate::facts::Facts;
 use crate::seal::{SIZE, Sealer};
@@ -28,40 +29,40 @@ impl Cache {
         Self { dir: dir.to_owned(), sealer, most }
     }
 
-    /// The compiled form of `digest`, if there is one that this node made with this
+    /// The compiled form that is wanted, if there is one that this node made with this
     /// engine. One that cannot be trusted is removed.
-    pub(crate) fn load(&self, digest: Digest, engines: &Engines) -> Option<(Component, Facts)> {
-        match self.try_load(digest, engines) {
+    pub(crate) fn load(&self, wanted: Wanted, engines: &Engines) -> Option<(Component, Facts)> {
+        match self.try_load(wanted, engines) {
             Ok(found) => Some(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(%digest, %error, "a cached component was discarded");
-                self.discard(digest);
+                tracing::warn!(digest = %wanted.digest, %error, "a cached component was discarded");
+                self.discard(wanted);
                 None
             }
         }
     }
 
-    fn try_load(&self, digest: Digest, engines: &Engines) -> io::Result<(Component, Facts)> {
-        let seal = fs::read(self.path(digest, "seal"))?;
+    fn try_load(&self, wanted: Wanted, engines: &Engines) -> io::Result<(Component, Facts)> {
+        let seal = fs::read(self.path(wanted, "seal"))?;
         let refused = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
         let (tag, header) = seal.split_at_checked(SIZE).ok_or_else(|| refused("no seal"))?;
-        let path = self.path(digest, "code");
+        let path = self.path(wanted, "code");
         let code = fs::read(&path)?;
         if !self.sealer.holds(header, &code, tag) {
             return Err(refused("its seal does not hold"));
         }
-        let facts = read_header(header, digest, engines).ok_or_else(|| {
+        let facts = read_header(header, wanted, engines).ok_or_else(|| {
             refused("it was compiled by another version of the engine or for other settings")
         })?;
-        let engine = &engines.of(facts.flavor).engine;
+        let engine = &engines.of(facts.flavor).map_err(io::Error::other)?.engine;
         // SAFETY: the code was serialized by this node, which the seal has just shown, and
         // the directory is closed to every other user.
         #[expect(unsafe_code, reason = "maps code that the seal shows to be this node's own")]
         let component = unsafe { Component::deserialize_file(engine, &path) }
             .map_err(|error| refused(&format!("{error:#}")))?;
         // Reading marks it as used; that is what eviction goes by.
-        if let Ok(file) = fs::File::open(self.path(digest, "seal")) {
+        if let Ok(file) = fs::File::open(self.path(wanted, "seal")) {
             let _ = file.set_modified(SystemTime::now());
         }
         Ok((component, facts))
@@ -71,7 +72,7 @@ impl Cache {
     /// by a crash is no entry.
     pub(crate) fn store(
         &self,
-        digest: Digest,
+        wanted: Wanted,
         component: &Component,
         facts: &Facts,
     ) -> io::Result<()> {
@@ -80,18 +81,18 @@ impl Cache {
             return Ok(());
         }
         self.evict(code.len() as u64)?;
-        let header = header(digest, component.engine(), facts);
+        let header = header(wanted.digest, component.engine(), facts);
         let mut seal = self.sealer.seal(&header, &code).to_vec();
         seal.extend_from_slice(&header);
-        self.write(digest, "code", &code)?;
-        self.write(digest, "seal", &seal)
+        self.write(wanted, "code", &code)?;
+        self.write(wanted, "seal", &seal)
     }
 
-    fn write(&self, digest: Digest, kind: &str, bytes: &[u8]) -> io::Result<()> {
-        let beside = self.path(digest, &format!("{kind}.{}", std::process::id()));
+    fn write(&self, wanted: Wanted, kind: &str, bytes: &[u8]) -> io::Result<()> {
+        let beside = self.path(wanted, &format!("{kind}.{}", std::process::id()));
         let mut file = fs::File::create(&beside)?;
         let written =
-            file.write_all(bytes).and_then(|()| fs::rename(&beside, self.path(digest, kind)));
+            file.write_all(bytes).and_then(|()| fs::rename(&beside, self.path(wanted, kind)));
         if written.is_err() {
             let _ = fs::remove_file(&beside);
         }
@@ -126,13 +127,15 @@ impl Cache {
         Ok(())
     }
 
-    fn discard(&self, digest: Digest) {
-        let _ = fs::remove_file(self.path(digest, "seal"));
-        let _ = fs::remove_file(self.path(digest, "code"));
+    fn discard(&self, wanted: Wanted) {
+        let _ = fs::remove_file(self.path(wanted, "seal"));
+        let _ = fs::remove_file(self.path(wanted, "code"));
     }
 
-    fn path(&self, digest: Digest, kind: &str) -> PathBuf {
-        self.dir.join(format!("{digest}.{kind}"))
+    fn path(&self, wanted: Wanted, kind: &str) -> PathBuf {
+        let Wanted { digest, deterministic } = wanted;
+        let form = if deterministic { "-deterministic" } else { "" };
+        self.dir.join(format!("{digest}{form}.{kind}"))
     }
 }
 
@@ -141,14 +144,15 @@ fn header(digest: Digest, engine: &Engine, facts: &Facts) -> Vec<u8> {
     format!("1 {digest} {:016x} {}", compatibility(engine), facts.to_line()).into_bytes()
 }
 
-fn read_header(header: &[u8], digest: Digest, engines: &Engines) -> Option<Facts> {
+fn read_header(header: &[u8], wanted: Wanted, engines: &Engines) -> Option<Facts> {
     let text = std::str::from_utf8(header).ok()?;
     let mut parts = text.splitn(4, ' ');
-    let named = parts.next()? == "1" && parts.next()? == digest.to_string();
+    let named = parts.next()? == "1" && parts.next()? == wanted.digest.to_string();
     let compiled_by = u64::from_str_radix(parts.next()?, 16).ok()?;
     let facts = Facts::from_line(parts.next()?)?;
-    let engine = &engines.of(facts.flavor).engine;
-    (named && compiled_by == compatibility(engine)).then_some(facts)
+    let formed = wanted.deterministic == (facts.flavor == Flavor::Deterministic);
+    let engine = &engines.of(facts.flavor).ok()?.engine;
+    (named && formed && compiled_by == compatibility(engine)).then_some(facts)
 }
 
 /// Version and settings of the engine as one number. The engine checks again by itself.
@@ -163,6 +167,7 @@ impl Flavor {
         match self {
             Self::Plain => "plain",
             Self::Concurrent => "concurrent",
+            Self::Deterministic => "deterministic",
         }
     }
 }

@@ -21,6 +21,14 @@ const KEPT: usize = 32;
 /// Components that may wait for a compile thread.
 const MAX_WAITING: usize = 1024;
 
+/// What is wanted of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    pub(crate) digest: Digest,
+    /// For executions that observe nothing of the outside.
+    pub(crate) deterministic: bool,
+}
+
 type Answer = Result<Arc<Prepared>, PrepareError>;
 type Source = Box<dyn FnOnce() -> io::Result<Bytes> + Send>;
 
@@ -35,10 +43,10 @@ pub(crate) struct Compiler {
 
 #[derive(Default)]
 struct State {
-    known: HashMap<Digest, Weak<Prepared>>,
+    known: HashMap<Wanted, Weak<Prepared>>,
     kept: VecDeque<Arc<Prepared>>,
-    flights: HashMap<Digest, watch::Receiver<Option<Answer>>>,
-    waiting: VecDeque<(Digest, Source, watch::Sender<Option<Answer>>)>,
+    flights: HashMap<Wanted, watch::Receiver<Option<Answer>>>,
+    waiting: VecDeque<(Wanted, Source, watch::Sender<Option<Answer>>)>,
     closed: bool,
 }
 
@@ -67,8 +75,8 @@ impl Compiler {
     }
 
     /// See [`crate::Sandbox::compile`].
-    pub(crate) async fn prepare(&self, digest: Digest, source: Source) -> Answer {
-        let mut flight = match self.join(digest, source)? {
+    pub(crate) async fn prepare(&self, wanted: Wanted, source: Source) -> Answer {
+        let mut flight = match self.join(wanted, source)? {
             Joined::Ready(prepared) => return Ok(prepared),
             Joined::Flight(flight) => flight,
         };
@@ -78,13 +86,13 @@ impl Compiler {
         }
     }
 
-    fn join(&self, digest: Digest, source: Source) -> Result<Joined, PrepareError> {
+    fn join(&self, wanted: Wanted, source: Source) -> Result<Joined, PrepareError> {
         let mut state = self.lock();
-        if let Some(prepared) = state.known.get(&digest).and_then(Weak::upgrade) {
+        if let Some(prepared) = state.known.get(&wanted).and_then(Weak::upgrade) {
             state.keep(&prepared);
             return Ok(Joined::Ready(prepared));
         }
-        if let Some(flight) = state.flights.get(&digest) {
+        if let Some(flight) = state.flights.get(&wanted) {
             return Ok(Joined::Flight(flight.clone()));
         }
         if state.closed {
@@ -94,8 +102,8 @@ impl Compiler {
             return Err(PrepareError::Busy);
         }
         let (sender, flight) = watch::channel(None);
-        state.flights.insert(digest, flight.clone());
-        state.waiting.push_back((digest, source, sender));
+        state.flights.insert(wanted, flight.clone());
+        state.waiting.push_back((wanted, source, sender));
         drop(state);
         self.work.notify_one();
         Ok(Joined::Flight(flight))
@@ -111,18 +119,18 @@ impl Compiler {
     }
 
     fn run(&self) {
-        while let Some((digest, source, sender)) = self.next() {
+        while let Some((wanted, source, sender)) = self.next() {
             // A panic of the compiler on hostile input fails this component, not the node.
-            let made = std::panic::AssertUnwindSafe(|| self.make(digest, source));
+            let made = std::panic::AssertUnwindSafe(|| self.make(wanted, source));
             let answer = std::panic::catch_unwind(made).unwrap_or_else(|_| {
                 let text = "the compiler failed on it; please report the component".to_owned();
                 Err(PrepareError::Compile(text))
             });
             let mut state = self.lock();
-            state.flights.remove(&digest);
+            state.flights.remove(&wanted);
             if let Ok(prepared) = &answer {
                 state.known.retain(|_, known| known.strong_count() > 0);
-                state.known.insert(digest, Arc::downgrade(prepared));
+                state.known.insert(wanted, Arc::downgrade(prepared));
                 state.keep(prepared);
             }
             drop(state);
@@ -130,7 +138,7 @@ impl Compiler {
         }
     }
 
-    fn next(&self) -> Option<(Digest, Source, watch::Sender<Option<Answer>>)> {
+    fn next(&self) -> Option<(Wanted, Source, watch::Sender<Option<Answer>>)> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -143,27 +151,28 @@ impl Compiler {
         }
     }
 
-    fn make(&self, digest: Digest, source: Source) -> Answer {
-        let (component, facts) = match self.cache.load(digest, &self.engines) {
+    fn make(&self, wanted: Wanted, source: Source) -> Answer {
+        let (component, facts) = match self.cache.load(wanted, &self.engines) {
             Some(found) => found,
-            None => self.compile(digest, source)?,
+            None => self.compile(wanted, source)?,
         };
         self.linkers.link(&self.engines, &component, facts).map(Arc::new)
     }
 
-    fn compile(&self, digest: Digest, source: Source) -> Result<(Component, Facts), PrepareError> {
+    fn compile(&self, wanted: Wanted, source: Source) -> Result<(Component, Facts), PrepareError> {
         let bytes = source().map_err(|error| PrepareError::Source(error.to_string()))?;
         let inspected = wrun_component::inspect(&bytes)
             .map_err(|error| PrepareError::Component(error.to_string()))?;
-        let facts = Facts::of(&inspected).ok_or_else(|| {
+        let facts = Facts::of(&inspected, wanted.deterministic).ok_or_else(|| {
             let text = "this is an HTTP service; nodes run programs and handlers";
             PrepareError::Component(text.to_owned())
         })?;
-        let engine = &self.engines.of(facts.flavor).engine;
+        let engine = &self.engines.of(facts.flavor).map_err(PrepareError::Engine)?.engine;
         let component = Component::from_binary(engine, &bytes)
             .map_err(|error| PrepareError::Compile(format!("{error:#}")))?;
-        if let Err(error) = self.cache.store(digest, &component, &facts) {
+        if let Err(error) = self.cache.store(wanted, &component, &facts) {
             // A full disk costs the next start its time, nothing else.
+            let digest = wanted.digest;
             tracing::warn!(%digest, %error, "a compiled component could not be kept on disk");
         }
         Ok((component, facts))

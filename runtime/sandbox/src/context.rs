@@ -16,15 +16,13 @@ const MAX_MESSAGE: usize = 1024;
 impl Host for TaskState {
     fn current(&mut self) -> wasmtime::Result<Task> {
         let job = self.control.job();
+        let (index, count, tenant) = (self.index, job.count, job.tenant.as_str().to_owned());
+        if self.control.world().is_some() {
+            return Ok(Task { job: 0, index, count, attempt: 1, tenant, remaining_ms: None });
+        }
         let left = self.control.wall_left(Instant::now());
-        Ok(Task {
-            job: job.job.0,
-            index: self.index,
-            count: job.count,
-            attempt: self.attempt,
-            tenant: job.tenant.as_str().to_owned(),
-            remaining_ms: left.map(wrun_protocol::time::millis),
-        })
+        let remaining_ms = left.map(wrun_protocol::time::millis);
+        Ok(Task { job: job.job.0, index, count, attempt: self.attempt, tenant, remaining_ms })
     }
 
     fn progress(&mut self, permille: u16, message: String) -> wasmtime::Result<()> {
@@ -52,6 +50,10 @@ impl Host for TaskState {
         &mut self,
         state: Vec<u8>,
     ) -> wasmtime::Result<Result<(), CheckpointError>> {
+        if self.control.world().is_some() {
+            let text = "a task whose result is remembered has no checkpoints";
+            return Ok(Err(CheckpointError::Unavailable(text.to_owned())));
+        }
         let size = state.len() as u64;
         if size > MAX_CHECKPOINT {
             return Ok(Err(CheckpointError::TooLarge(MAX_CHECKPOINT)));
@@ -80,11 +82,15 @@ impl Host for TaskState {
     }
 
     fn stopping(&mut self) -> wasmtime::Result<Option<u64>> {
+        if self.control.world().is_some() {
+            return Ok(None);
+        }
         let left = self.control.stops_in(Instant::now());
         Ok(left.map(wrun_protocol::time::millis))
     }
 
     fn load_checkpoint(&mut self) -> wasmtime::Result<Option<Vec<u8>>> {
-        Ok(self.checkpoint.as_ref().map(|bytes| bytes.to_vec()))
+        let seen = self.checkpoint.as_ref().filter(|_| self.control.world().is_none());
+        Ok(seen.map(|bytes| bytes.to_vec()))
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use wrun_protocol::task::Limit;
 
 use crate::account::Account;
+use crate::deterministic::World;
 use crate::guests::Guests;
 use crate::network::Network;
 use crate::scratch::Scratch;
@@ -30,6 +31,7 @@ pub(crate) struct Control {
     pub(crate) batch: Arc<Batch>,
     pub(crate) scratch: Scratch,
     pub(crate) account: Account,
+    world: Option<Box<World>>,
     /// Bytes of output and of log that may still be written.
     pub(crate) output_left: AtomicU64,
     pub(crate) log_left: AtomicU64,
@@ -63,12 +65,19 @@ struct Pause {
 }
 
 impl Control {
-    pub(crate) fn new(token: u64, batch: Arc<Batch>, scratch: Option<PathBuf>) -> Self {
+    /// `seed` makes the task deterministic.
+    pub(crate) fn new(
+        token: u64,
+        batch: Arc<Batch>,
+        scratch: Option<PathBuf>,
+        seed: Option<[u8; 32]>,
+    ) -> Self {
         let JobContext { limits, resources, .. } = &*batch.job;
         Self {
             token,
             scratch: Scratch::new(scratch),
             account: Account::new(resources.memory),
+            world: seed.map(|seed| Box::new(World::new(seed))),
             output_left: AtomicU64::new(limits.output_bytes),
             log_left: AtomicU64::new(limits.log_bytes),
             rate: Mutex::new(Bucket::new(limits.log_rate)),
@@ -85,6 +94,16 @@ impl Control {
 
     pub(crate) fn job(&self) -> &JobContext {
         &self.batch.job
+    }
+
+    /// What a deterministic task sees in place of the outside; `None` for any other.
+    pub(crate) fn world(&self) -> Option<&World> {
+        self.world.as_deref()
+    }
+
+    /// How long until it may log again; zero when it may.
+    pub(crate) fn log_pause(&self) -> Duration {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).wait(Instant::now())
     }
 
     /// Whom to tell.

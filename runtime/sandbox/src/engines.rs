@@ -1,6 +1,9 @@
-//! The two engines and their pools. One knows nothing of concurrency and runs
-//! components that use WASI 0.2 alone; the other runs everything else. What a task may
-//! take of a pool is counted in [`crate::permits`]; the sizes are decided here.
+//! The engines and their pools. One knows nothing of concurrency and runs components that
+//! use WASI 0.2 alone; the other runs everything else. A third, made when it is first
+//! needed, runs deterministic tasks: its code gives the same bits on every processor. What
+//! a task may take of a pool is counted in [`crate::permits`]; the sizes are decided here.
+
+use std::sync::OnceLock;
 
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -38,6 +41,8 @@ pub(crate) enum Flavor {
     Plain,
     /// With it: WASI 0.3, or async functions of its own.
     Concurrent,
+    /// With it, and deterministic: whatever the component uses.
+    Deterministic,
 }
 
 /// An engine and what its pool holds.
@@ -46,14 +51,18 @@ pub(crate) struct Pooled {
     pub(crate) pool: Demand,
 }
 
-/// Both engines.
+/// All engines.
 pub(crate) struct Engines {
     pub(crate) plain: Pooled,
     pub(crate) concurrent: Pooled,
+    /// Or why it cannot be made.
+    deterministic: OnceLock<Result<Pooled, String>>,
+    config: SandboxConfig,
+    pagemap: bool,
 }
 
 impl Engines {
-    /// Builds both; adds to `warnings` what the machine lacks.
+    /// Builds the first two; adds to `warnings` what the machine lacks.
     pub(crate) fn new(
         config: &SandboxConfig,
         warnings: &mut Vec<String>,
@@ -79,14 +88,42 @@ impl Engines {
         };
         let plain = build(Flavor::Plain, warnings)?;
         let concurrent = build(Flavor::Concurrent, warnings)?;
-        Ok(Self { plain, concurrent })
+        let (deterministic, config) = (OnceLock::new(), config.clone());
+        Ok(Self { plain, concurrent, deterministic, config, pagemap })
     }
 
-    pub(crate) fn of(&self, flavor: Flavor) -> &Pooled {
+    /// The engine for components of that kind; the error is for the user.
+    pub(crate) fn of(&self, flavor: Flavor) -> Result<&Pooled, String> {
         match flavor {
-            Flavor::Plain => &self.plain,
-            Flavor::Concurrent => &self.concurrent,
+            Flavor::Plain => Ok(&self.plain),
+            Flavor::Concurrent => Ok(&self.concurrent),
+            Flavor::Deterministic => {
+                let made = self.deterministic.get_or_init(|| self.make_deterministic());
+                made.as_ref().map_err(Clone::clone)
+            }
         }
+    }
+
+    fn make_deterministic(&self) -> Result<Pooled, String> {
+        let (config, flavor) = (&self.config, Flavor::Deterministic);
+        let pool = pool_size(config, flavor);
+        pooled(config, flavor, pool, self.pagemap).or_else(|error| {
+            let problem = format!("{error:#}");
+            tracing::warn!(problem, "deterministic tasks are allocated by need, which is slower");
+            on_demand(config, flavor, pool).map_err(|error| error.to_string())
+        })
+    }
+
+    /// What the pool of an engine holds, made or not.
+    pub(crate) fn pool(&self, flavor: Flavor) -> Demand {
+        pool_size(&self.config, flavor)
+    }
+
+    /// Those that are made.
+    pub(crate) fn made(&self) -> impl Iterator<Item = &Engine> {
+        let deterministic = self.deterministic.get().and_then(|made| made.as_ref().ok());
+        let made = [Some(&self.plain), Some(&self.concurrent), deterministic];
+        made.into_iter().flatten().map(|pooled| &pooled.engine)
     }
 }
 
@@ -131,11 +168,11 @@ pub(crate) fn check(config: &SandboxConfig) -> Result<(), SandboxError> {
 fn pool_size(config: &SandboxConfig, flavor: Flavor) -> Demand {
     let slots = match flavor {
         Flavor::Plain => config.slots,
-        Flavor::Concurrent => config.slots.min(MAX_CONCURRENT_SLOTS),
+        Flavor::Concurrent | Flavor::Deterministic => config.slots.min(MAX_CONCURRENT_SLOTS),
     };
     let stacks = match flavor {
         Flavor::Plain => slots,
-        Flavor::Concurrent => slots * fibers_for(config.memory, config.stack),
+        Flavor::Concurrent | Flavor::Deterministic => slots * fibers_for(config.memory, config.stack),
     };
     // Rust programs take 1 to 3 core instances, Go 4 or 5; one large component fits
     // besides, whatever the slots.
@@ -164,6 +201,12 @@ fn base(config: &SandboxConfig, flavor: Flavor) -> Config {
     match flavor {
         Flavor::Plain => base.concurrency_support(false).wasm_component_model_async(false),
         Flavor::Concurrent => base.concurrency_support(true).wasm_component_model_async(true),
+        // Bits of a NaN and the rounding of relaxed operations differ between processors.
+        Flavor::Deterministic => base
+            .concurrency_support(true)
+            .wasm_component_model_async(true)
+            .cranelift_nan_canonicalization(true)
+            .relaxed_simd_deterministic(true),
     };
     base
 }

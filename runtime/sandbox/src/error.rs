@@ -45,6 +45,9 @@ pub enum PrepareError {
     /// An import does not fit what the node gives.
     #[error("the component cannot be linked: {0}")]
     Link(String),
+    /// The engine that it needs cannot be made on this node.
+    #[error("{0}")]
+    Engine(String),
     /// It asks for more memories, tables or core instances than the node's pool has.
     #[error("the component needs {needs} {what}; this node gives an instance at most {most}")]
     TooLarge {

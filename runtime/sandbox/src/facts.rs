@@ -20,7 +20,7 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// `None` for a component that is neither program nor handler.
-    pub(crate) fn of(inspected: &Inspected) -> Option<Self> {
+    pub(crate) fn of(inspected: &Inspected, deterministic: bool) -> Option<Self> {
         let kind = match inspected.kind {
             Kind::Command => ComponentKind::Command,
             Kind::Handler => ComponentKind::Handler,
@@ -28,9 +28,14 @@ impl Facts {
         };
         let concurrent_run = kind == ComponentKind::Command && inspected.wasi == Generation::P3;
         let concurrent = inspected.needs_concurrency || inspected.wasi == Generation::P3;
+        let flavor = match (deterministic, concurrent) {
+            (true, _) => Flavor::Deterministic,
+            (false, true) => Flavor::Concurrent,
+            (false, false) => Flavor::Plain,
+        };
         Some(Self {
             kind,
-            flavor: if concurrent { Flavor::Concurrent } else { Flavor::Plain },
+            flavor,
             concurrent_run,
             cores: inspected.core_instances,
             memories: inspected.memories,
@@ -59,6 +64,7 @@ impl Facts {
             flavor: match words.next()? {
                 "plain" => Flavor::Plain,
                 "concurrent" => Flavor::Concurrent,
+                "deterministic" => Flavor::Deterministic,
                 _ => return None,
             },
             concurrent_run: words.next()?.parse().ok()?,

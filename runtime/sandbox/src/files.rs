@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::scratch::GUEST_PATH;
 use crate::state::TaskState;
 
-const TYPES: &str = "wasi:filesystem/types@0.2.12";
+pub(crate) const TYPES: &str = "wasi:filesystem/types@0.2.12";
 const PREOPENS: &str = "wasi:filesystem/preopens@0.2.12";
 
 type Store<'a> = StoreContextMut<'a, TaskState>;
@@ -145,8 +145,12 @@ pub(crate) async fn directories(
     if !control.scratch.is_given() && control.job().mounts.is_empty() {
         return Ok(Vec::new());
     }
-    let opened = tokio::task::spawn_blocking(move || open_directories(&control));
-    let mut opened = opened.await.map_err(wasmtime::Error::new)??;
+    let mut opened = if control.world().is_some() {
+        open_directories(&control)?
+    } else {
+        let opened = tokio::task::spawn_blocking(move || open_directories(&control));
+        opened.await.map_err(wasmtime::Error::new)??
+    };
     // The standard host gives whatever its context was built with.
     let standard = wasmtime_wasi::p2::bindings::filesystem::preopens::Host::get_directories;
     standard(&mut wasmtime_wasi::filesystem::WasiFilesystemCtxView {
@@ -157,6 +161,7 @@ pub(crate) async fn directories(
 
 fn open_directories(control: &Control) -> wasmtime::Result<WasiCtx> {
     let mut opened = WasiCtx::builder();
+    opened.allow_blocking_current_thread(control.world().is_some());
     if let Some(path) = control.scratch.make()? {
         opened.preopened_dir(path, GUEST_PATH, FsPerms::ReadWrite)?;
         opened.preopened_dir(path, ".", FsPerms::ReadWrite)?;

@@ -22,6 +22,8 @@ use crate::control::Control;
 use crate::state::TaskState;
 use crate::stdio::LimitReached;
 
+pub(crate) const TYPES: &str = "wasi:filesystem/types@0.3.0";
+
 type Told<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 type Store<'a> = StoreContextMut<'a, TaskState>;
 type Written = FutureReader<Result<(), ErrorCode>>;
@@ -33,7 +35,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<
     preopens.func_wrap_async("get-directories", |mut store: Store<'_>, (): ()| {
         Box::new(async move { Ok((crate::files::directories(store.data_mut()).await?,)) })
     })?;
-    let mut types = linker.instance("wasi:filesystem/types@0.3.0")?;
+    let mut types = linker.instance(TYPES)?;
     add_writes(&mut types)?;
     add_names(&mut types)?;
     linker.allow_shadowing(false);
@@ -197,11 +199,11 @@ impl Writer {
         let control = Arc::clone(&self.control);
         Box::pin(async move {
             control.scratch.charge(&control, bytes.len() as u64, false).await?;
-            let done = tokio::task::spawn_blocking(move || match offset {
+            let write = move || match offset {
                 Some(offset) => file.write_at(&bytes, offset),
                 None => append(&file, &bytes),
-            });
-            Ok(done.await.unwrap_or_else(|error| Err(std::io::Error::other(error))))
+            };
+            Ok(blocking(control.world().is_some(), write).await)
         })
     }
 
@@ -210,6 +212,18 @@ impl Writer {
             let _ = sender.send(result);
         }
     }
+}
+
+/// Off the guest's thread, unless the guest could see how long it took.
+async fn blocking(
+    at_once: bool,
+    write: impl FnOnce() -> std::io::Result<usize> + Send + 'static,
+) -> std::io::Result<usize> {
+    if at_once {
+        return write();
+    }
+    let done = tokio::task::spawn_blocking(write).await;
+    done.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
 /// The file is not open for appending, and only this task has it.

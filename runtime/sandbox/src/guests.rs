@@ -8,7 +8,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Handle, Runtime};
-use wasmtime::Engine;
 
 use crate::clock::Clock;
 use crate::engines::{Engines, Flavor};
@@ -23,7 +22,6 @@ const BLOCKING_PER_THREAD: usize = 8;
 
 /// What all guests share.
 pub(crate) struct Guests {
-    engines: Arc<Engines>,
     ticker: Arc<Ticker>,
     io: Handle,
     runtime: Mutex<Option<Runtime>>,
@@ -36,6 +34,7 @@ pub(crate) struct Guests {
     closed: AtomicBool,
     plain: Mutex<Permits<Arc<Seat>>>,
     concurrent: Mutex<Permits<Arc<Seat>>>,
+    deterministic: Mutex<Permits<Arc<Seat>>>,
 }
 
 struct Ready {
@@ -60,10 +59,10 @@ impl Guests {
             .enable_all()
             .build()
             .map_err(SandboxError::Thread)?;
-        let both = vec![engines.plain.engine.clone(), engines.concurrent.engine.clone()];
-        let permits = |pool: Demand| Mutex::new(Permits::new(pool, config.max_waiting));
+        let permits =
+            |flavor| Mutex::new(Permits::new(engines.pool(flavor), config.max_waiting));
         let guests = Arc::new(Self {
-            ticker: Ticker::start(both, config.tick).map_err(SandboxError::Thread)?,
+            ticker: Ticker::start(Arc::clone(&engines), config.tick).map_err(SandboxError::Thread)?,
             io: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             stack: config.stack,
@@ -77,9 +76,9 @@ impl Guests {
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            plain: permits(engines.plain.pool),
-            concurrent: permits(engines.concurrent.pool),
-            engines,
+            plain: permits(Flavor::Plain),
+            concurrent: permits(Flavor::Concurrent),
+            deterministic: permits(Flavor::Deterministic),
         });
         for index in 0..config.threads {
             guests.start_thread(index).map_err(SandboxError::Thread)?;
@@ -97,10 +96,6 @@ impl Guests {
             self.close();
         }
         started.map(drop)
-    }
-
-    pub(crate) fn engine(&self, flavor: Flavor) -> &Engine {
-        &self.engines.of(flavor).engine
     }
 
     pub(crate) fn io(&self) -> &Handle {
@@ -193,8 +188,9 @@ impl Guests {
         self.closed.store(true, Ordering::SeqCst);
         let live: Vec<_> = ready.live.values().cloned().collect();
         drop(ready);
-        drop(self.permits(Flavor::Plain).drain());
-        drop(self.permits(Flavor::Concurrent).drain());
+        for flavor in [Flavor::Plain, Flavor::Concurrent, Flavor::Deterministic] {
+            drop(self.permits(flavor).drain());
+        }
         for seat in live {
             seat.close();
         }
@@ -251,6 +247,7 @@ impl Guests {
         let permits = match flavor {
             Flavor::Plain => &self.plain,
             Flavor::Concurrent => &self.concurrent,
+            Flavor::Deterministic => &self.deterministic,
         };
         permits.lock().unwrap_or_else(PoisonError::into_inner)
     }

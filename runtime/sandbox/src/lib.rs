@@ -13,6 +13,7 @@ mod compiled;
 mod config;
 mod context;
 mod control;
+mod deterministic;
 mod engines;
 mod environment;
 mod error;

@@ -1,5 +1,7 @@
 //! Host functions, linked once per engine; and components linked against them.
 
+use std::sync::OnceLock;
+
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre as PlainCommandPre;
 use wasmtime_wasi::p3::bindings::CommandIndices as ConcurrentCommandIndices;
@@ -25,18 +27,28 @@ pub(crate) enum Entry {
 pub(crate) struct Linkers {
     plain: Linker<TaskState>,
     concurrent: Linker<TaskState>,
+    /// Made when it is first needed; or why it cannot be.
+    deterministic: OnceLock<Result<Linker<TaskState>, String>>,
 }
 
 impl Linkers {
     pub(crate) fn new(engines: &Engines) -> wasmtime::Result<Self> {
         let plain = with_plain_interfaces(&engines.plain)?;
-        let mut concurrent = with_plain_interfaces(&engines.concurrent)?;
-        wasmtime_wasi::p3::add_to_linker(&mut concurrent)?;
-        wasmtime_wasi_http::p3::add_to_linker(&mut concurrent)?;
-        crate::files3::add_to_linker(&mut concurrent)?;
-        crate::names::add_concurrent_to_linker(&mut concurrent)?;
-        crate::environment::add_concurrent_to_linker(&mut concurrent)?;
-        Ok(Self { plain, concurrent })
+        let concurrent = with_all_interfaces(&engines.concurrent)?;
+        Ok(Self { plain, concurrent, deterministic: OnceLock::new() })
+    }
+
+    fn of(&self, flavor: Flavor, pooled: &Pooled) -> Result<&Linker<TaskState>, String> {
+        match flavor {
+            Flavor::Plain => Ok(&self.plain),
+            Flavor::Concurrent => Ok(&self.concurrent),
+            Flavor::Deterministic => {
+                let made = self.deterministic.get_or_init(|| {
+                    with_a_world(pooled).map_err(|error| format!("{error:#}"))
+                });
+                made.as_ref().map_err(Clone::clone)
+            }
+        }
     }
 
     /// Checks that the pool can hold an instance and links the component.
@@ -46,11 +58,8 @@ impl Linkers {
         component: &Component,
         facts: Facts,
     ) -> Result<Prepared, PrepareError> {
-        let pooled = engines.of(facts.flavor);
-        let linker = match facts.flavor {
-            Flavor::Plain => &self.plain,
-            Flavor::Concurrent => &self.concurrent,
-        };
+        let pooled = engines.of(facts.flavor).map_err(PrepareError::Engine)?;
+        let linker = self.of(facts.flavor, pooled).map_err(PrepareError::Link)?;
         let demand = demand(component, facts);
         if let Some((what, needs, most)) = demand.excess(pooled.pool) {
             return Err(PrepareError::TooLarge { what, needs: needs.into(), most: most.into() });
@@ -58,7 +67,7 @@ impl Linkers {
         let refused = |error: wasmtime::Error| PrepareError::Link(format!("{error:#}"));
         let instance = linker.instantiate_pre(component).map_err(refused)?;
         let entry = entry(instance, facts).map_err(refused)?;
-        Ok(Prepared { entry, facts, demand })
+        Ok(Prepared { entry, engine: pooled.engine.clone(), facts, demand })
     }
 }
 
@@ -91,7 +100,7 @@ fn demand(component: &Component, facts: Facts) -> Demand {
 pub(crate) fn stacks(facts: Facts, memory: u64, stack: usize) -> u32 {
     match facts.flavor {
         Flavor::Plain => 1,
-        Flavor::Concurrent => fibers_for(memory, stack),
+        Flavor::Concurrent | Flavor::Deterministic => fibers_for(memory, stack),
     }
 }
 
@@ -103,5 +112,22 @@ fn with_plain_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>>
     crate::names::add_to_linker(&mut linker)?;
     crate::environment::add_to_linker(&mut linker)?;
     Task::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+fn with_all_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>> {
+    let mut linker = with_plain_interfaces(pooled)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    crate::files3::add_to_linker(&mut linker)?;
+    crate::names::add_concurrent_to_linker(&mut linker)?;
+    crate::environment::add_concurrent_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// For tasks that see their own world in place of the outside.
+fn with_a_world(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>> {
+    let mut linker = with_all_interfaces(pooled)?;
+    crate::deterministic::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -11,6 +11,7 @@ use wrun_protocol::task::{Failure, Limit, Outcome};
 
 use crate::TaskInput;
 use crate::control::{Batch, Control};
+use crate::deterministic::{StdinFile, drive};
 use crate::engines::Flavor;
 use crate::link::Entry;
 use crate::outcome::{self, Bounds, Stage, failed};
@@ -34,10 +35,14 @@ type Step<T> = Result<T, Outcome>;
 
 /// Runs to the end. Dropping the future ends the guest and frees what it holds.
 pub(crate) async fn run(execution: Execution) -> Finished {
-    match try_run(execution).await {
-        Ok(finished) => finished,
-        Err(outcome) => (outcome, None),
-    }
+    let ran = if execution.control.world().is_some() {
+        let control = Arc::clone(&execution.control);
+        // Boxed, so that it takes nothing of the room that all other tasks need.
+        Box::pin(drive(control, try_run(execution))).await
+    } else {
+        try_run(execution).await
+    };
+    ran.unwrap_or_else(|outcome| (outcome, None))
 }
 
 async fn try_run(mut execution: Execution) -> Step<Finished> {
@@ -49,7 +54,7 @@ async fn try_run(mut execution: Execution) -> Step<Finished> {
     let input = std::mem::take(&mut execution.input);
     match &control.batch.prepared.entry {
         Entry::Command(pre) => {
-            let input = program_input(input).await?;
+            let input = program_input(input, &control).await?;
             let mut guest = Guest::new(execution, input);
             let made = pre.instantiate_async(&mut guest.store).await;
             let command = guest.step(made, Stage::Setup)?;
@@ -58,7 +63,7 @@ async fn try_run(mut execution: Execution) -> Step<Finished> {
             Ok((of_run(ran), None))
         }
         Entry::ConcurrentCommand(pre, indices) => {
-            let input = program_input(input).await?;
+            let input = program_input(input, &control).await?;
             let mut guest = Guest::new(execution, input);
             let made = pre.instantiate_async(&mut guest.store).await;
             let instance = guest.step(made, Stage::Setup)?;
@@ -110,14 +115,18 @@ fn no_input(error: &dyn std::fmt::Display) -> Outcome {
     failed(Failure::Setup { message: format!("its input cannot be read: {error}") })
 }
 
-async fn program_input(input: TaskInput) -> Step<Input> {
+async fn program_input(input: TaskInput, control: &Control) -> Step<Input> {
     Ok(match input {
         TaskInput::Empty => Input::Empty,
         TaskInput::Bytes(bytes) => Input::Stdin(Stdin::new(bytes, None)),
         TaskInput::Stream(more) => Input::Stdin(Stdin::new(Bytes::new(), Some(more))),
         TaskInput::File(path) => {
             let open = tokio::fs::File::open(path).await.map_err(|error| no_input(&error))?;
-            Input::File(wasmtime_wasi::cli::InputFile::new(open.into_std().await))
+            let open = open.into_std().await;
+            match control.world() {
+                Some(_) => Input::FileAtOnce(StdinFile::new(open)),
+                None => Input::File(wasmtime_wasi::cli::InputFile::new(open)),
+            }
         }
         TaskInput::Later(file) => {
             Input::File(wasmtime_wasi::cli::InputFile::new(fetched(file).await?))
@@ -191,13 +200,13 @@ impl Guest {
         let Batch { prepared, guests, job, .. } = &*control.batch;
         let (facts, memory) = (prepared.facts, job.resources.memory);
         let fibers = crate::link::stacks(facts, memory, guests.stack());
-        let mut store = Store::new(guests.engine(facts.flavor), state);
+        let mut store = Store::new(&prepared.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(on_tick);
         // What one call may make the host copy out of the guest.
         store.set_hostcall_fuel(usize::try_from(memory).unwrap_or(usize::MAX));
-        if facts.flavor == Flavor::Concurrent
+        if facts.flavor != Flavor::Plain
             && let Some(table) = store.concurrent_resource_table()
         {
             table.set_max_capacity(fiber_entries(fibers));
@@ -240,6 +249,7 @@ fn on_tick(store: StoreContextMut<'_, TaskState>) -> wasmtime::Result<UpdateDead
     if !others_wait {
         control.on_unwanted(clock);
     }
-    let goes_on = !control.must_end() && !control.is_frozen() && !others_wait;
+    let logs_on = control.world().is_none() || control.log_pause().is_zero();
+    let goes_on = !control.must_end() && !control.is_frozen() && !others_wait && logs_on;
     Ok(if goes_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Yield(1) })
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use wasmtime::Engine;
 use wrun_protocol::Digest;
 use wrun_protocol::wire::worker::ComponentKind;
 
 use crate::cache::Cache;
-use crate::compiled::Compiler;
+use crate::compiled::{Compiler, Wanted};
 use crate::control::Batch;
-use crate::engines::{self, Engines};
+use crate::engines::{self, Engines, Flavor};
 use crate::facts::Facts;
 use crate::guests::Guests;
 use crate::link::{Entry, Linkers, stacks};
@@ -38,6 +39,7 @@ struct Inner {
 /// A component, compiled and linked, ready to be started any number of times.
 pub struct Prepared {
     pub(crate) entry: Entry,
+    pub(crate) engine: Engine,
     pub(crate) facts: Facts,
     pub(crate) demand: Demand,
 }
@@ -91,7 +93,19 @@ impl Sandbox {
         digest: Digest,
         source: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
     ) -> Result<Arc<Prepared>, PrepareError> {
-        self.0.compiler.prepare(digest, Box::new(source)).await
+        self.0.compiler.prepare(Wanted { digest, deterministic: false }, Box::new(source)).await
+    }
+
+    /// The same for executions with a [`TaskStart::seed`].
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub async fn compile_deterministic(
+        &self,
+        digest: Digest,
+        source: impl FnOnce() -> io::Result<Bytes> + Send + 'static,
+    ) -> Result<Arc<Prepared>, PrepareError> {
+        self.0.compiler.prepare(Wanted { digest, deterministic: true }, Box::new(source)).await
     }
 
     /// Starts one execution; never waits. It may first queue for a place in the pool.
@@ -110,7 +124,7 @@ impl Sandbox {
         let facts = prepared.facts;
         let stacks = stacks(facts, task.job.resources.memory, guests.stack());
         let demand = Demand { stacks, ..prepared.demand };
-        let TaskStart { token, job, index, attempt, input, checkpoint, scratch } = task;
+        let TaskStart { token, job, index, attempt, input, checkpoint, scratch, seed } = task;
         let batch = Arc::new(Batch {
             network: Network::new(&job.network),
             job,
@@ -118,7 +132,7 @@ impl Sandbox {
             events: Arc::clone(events),
             guests: Arc::clone(guests),
         });
-        let first = NextTask { token, index, attempt, input, checkpoint, scratch };
+        let first = NextTask { token, index, attempt, input, checkpoint, scratch, seed };
         let make = |number| Arc::new(Seat::new(number, batch, demand, first));
         let seat = guests.enter(make).ok_or(StartError::Closed)?;
         match guests.acquire(facts.flavor, demand, &seat) {
@@ -139,6 +153,10 @@ impl Sandbox {
                 "the task asks for {wanted} bytes of memory; this node has {} for tasks",
                 self.0.memory
             )));
+        }
+        if task.seed.is_some() != (prepared.facts.flavor == Flavor::Deterministic) {
+            let text = "the component was not compiled for this kind of execution";
+            return Err(StartError::Refused(text.to_owned()));
         }
         if task.job.kind != prepared.facts.kind {
             return Err(StartError::Refused(format!(

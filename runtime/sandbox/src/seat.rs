@@ -435,8 +435,8 @@ impl Place {
 }
 
 fn execution(batch: &Arc<Batch>, task: NextTask) -> Execution {
-    let NextTask { token, index, attempt, input, checkpoint, scratch } = task;
-    let control = Arc::new(Control::new(token, Arc::clone(batch), scratch));
+    let NextTask { token, index, attempt, input, checkpoint, scratch, seed } = task;
+    let control = Arc::new(Control::new(token, Arc::clone(batch), scratch, seed));
     Execution { control, index, attempt, input, checkpoint }
 }
 

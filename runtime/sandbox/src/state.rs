@@ -10,6 +10,7 @@ use wrun_protocol::wire::user::LogStream;
 
 use crate::account::Limiter;
 use crate::control::Control;
+use crate::deterministic::{Clock, StdinFile};
 use crate::http::HttpPolicy;
 use crate::network::Network;
 use crate::stdio::{Sink, Stdin};
@@ -41,6 +42,8 @@ pub(crate) enum Input {
     Stdin(Stdin),
     /// A file.
     File(wasmtime_wasi::cli::InputFile),
+    /// A file that a deterministic task reads.
+    FileAtOnce(StdinFile),
 }
 
 /// What one execution has of its own.
@@ -77,6 +80,12 @@ impl TaskState {
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }
+
+    /// The clock of a deterministic task.
+    pub(crate) fn virtual_clock(&self) -> wasmtime::Result<Arc<Clock>> {
+        let world = self.control.world().ok_or_else(|| wasmtime::Error::msg("no virtual clock"))?;
+        Ok(Arc::clone(world.clock()))
+    }
 }
 
 /// Arguments and environment are not in it: see [`crate::environment`].
@@ -98,6 +107,12 @@ fn wasi(
         Input::File(file) => {
             wasi.stdin(file);
         }
+        Input::FileAtOnce(file) => {
+            wasi.stdin(file);
+        }
+    }
+    if let Some(world) = control.world() {
+        world.furnish(&mut wasi);
     }
     if let Some(network) = network {
         let network = Arc::clone(network);

@@ -44,8 +44,14 @@ impl Sink {
         self.stream == LogStream::Stdout && self.control.job().kind == ComponentKind::Command
     }
 
+    /// Whether the guest is never seen to wait for it. A deterministic one loses its turn in
+    /// place of that.
+    fn is_free(&self) -> bool {
+        self.is_output() || self.control.world().is_some()
+    }
+
     fn available(&self) -> usize {
-        if self.is_output() { CHUNK } else { self.rate().available(Instant::now()).min(CHUNK) }
+        if self.is_free() { CHUNK } else { self.rate().available(Instant::now()).min(CHUNK) }
     }
 
     /// Passes on what the limits allow. More ends the task.
@@ -75,11 +81,11 @@ impl Sink {
 
     /// Waits until the log's rate allows more.
     pub(crate) async fn writable(&self) {
-        if self.is_output() {
+        if self.is_free() {
             return;
         }
         loop {
-            let wait = self.rate().wait(Instant::now());
+            let wait = self.control.log_pause();
             if wait.is_zero() {
                 return;
             }

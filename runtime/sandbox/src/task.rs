@@ -73,6 +73,9 @@ pub struct TaskStart {
     /// Where its scratch directory is to be. Made when the guest can touch it, and then
     /// removed by the sandbox before [`TaskEvents::ended`]. `None`: it has none.
     pub scratch: Option<PathBuf>,
+    /// Makes the execution deterministic: whatever it can observe comes from what it is
+    /// given and from this. The component must have been compiled for that.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// The execution that follows another of the same job in its place: what a
@@ -91,6 +94,8 @@ pub struct NextTask {
     pub checkpoint: Option<Bytes>,
     /// See [`TaskStart::scratch`].
     pub scratch: Option<PathBuf>,
+    /// See [`TaskStart::seed`]; given where it was given for the execution before.
+    pub seed: Option<[u8; 32]>,
 }
 
 /// How an execution ended.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
+use crate::engines::Engines;
+
 /// Tells the ticker whether anyone is busy.
 pub(crate) struct Ticker {
     busy: AtomicUsize,
@@ -17,7 +19,7 @@ pub(crate) struct Ticker {
 
 impl Ticker {
     /// Starts the thread.
-    pub(crate) fn start(engines: Vec<Engine>, tick: Duration) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn start(engines: Arc<Engines>, tick: Duration) -> std::io::Result<Arc<Self>> {
         let ticker = Arc::new(Self {
             busy: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -55,16 +57,14 @@ impl Ticker {
         }
     }
 
-    fn run(&self, engines: &[Engine], tick: Duration) {
+    fn run(&self, engines: &Engines, tick: Duration) {
         while !self.closed.load(Ordering::SeqCst) {
             if self.busy.load(Ordering::SeqCst) == 0 {
                 thread::park();
                 continue;
             }
             thread::sleep(tick);
-            for engine in engines {
-                engine.increment_epoch();
-            }
+            engines.made().for_each(Engine::increment_epoch);
         }
     }
 }

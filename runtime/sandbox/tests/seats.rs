@@ -73,6 +73,7 @@ impl TaskEvents for Chain {
             input: TaskInput::Empty,
             checkpoint: None,
             scratch: None,
+            seed: None,
         })
     }
 }

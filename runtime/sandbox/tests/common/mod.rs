@@ -166,6 +166,7 @@ pub fn task(token: u64, job: JobContext) -> TaskStart {
         input: TaskInput::Empty,
         checkpoint: None,
         scratch: None,
+        seed: None,
     }
 }
 

@@ -126,8 +126,8 @@ impl Script {
 }
 
 fn following(job: &Arc<JobContext>, next: NextTask) -> TaskStart {
-    let NextTask { token, index, attempt, input, checkpoint, scratch } = next;
-    TaskStart { token, job: job.clone(), index, attempt, input, checkpoint, scratch }
+    let NextTask { token, index, attempt, input, checkpoint, scratch, seed } = next;
+    TaskStart { token, job: job.clone(), index, attempt, input, checkpoint, scratch, seed }
 }
 
 pub(super) fn usage() -> Usage {
