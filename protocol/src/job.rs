@@ -219,6 +219,9 @@ impl JobSpec {
         self.check_sizes()?;
         self.check_limits()?;
         self.mounts.iter().try_for_each(Mount::check)?;
+        if self.scheduling.cache {
+            crate::remembered::check(self)?;
+        }
         self.scheduling
             .check(self.count)
             .map_err(|(field, problem)| SpecError::Field { field, problem })

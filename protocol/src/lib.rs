@@ -14,6 +14,7 @@ pub mod job;
 pub mod limits;
 pub mod node;
 pub mod policy;
+pub mod remembered;
 pub mod reservation;
 pub mod resources;
 pub mod schedule;

@@ -47,7 +47,8 @@ pub struct Scheduling {
     pub preemptible: Preemptible,
     /// The reservation in which it runs.
     pub reservation: Option<String>,
-    /// Its result may be remembered and given without running again.
+    /// Results of its tasks are remembered and given again without running: see
+    /// [`crate::remembered`].
     pub cache: bool,
 }
 

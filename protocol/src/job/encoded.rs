@@ -108,6 +108,11 @@ impl EncodedSpec {
         Ok(spec)
     }
 
+    /// Whether it says anything of when and where tasks may run; told without decoding.
+    pub fn has_wishes(&self) -> bool {
+        self.0.first().is_some_and(|version| *version > 0)
+    }
+
     /// A copy of what [`Self::as_bytes`] gave.
     pub fn from_slice(bytes: &[u8]) -> Self {
         Self(Bytes::copy_from_slice(bytes))

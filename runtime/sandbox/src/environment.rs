@@ -37,13 +37,15 @@ fn shadow(linker: &mut Linker<TaskState>, interface: &str, cwd: &str) -> wasmtim
 /// one is not told what differs from run to run.
 fn variables(state: &TaskState) -> Vec<(String, String)> {
     let job = state.control.job();
-    let task = [
+    let own = [
+        ("WRUN_JOB", job.job.to_string()),
         ("WRUN_TASK_INDEX", state.index.to_string()),
         ("WRUN_TASK_COUNT", job.count.to_string()),
+        ("WRUN_ATTEMPT", state.attempt.to_string()),
         ("WRUN_TENANT", job.tenant.as_str().to_owned()),
     ];
-    let run = [("WRUN_JOB", job.job.to_string()), ("WRUN_ATTEMPT", state.attempt.to_string())];
-    let run = run.into_iter().filter(|_| state.control.world().is_none());
-    let own = task.into_iter().chain(run).map(|(name, value)| (name.to_owned(), value));
+    let of_run = |name: &str| matches!(name, "WRUN_JOB" | "WRUN_ATTEMPT");
+    let own = own.into_iter().filter(|(name, _)| state.control.world().is_none() || !of_run(name));
+    let own = own.map(|(name, value)| (name.to_owned(), value));
     job.env.iter().cloned().chain(own).collect()
 }
