@@ -130,6 +130,10 @@ impl Core {
                 let answer = self.on_submit(tenant, id, kind, spec, &ended).map(Answer::Submitted);
                 self.reply(request, answer);
             }
+            Input::SubmitKnown { request, tenant, id, kind, spec, known } => {
+                let answer = self.on_submit_known(tenant, id, kind, spec, known);
+                self.reply(request, answer.map(Answer::Submitted));
+            }
             Input::Cancel { request, job } => {
                 let answer = self.on_cancel(job);
                 self.reply(request, answer);

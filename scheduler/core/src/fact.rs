@@ -386,6 +386,31 @@ pub enum Fact {
         /// How.
         state: JobState,
     },
+    /// Results of tasks that wait were known from before: they have succeeded without
+    /// having been placed.
+    Remembered {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        job: JobId,
+        /// Which, in ascending order.
+        tasks: Vec<Remembered>,
+        /// The final state of the job, where these were its last tasks.
+        ends_job: Option<JobState>,
+    },
+}
+
+/// A result that was known from before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The task.
+    pub index: u32,
+    /// The job whose task of the same index gave it.
+    pub from: JobId,
+    /// What a handler returned.
+    pub output: Option<Content>,
+    /// The log of the attempt that succeeded then.
+    pub log: Option<Content>,
 }
 
 /// A run of tasks that ended well.
@@ -468,7 +493,8 @@ impl Fact {
             | Self::StepStarted { at, .. }
             | Self::StepEnded { at, .. }
             | Self::WorkflowCancelled { at, .. }
-            | Self::WorkflowEnded { at, .. } => *at,
+            | Self::WorkflowEnded { at, .. }
+            | Self::Remembered { at, .. } => *at,
         }
     }
 }

@@ -16,6 +16,7 @@ use wrun_protocol::{
 };
 
 use crate::workflow::Prepared;
+use crate::fact::Remembered;
 
 /// Chosen by the driver, echoed in [`crate::Effect::Reply`]. Need not be unique to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +56,22 @@ pub enum Input {
         /// Jobs that it depends on and that have ended, as the history tells; of this
         /// tenant, or else the caller may see them.
         ended: Vec<Prior>,
+    },
+    /// A user submits a job of which results are remembered → `Reply` with
+    /// [`crate::Answer::Submitted`], after the facts. Such a job waits for no other.
+    SubmitKnown {
+        /// Echoed.
+        request: RequestId,
+        /// Whose job it is.
+        tenant: TenantName,
+        /// Repeating it returns the same job.
+        id: SubmitId,
+        /// As the server found by reading the component.
+        kind: ComponentKind,
+        /// As the client sent it; checked here.
+        spec: EncodedSpec,
+        /// Results of its tasks, in ascending order, of the same tenant.
+        known: Vec<Remembered>,
     },
     /// A user cancels → `Reply` with [`crate::Answer::Done`].
     Cancel {

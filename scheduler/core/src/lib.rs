@@ -24,7 +24,7 @@ pub use config::Config;
 pub use core::Core;
 pub use effect::{Answer, Effect};
 pub use ended::EndedJob;
-pub use fact::Fact;
+pub use fact::{Fact, Remembered};
 pub use input::{Input, Prior, RequestId};
 pub use reason::PendingReason;
 pub use views::{Counts, JobsQuery};

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wrun_core::fact::{Fact, Next, RequeueCause, Success};
+use wrun_core::fact::{Fact, Next, Remembered, RequeueCause, Success};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::reservation::{Reservation, Reserved};
@@ -151,6 +151,17 @@ fn facts() -> Vec<Fact> {
         },
         Fact::WorkflowCancelled { at, job },
         Fact::WorkflowEnded { at, job, state: JobState::Cancelled },
+        Fact::Remembered {
+            at,
+            job,
+            tasks: vec![Remembered {
+                index: 4,
+                from: JobId(1),
+                output: Some(Content::Inline(vec![8].into())),
+                log: None,
+            }],
+            ends_job: Some(JobState::Succeeded),
+        },
     ]
 }
 

@@ -11,5 +11,6 @@ pub mod journal;
 
 pub use history::{
     History, HistoryError, HistoryOpened, HistoryOptions, JobRow, JobsFilter, Retention, TaskRow,
+    keys,
 };
 pub use journal::{Facts, Journal, JournalError, JournalOptions, OpenError, Recovered, TailCut};

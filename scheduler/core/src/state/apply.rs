@@ -86,6 +86,10 @@ impl State {
             Fact::TasksCancelled { job, tasks, ends_job, .. } => {
                 self.cancel_tasks(*job, tasks, *ends_job);
             }
+            Fact::Remembered { at, job, tasks, ends_job } => {
+                self.start_job(*job, *at);
+                self.remember(*job, tasks, *ends_job);
+            }
             Fact::TasksRetried { tasks, .. } => {
                 tasks.iter().for_each(|tasks| self.retry_tasks(*tasks));
             }
@@ -291,10 +295,6 @@ impl State {
                 array.counts.running += placed;
             }
         }
-        if job.started.0 == 0 {
-            job.started = at;
-            self.dependents.on_started(tasks.job);
-        }
         let (group, ready) = (job.group, job.ready_tasks());
         if tasks.attempt > 1 {
             for (task, extra) in self
@@ -310,7 +310,18 @@ impl State {
         self.placed += u64::from(placed);
         self.groups.count_placed(group, placed);
         self.groups.set_ready(group, tasks.job, was_ready, ready);
+        self.start_job(tasks.job, at);
         Some((group, placed))
+    }
+
+    /// The first task of a job is placed, or has succeeded without.
+    fn start_job(&mut self, id: JobId, at: Timestamp) {
+        if let Some(job) = self.jobs.get_mut(id)
+            && job.started.0 == 0
+        {
+            job.started = at;
+            self.dependents.on_started(id);
+        }
     }
 
     /// Takes attempts off their node, in the node's own books.

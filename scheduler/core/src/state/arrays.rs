@@ -6,6 +6,7 @@ use wrun_protocol::{IndexRange, JobId};
 
 use super::State;
 use super::jobs::{Array, Over, Tasks};
+use crate::fact::Remembered;
 
 impl State {
     /// Tasks that had not ended are cancelled.
@@ -40,6 +41,37 @@ impl State {
         self.note_cancelled(id, &runs, count);
         self.dependents.on_tasks_ended(id, tasks);
         self.forget_extras(id, tasks);
+    }
+
+    /// Tasks that wait have succeeded without having been placed.
+    pub(super) fn remember(
+        &mut self,
+        id: JobId,
+        tasks: &[Remembered],
+        ends_job: Option<JobState>,
+    ) {
+        if ends_job.is_some() {
+            self.keep_ended(id);
+        }
+        tasks.iter().for_each(|task| self.remember_one(id, task.index));
+        if let Some(state) = ends_job {
+            self.drop_job(id, state);
+        }
+    }
+
+    fn remember_one(&mut self, id: JobId, index: u32) {
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let was_ready = job.ready_tasks();
+        // The only task of a job goes with the job.
+        let Tasks::Many(array) = &mut job.tasks else { return };
+        let tasks = IndexRange::one(index);
+        let count: u32 = array.take_pending(id, tasks).iter().map(|run| run.tasks.count).sum();
+        array.counts.pending -= count;
+        array.counts.succeeded += count;
+        let (group, ready) = (job.group, job.ready_tasks());
+        self.groups.set_ready(group, id, was_ready, ready);
+        self.count_live(group, 0, count.into());
+        self.dependents.on_tasks_ended(id, tasks);
     }
 
     /// Attempts that are in none of the sets any more count as cancelled.

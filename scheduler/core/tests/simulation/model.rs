@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_core::Prior;
-use wrun_core::fact::{Fact, Next};
+use wrun_core::fact::{Fact, Next, Remembered};
 use wrun_protocol::scheduling::{Dependency, DependsOn, Offer, Request};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::{JobState, TaskCounts};
@@ -145,6 +145,15 @@ impl Model {
                     let (_, task) = &mut open[index as usize];
                     assert!(matches!(task, Task::Pending | Task::Placed(_)), "{fact:?}");
                     *task = Task::Cancelled;
+                }
+                self.settle(*job, *ends_job);
+            }
+            Fact::Remembered { job, tasks, ends_job, .. } => {
+                let open = &mut self.jobs.get_mut(job).unwrap().tasks;
+                for Remembered { index, .. } in tasks {
+                    let (_, task) = &mut open[*index as usize];
+                    assert_eq!(*task, Task::Pending, "{fact:?}");
+                    *task = Task::Succeeded;
                 }
                 self.settle(*job, *ends_job);
             }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, RequestId};
+use wrun_core::{
+    Answer, Config, Core, Effect, EndedJob, Fact, Input, Prior, Remembered, RequestId,
+};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
@@ -126,6 +128,19 @@ impl Env {
         let (request, kind) = (RequestId(1), ComponentKind::Command);
         let tenant = tenant.parse().unwrap();
         self.handle(Input::Submit { request, tenant, id, kind, spec, ended })
+    }
+
+    /// Submits under an id, with results that are known from before.
+    pub(crate) fn submit_known(
+        &mut self,
+        submission: u8,
+        spec: &JobSpec,
+        known: Vec<Remembered>,
+    ) -> Vec<Effect> {
+        let (id, spec) = (SubmitId([submission; 16]), EncodedSpec::encode(spec).unwrap());
+        let (request, kind) = (RequestId(1), ComponentKind::Command);
+        let tenant = "ann".parse().unwrap();
+        self.handle(Input::SubmitKnown { request, tenant, id, kind, spec, known })
     }
 
     /// What a restart makes of these facts, before it begins to decide.

@@ -15,6 +15,7 @@ mod env;
 mod gangs;
 mod preemption;
 mod random_workflows;
+mod remembered;
 mod schedules;
 mod thaw;
 mod workflows;

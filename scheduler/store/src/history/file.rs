@@ -10,12 +10,13 @@ use redb::{
     WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
-use wrun_protocol::{SubmitId, TenantName, Timestamp};
+use wrun_core::Remembered;
+use wrun_protocol::{Digest, JobId, SubmitId, TenantName, Timestamp};
 
 use super::jobs::{EndedBits, Jobs, Page, page_of};
 use super::layer::{EncodedJob, Layer};
 use super::row::{self, JobRow, TaskRow};
-use super::{HistoryError, Retention, submits, sweep};
+use super::{HistoryError, Retention, results, submits, sweep};
 
 /// Ended jobs in pages; see [`super::jobs`].
 const JOBS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("jobs");
@@ -26,6 +27,12 @@ const TASKS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("task
 const ENDED: TableDefinition<'_, (&str, u64), [u8; 12]> = TableDefinition::new("ended");
 /// See [`submits`].
 const SUBMITS: TableDefinition<'_, submits::Key, &[u8]> = TableDefinition::new("submits");
+/// See [`results`].
+const RESULTS: TableDefinition<'_, results::Key, &[u8]> = TableDefinition::new("results");
+const RESULTS_BY_AGE: TableDefinition<'_, results::Age, ()> =
+    TableDefinition::new("results_by_age");
+/// The jobs from which tasks have remembered results, by job and index.
+const ORIGINS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("origins");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const META_KEY: &str = "meta";
 /// The form of the tables. Another one is another history.
@@ -61,6 +68,8 @@ pub(crate) struct Reader {
     pub(crate) tasks: ReadOnlyTable<(u64, u32), &'static [u8]>,
     pub(crate) ended: ReadOnlyTable<(&'static str, u64), [u8; 12]>,
     submits: ReadOnlyTable<submits::Key, &'static [u8]>,
+    results: ReadOnlyTable<results::Key, &'static [u8]>,
+    origins: ReadOnlyTable<(u64, u32), &'static [u8]>,
     salt: u64,
 }
 
@@ -70,6 +79,8 @@ pub(crate) struct Tables<'t> {
     pub(crate) ended: Table<'t, (&'static str, u64), [u8; 12]>,
     pub(crate) submits: Table<'t, submits::Key, &'static [u8]>,
     pub(crate) tasks: Table<'t, (u64, u32), &'static [u8]>,
+    pub(crate) results: results::Results<'t>,
+    pub(crate) origins: Table<'t, (u64, u32), &'static [u8]>,
     meta: Table<'t, &'static str, &'static [u8]>,
 }
 
@@ -180,6 +191,8 @@ impl File {
                 tasks: transaction.open_table(TASKS)?,
                 ended: transaction.open_table(ENDED)?,
                 submits: transaction.open_table(SUBMITS)?,
+                results: transaction.open_table(RESULTS)?,
+                origins: transaction.open_table(ORIGINS)?,
                 salt: self.meta.salt,
             })
         })
@@ -199,6 +212,8 @@ impl File {
             let mut tables = Tables::open(&transaction)?;
             let new = tables.put_jobs(layer, &meta)?;
             tables.put_tasks(layer)?;
+            let results = tables.put_results(layer)?;
+            tables.results.sweep(layer.at, results, retention)?;
             meta.ended += new;
             meta.applied = meta.applied.max(layer.seq);
             sweep::sweep(&mut tables, &mut meta, layer.at, new, retention)?;
@@ -219,6 +234,11 @@ impl<'t> Tables<'t> {
             ended: transaction.open_table(ENDED)?,
             submits: transaction.open_table(SUBMITS)?,
             tasks: transaction.open_table(TASKS)?,
+            results: results::Results {
+                rows: transaction.open_table(RESULTS)?,
+                by_age: transaction.open_table(RESULTS_BY_AGE)?,
+            },
+            origins: transaction.open_table(ORIGINS)?,
             meta: transaction.open_table(META)?,
         })
     }
@@ -269,6 +289,29 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
+    /// Rows of a job's tasks, in order.
+    pub(crate) fn tasks_of(&self, job: u64) -> Boxed<Vec<TaskRow>> {
+        let mut rows = Vec::new();
+        for entry in self.tasks.range((job, 0)..=(job, u32::MAX))? {
+            let (key, bytes) = entry?;
+            rows.push(row::decode(&task_key(key.value()), bytes.value())?);
+        }
+        Ok(rows)
+    }
+
+    /// Remembers what jobs gave that want it. Returns how many results.
+    fn put_results(&mut self, layer: &Layer) -> Boxed<u64> {
+        let mut new = 0;
+        for (id, job) in layer.jobs.iter().filter(|(_, job)| job.remembers) {
+            new += results::put(self, *id, &row::payload(&job.bytes)?)?;
+        }
+        for (key, from) in &layer.origins {
+            let bytes = row::encode(&task_key(*key), 0, from)?;
+            self.origins.insert(key, bytes.as_slice())?;
+        }
+        Ok(new)
+    }
+
     fn put_tasks(&mut self, layer: &Layer) -> Boxed<()> {
         for (key, task) in &layer.tasks {
             match task {
@@ -316,6 +359,30 @@ impl Reader {
             };
             let (key, bytes) = entry?;
             Ok(Some(row::decode(&task_key(key.value()), bytes.value())?))
+        })
+    }
+
+    /// The remembered results under these keys, each for the task of that index.
+    pub(crate) fn results(&self, keys: &[(u32, Digest)]) -> Result<Vec<Remembered>, String> {
+        guarded(|| -> Boxed<_> {
+            let mut found = Vec::new();
+            for (index, key) in keys {
+                found.extend(results::find(&self.results, *key, *index)?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// The jobs from which tasks of a job have their results, by index, from `from` on.
+    pub(crate) fn origins(&self, job: u64, from: u32) -> Result<Vec<(u32, JobId)>, String> {
+        guarded(|| -> Boxed<_> {
+            let mut found = Vec::new();
+            for entry in self.origins.range((job, from)..=(job, u32::MAX))? {
+                let (key, bytes) = entry?;
+                let key = key.value();
+                found.push((key.1, row::decode(&task_key(key), bytes.value())?));
+            }
+            Ok(found)
         })
     }
 

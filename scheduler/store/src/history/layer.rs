@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use wrun_core::fact::{Next, Success};
-use wrun_core::{EndedJob, Fact};
+use wrun_core::{EndedJob, Fact, Remembered};
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, TaskState};
 use wrun_protocol::wire::worker::TaskResult;
@@ -20,6 +20,7 @@ const MERGE_MS: u64 = 1000;
 /// What a row takes in memory besides its contents, roughly, in bytes.
 const JOB_BYTES: usize = 200;
 const TASK_BYTES: usize = 300;
+const ORIGIN_BYTES: usize = 50;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Layer {
     pub(crate) jobs: BTreeMap<u64, EncodedJob>,
     /// `None` hides a committed row.
     pub(crate) tasks: BTreeMap<(u64, u32), Option<TaskRow>>,
+    /// From which jobs tasks have remembered results.
+    pub(crate) origins: BTreeMap<(u64, u32), JobId>,
     submits: HashMap<SubmitId, u64>,
     /// Jobs of one tenant whose submission has the id of another's.
     namesakes: Vec<u64>,
@@ -45,6 +48,8 @@ pub(crate) struct EncodedJob {
     pub(crate) tag: u8,
     pub(crate) tenant: TenantName,
     pub(crate) submit: SubmitId,
+    /// Its tasks' results are to be remembered.
+    pub(crate) remembers: bool,
     pub(crate) bytes: Box<[u8]>,
 }
 
@@ -114,7 +119,44 @@ impl Layer {
                     self.put_job(number, row);
                 }
             }
+            Fact::Remembered { at, job, tasks, ends_job } => {
+                let ended = ends_job.and_then(|_| of(&mut ended, *job));
+                self.on_remembered(*at, *job, tasks, ended);
+            }
             _ => {}
+        }
+    }
+
+    fn on_remembered(
+        &mut self,
+        at: Timestamp,
+        job: JobId,
+        tasks: &[Remembered],
+        ended: Option<EndedJob>,
+    ) {
+        let mut sole = None;
+        for known in tasks {
+            let row = TaskRow {
+                tasks: IndexRange::one(known.index),
+                state: TaskState::Succeeded,
+                attempt: 0,
+                node: None,
+                ended: at,
+                outcome: Some(Outcome::Succeeded),
+                usage: Usage::default(),
+                output: known.output.clone(),
+                log: known.log.clone(),
+            };
+            // The job's only task, where the job has no other.
+            let alone = ended.as_ref().filter(|_| tasks.len() == 1);
+            sole = self.put_task(job, row, alone);
+            self.origins.insert((job.0, known.index), known.from);
+            self.bytes += ORIGIN_BYTES;
+        }
+        if let Some(ended) = ended {
+            let (succeeded, usage) = (tasks.len() as u32, &Usage::default());
+            let ends = Ends { succeeded, failed: 0, usage, failure: None, sole };
+            self.end(at, ended, JobState::Succeeded, ends);
         }
     }
 
@@ -240,8 +282,10 @@ impl Layer {
                 if *self.submits.entry(row.submit_id).or_insert(job.0) != job.0 {
                     self.namesakes.push(job.0);
                 }
+                let remembers = remembers(&row);
                 let JobRow { tenant, submit_id: submit, .. } = row;
-                let row = EncodedJob { tag, tenant, submit, bytes: bytes.as_slice().into() };
+                let bytes_of = bytes.as_slice().into();
+                let row = EncodedJob { tag, tenant, submit, remembers, bytes: bytes_of };
                 self.jobs.insert(job.0, row);
                 self.scratch = bytes;
             }
@@ -258,6 +302,11 @@ impl Layer {
         };
         std::iter::once(first).chain(&self.namesakes).find(agrees).copied()
     }
+}
+
+/// Whether results of the job's tasks are to be remembered. Most jobs are not decoded for it.
+fn remembers(job: &JobRow) -> bool {
+    job.spec.has_wishes() && job.spec.decode().is_ok_and(|spec| spec.scheduling.cache)
 }
 
 /// The next of the ended jobs, which the fact says is `job`.

@@ -13,6 +13,7 @@ mod file;
 mod jobs;
 mod layer;
 mod query;
+mod results;
 mod row;
 mod submits;
 mod sweep;
@@ -30,6 +31,7 @@ use wrun_protocol::{JobId, TenantName, Timestamp};
 
 use commit::Shared;
 use file::File;
+pub use results::keys;
 pub use row::{JobRow, TaskRow};
 
 /// How long ended jobs are kept. Both bounds hold.
@@ -39,11 +41,16 @@ pub struct Retention {
     pub age: Duration,
     /// More ended jobs than this are forgotten, those submitted first, first.
     pub jobs: u64,
+    /// Remembered results of tasks that are older are forgotten.
+    pub results_age: Duration,
+    /// More remembered results than this are forgotten, oldest first.
+    pub results: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { age: Duration::from_secs(30 * 24 * 3600), jobs: 5_000_000 }
+        let month = Duration::from_secs(30 * 24 * 3600);
+        Self { age: month, jobs: 5_000_000, results_age: month, results: 1_000_000 }
     }
 }
 
@@ -130,6 +137,7 @@ impl History {
                 | Fact::JobCancelled { .. }
                 | Fact::TasksCancelled { ends_job: Some(_), .. }
                 | Fact::WorkflowEnded { .. }
+                | Fact::Remembered { .. }
         )
     }
 

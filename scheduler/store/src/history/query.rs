@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::wire::user::JobState;
-use wrun_protocol::{JobId, SubmitId, TaskId, TenantName};
+use wrun_core::Remembered;
+use wrun_protocol::{Digest, IndexRange, JobId, SubmitId, TaskId, TenantName};
 
 use super::file::{Boxed, Reader, guarded};
 use super::jobs::{EndedBits, Page, page_of};
@@ -101,6 +102,48 @@ impl History {
         rows.extend(over);
         let reach = rows.into_values().flatten().filter(|row| row.tasks.end() > from);
         Ok(reach.take(limit).collect())
+    }
+
+    /// The remembered results under these keys, each for the task of that index, in order.
+    /// Results are remembered when their job has ended; what is not committed yet is first.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged file.
+    pub fn remembered(&self, keys: &[(u32, Digest)]) -> Answer<Vec<Remembered>> {
+        // A history that cannot be written knows less, which is no reason to refuse.
+        let _ = self.flush();
+        let Some(reader) = self.shared.state().reader.clone() else { return Ok(Vec::new()) };
+        reader.results(keys).map_err(HistoryError::Unreadable)
+    }
+
+    /// The jobs from which tasks of a job have their results, from index `from` on, as runs
+    /// of tasks, at most [`MAX_PAGE`].
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] for a damaged row.
+    pub fn origins(&self, job: JobId, from: u32) -> Answer<Vec<(IndexRange, JobId)>> {
+        let state = self.shared.state();
+        let mut over = BTreeMap::new();
+        for layer in [state.committing.as_deref(), Some(&state.current)].into_iter().flatten() {
+            let of_job = layer.origins.range((job.0, from)..=(job.0, u32::MAX));
+            over.extend(of_job.map(|((_, index), from)| (*index, *from)));
+        }
+        let reader = state.reader.clone();
+        drop(state);
+        let mut all: BTreeMap<u32, JobId> = BTreeMap::new();
+        if let Some(reader) = reader {
+            all.extend(reader.origins(job.0, from).map_err(HistoryError::Unreadable)?);
+        }
+        all.extend(over);
+        let mut runs: Vec<(IndexRange, JobId)> = Vec::new();
+        for (index, origin) in all {
+            match runs.last_mut() {
+                Some((tasks, of)) if tasks.end() == index && *of == origin => tasks.count += 1,
+                _ => runs.push((IndexRange::one(index), origin)),
+            }
+        }
+        runs.truncate(MAX_PAGE as usize);
+        Ok(runs)
     }
 
     /// An ended job by the client's id of its submission.

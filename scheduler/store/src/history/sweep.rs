@@ -50,6 +50,9 @@ pub(crate) fn sweep(
                 made.push((meta.hash(&job.tenant, job.submit_id), id));
                 tables.change_ended(job.tenant.as_str(), page, |bits| bits.remove(id))?;
             }
+            if job.as_ref().is_none_or(|job| job.spec.has_wishes()) {
+                tables.origins.retain_in((id, 0)..=(id, u32::MAX), |_, _| false)?;
+            }
             // The first attempt of a job's only task has left no other row.
             if only_one.is_none_or(|task| task.attempt > 1) {
                 tables.tasks.retain_in((id, 0)..=(id, u32::MAX), |_, _| false)?;

@@ -13,6 +13,8 @@ use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, SubmitId, Tenant
 
 use super::*;
 
+mod results;
+
 const NODE: NodeId = NodeId(1);
 const USED: Usage = Usage { wall_us: 1000, cpu_us: 10, frozen_us: 0, peak_memory: 5 };
 
@@ -227,7 +229,7 @@ fn successes_of_an_array_share_rows_and_hide_the_attempts_before() {
 #[test]
 fn jobs_beyond_the_retention_are_forgotten_with_everything_of_theirs() {
     let dir = tempfile::tempdir().unwrap();
-    let retention = Retention { jobs: 10, age: Duration::from_secs(3600) };
+    let retention = Retention { jobs: 10, age: Duration::from_secs(3600), ..Retention::default() };
     let options = HistoryOptions { retention, ..options() };
     let history = History::open(&dir.path().join("history.redb"), options).unwrap().history;
     let mut story = Story::new();
@@ -268,7 +270,7 @@ fn a_job_that_lived_through_many_others_is_found_among_them() {
 #[test]
 fn jobs_with_large_specifications_are_kept_and_forgotten_like_others() {
     let dir = tempfile::tempdir().unwrap();
-    let retention = Retention { jobs: 3, age: Duration::from_secs(3600) };
+    let retention = Retention { jobs: 3, age: Duration::from_secs(3600), ..Retention::default() };
     let options = HistoryOptions { retention, ..options() };
     let history = History::open(&dir.path().join("history.redb"), options).unwrap().history;
     let mut story = Story::new();
