@@ -27,6 +27,7 @@ pub type Sha256 = fn(&[u8]) -> Digest;
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     job: Digest,
+    world: Digest,
     hash: Sha256,
 }
 
@@ -47,7 +48,7 @@ struct OfJob<'a> {
     count: u32,
     memory: u64,
     scratch: u64,
-    limits: &'a TaskLimits,
+    limits: TaskLimits,
 }
 
 /// Inputs by content: it is the same input inline, as a blob, and where nothing is read.
@@ -85,18 +86,32 @@ impl Keys {
             count: spec.count,
             memory: spec.resources.memory,
             scratch: spec.resources.scratch,
-            limits: &spec.limits,
+            limits: TaskLimits { wall_ms: None, cpu_ms: None, ..spec.limits.clone() },
         };
         // Plain data always has an encoding.
         let bytes = postcard::to_stdvec(&of_job).unwrap_or_default();
-        Self { job: hash(&bytes), hash }
+        let world = hash(&bytes);
+        let times = (world, spec.limits.wall_ms, spec.limits.cpu_ms);
+        let job = hash(&postcard::to_stdvec(&times).unwrap_or_default());
+        Self { job, world, hash }
     }
 
     /// The key of the task at `index`.
     pub fn of_task(&self, index: u32) -> Digest {
+        self.of(self.job, index)
+    }
+
+    /// What the randomness of the task at `index` comes from: its key but for limits of
+    /// time, which say whether there is a result and never which, and which the policy or a
+    /// user may change after the job was accepted.
+    pub fn seed_of(&self, index: u32) -> Digest {
+        self.of(self.world, index)
+    }
+
+    fn of(&self, job: Digest, index: u32) -> Digest {
         let mut bytes = [0; 36];
-        let (job, place) = bytes.split_at_mut(32);
-        job.copy_from_slice(&self.job.0);
+        let (first, place) = bytes.split_at_mut(32);
+        first.copy_from_slice(&job.0);
         place.copy_from_slice(&index.to_le_bytes());
         (self.hash)(&bytes)
     }

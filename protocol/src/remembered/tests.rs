@@ -82,6 +82,19 @@ fn whatever_a_task_can_observe_changes_its_key() {
 }
 
 #[test]
+fn a_limit_of_time_changes_the_key_and_leaves_randomness_as_it_is() {
+    let seed = |spec: &JobSpec| {
+        let tenant = "lab".parse().unwrap();
+        Keys::new(&tenant, ComponentKind::Command, spec, hash).seed_of(1)
+    };
+    let (before, mut other) = (spec(), spec());
+    other.limits.wall_ms = Some(5);
+    assert_eq!(seed(&before), seed(&other));
+    other.args.push("c".to_owned());
+    assert_ne!(seed(&before), seed(&other));
+}
+
+#[test]
 fn what_a_task_cannot_observe_leaves_its_key_as_it_is() {
     let before = key(|_| {});
     let changes: [(&str, fn(&mut JobSpec)); 7] = [

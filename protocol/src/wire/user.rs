@@ -17,7 +17,7 @@ use crate::reservation::Reservation;
 use crate::schedule::Schedule;
 use crate::task::{Content, Outcome, Usage};
 use crate::workflow::EncodedWorkflow;
-use crate::{Digest, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
+use crate::{Digest, IndexRange, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
 
 /// What a user asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +190,13 @@ pub enum Request {
     /// What these jobs of a listing are, at most [`crate::limits::MAX_PAGE`] →
     /// [`Response::JobKinds`].
     JobKinds(Vec<JobId>),
+    /// Which tasks of a job have results that were remembered → [`Response::Remembered`].
+    Remembered {
+        /// Which job.
+        job: JobId,
+        /// Tasks from this index on: the next page.
+        from: u32,
+    },
 }
 
 /// One job to submit.
@@ -291,6 +298,17 @@ pub enum Response {
     Workflow(Box<WorkflowDetail>),
     /// To [`Request::JobKinds`], in that order; what the caller may not see counts as a job.
     JobKinds(Vec<JobKind>),
+    /// To [`Request::Remembered`], in order of index; at most `MAX_PAGE`.
+    Remembered(Vec<RememberedTasks>),
+}
+
+/// Tasks that did not run: another job of the tenant had given their results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedTasks {
+    /// Which.
+    pub tasks: IndexRange,
+    /// The job whose tasks of the same indices gave them.
+    pub from: JobId,
 }
 
 /// Why a request was refused.

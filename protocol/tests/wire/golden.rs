@@ -362,6 +362,7 @@ fn add_user_messages(lines: &mut Lines) {
             Request::Workflow(JOB),
             Request::Rerun { id: SubmitId([5; 16]), job: JOB, from: Some("train".into()) },
             Request::JobKinds(vec![JOB]),
+            Request::Remembered { job: JOB, from: 3 },
         ],
     );
     add_responses(lines);
@@ -487,6 +488,10 @@ fn add_responses(lines: &mut Lines) {
             Response::Schedules(vec![schedule_row()]),
             Response::Workflow(Box::new(workflow_detail())),
             Response::JobKinds(vec![JobKind::Job, JobKind::Workflow, JobKind::Step(JOB)]),
+            Response::Remembered(vec![RememberedTasks {
+                tasks: IndexRange { first: 1, count: 2 },
+                from: JOB,
+            }]),
         ],
     );
 }

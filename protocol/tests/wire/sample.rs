@@ -300,6 +300,7 @@ structs! {
     Workflow { name, steps, finally }
     Step { name, job, needs, when, only_if, for_each, input, mounts, timeout_ms, may_fail }
     Condition { step, equals, text }
+    RememberedTasks { tasks, from }
     StepMount { step, path }
     WorkflowDetail { summary, rerun_of, steps }
     StepDetail { name, finally, needs, when, may_fail, state, job, tasks, started, ended, why }
@@ -339,14 +340,14 @@ enums! {
         Reserve(reservation), Unreserve(name), Reservations, NodeDetails, AddSchedule(schedule),
         RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter),
         SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from },
-        JobKinds(jobs) }
+        JobKinds(jobs), Remembered { job, from } }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
         Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der),
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
         Reservations(reservations), NodeDetails(nodes), Schedules(rows),
-        Workflow(detail), JobKinds(kinds) }
+        Workflow(detail), JobKinds(kinds), Remembered(tasks) }
     JobKind { Job, Workflow, Step(workflow) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }

@@ -172,7 +172,9 @@ fn pool_size(config: &SandboxConfig, flavor: Flavor) -> Demand {
     };
     let stacks = match flavor {
         Flavor::Plain => slots,
-        Flavor::Concurrent | Flavor::Deterministic => slots * fibers_for(config.memory, config.stack),
+        Flavor::Concurrent | Flavor::Deterministic => {
+            slots * fibers_for(config.memory, config.stack)
+        }
     };
     // Rust programs take 1 to 3 core instances, Go 4 or 5; one large component fits
     // besides, whatever the slots.

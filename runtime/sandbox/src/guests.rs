@@ -59,10 +59,10 @@ impl Guests {
             .enable_all()
             .build()
             .map_err(SandboxError::Thread)?;
-        let permits =
-            |flavor| Mutex::new(Permits::new(engines.pool(flavor), config.max_waiting));
+        let permits = |flavor| Mutex::new(Permits::new(engines.pool(flavor), config.max_waiting));
         let guests = Arc::new(Self {
-            ticker: Ticker::start(Arc::clone(&engines), config.tick).map_err(SandboxError::Thread)?,
+            ticker: Ticker::start(Arc::clone(&engines), config.tick)
+                .map_err(SandboxError::Thread)?,
             io: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             stack: config.stack,

@@ -43,9 +43,9 @@ impl Linkers {
             Flavor::Plain => Ok(&self.plain),
             Flavor::Concurrent => Ok(&self.concurrent),
             Flavor::Deterministic => {
-                let made = self.deterministic.get_or_init(|| {
-                    with_a_world(pooled).map_err(|error| format!("{error:#}"))
-                });
+                let made = self
+                    .deterministic
+                    .get_or_init(|| with_a_world(pooled).map_err(|error| format!("{error:#}")));
                 made.as_ref().map_err(Clone::clone)
             }
         }

@@ -226,6 +226,13 @@ impl Source {
     }
 }
 
+/// The digest of `bytes`.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    hash.update(bytes);
+    finish_digest(hash)
+}
+
 /// The digest that `hash` has come to.
 pub(crate) fn finish_digest(hash: ring::digest::Context) -> Digest {
     let mut digest = [0; 32];

@@ -20,10 +20,11 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// An execution that was started.
     type Handle: Clone + Send + Sync + 'static;
 
-    /// Makes the component in `file` ready.
+    /// Makes the component in `file` ready, for executions with a seed if `deterministic`.
     fn compile(
         &self,
         digest: Digest,
+        deterministic: bool,
         file: PathBuf,
     ) -> impl Future<Output = Result<Arc<Self::Program>, PrepareError>> + Send;
 
@@ -55,12 +56,18 @@ impl Executor for Sandbox {
     type Program = Prepared;
     type Handle = TaskHandle;
 
-    fn compile(
+    async fn compile(
         &self,
         digest: Digest,
+        deterministic: bool,
         file: PathBuf,
-    ) -> impl Future<Output = Result<Arc<Prepared>, PrepareError>> + Send {
-        Self::compile(self, digest, move || std::fs::read(file).map(Bytes::from))
+    ) -> Result<Arc<Prepared>, PrepareError> {
+        let read = move || std::fs::read(file).map(Bytes::from);
+        if deterministic {
+            self.compile_deterministic(digest, read).await
+        } else {
+            Self::compile(self, digest, read).await
+        }
     }
 
     fn kind(program: &Prepared) -> ComponentKind {

@@ -115,6 +115,7 @@ impl<E: Executor> Floor<E> {
             input,
             checkpoint: starting.checkpoint.clone(),
             scratch: setup.wants_scratch().then(|| self.scratch_of(starting.token)),
+            seed: setup.seed_of(starting.index),
         }
     }
 
@@ -229,13 +230,13 @@ impl<E: Executor> TaskEvents for Floor<E> {
 
     fn hand_over(&self, token: u64, end: TaskEnd) -> Option<NextTask> {
         let next = self.on_followed(token, end)?;
-        let Following { token, index, attempt, input, wants_scratch, was_last } = next;
+        let Following { token, index, attempt, input, wants_scratch, seed, was_last } = next;
         if was_last {
             self.start_ready();
         }
         let scratch = wants_scratch.then(|| self.scratch_of(token));
         let input = input.read();
-        Some(NextTask { token, index, attempt, input, checkpoint: None, scratch })
+        Some(NextTask { token, index, attempt, input, checkpoint: None, scratch, seed })
     }
 
     fn vacated(&self) {

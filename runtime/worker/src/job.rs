@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use wrun_protocol::job::{EncodedSpec, Input, OnDisconnect, SpecError};
+use wrun_protocol::remembered::Keys;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
 use wrun_sandbox::{JobContext, TaskInput};
@@ -29,6 +30,8 @@ pub(crate) struct Setup<E: Executor> {
     pub(crate) program: Arc<E::Program>,
     pub(crate) context: Arc<JobContext>,
     pub(crate) input: SharedInput,
+    /// Of tasks whose results are remembered.
+    pub(crate) keys: Option<Keys>,
     pub(crate) _files: JobFiles,
 }
 
@@ -99,6 +102,11 @@ impl<E: Executor> Setup<E> {
         }
     }
 
+    /// What makes task `index` deterministic, where its result is remembered.
+    pub(crate) fn seed_of(&self, index: u32) -> Option<[u8; 32]> {
+        Some(self.keys.as_ref()?.seed_of(index).0)
+    }
+
     /// Whether each task has a directory to write to.
     pub(crate) fn wants_scratch(&self) -> bool {
         self.context.resources.scratch > 0
@@ -140,9 +148,22 @@ impl<E: Executor> Job<E> {
         matches!(self.spec.input, Input::Attached)
     }
 
+    /// Whether its tasks' results are remembered: they must not depend on the outside.
+    pub(crate) fn is_deterministic(&self) -> bool {
+        self.spec.scheduling.cache
+    }
+
+    /// The keys of its tasks, if results are remembered.
+    pub(crate) fn keys(&self) -> Option<Keys> {
+        let keys = || Keys::new(&self.tenant, self.kind, &self.spec, crate::blobs::sha256);
+        self.is_deterministic().then(keys)
+    }
+
     /// What the sandbox is told, with directories that are there by now.
     pub(crate) fn context(&self, mounts: Vec<(String, PathBuf)>) -> JobContext {
-        let name = if self.spec.name.is_empty() { "main" } else { self.spec.name.as_str() };
+        // The name is not part of the key of a result.
+        let unnamed = self.spec.name.is_empty() || self.is_deterministic();
+        let name = if unnamed { "main" } else { self.spec.name.as_str() };
         JobContext {
             job: self.id,
             tenant: self.tenant.clone(),

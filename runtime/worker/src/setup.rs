@@ -41,8 +41,11 @@ pub(crate) struct Workshop<E: Executor> {
     resumes: Semaphore,
 }
 
+/// A component, and whether for deterministic executions.
+type Wanted = (Digest, bool);
+
 struct Programs<E: Executor> {
-    ready: HashMap<Digest, (Arc<E::Program>, u64)>,
+    ready: HashMap<Wanted, (Arc<E::Program>, u64)>,
     clock: u64,
 }
 
@@ -74,32 +77,33 @@ impl<E: Executor> Workshop<E> {
         if !job.spec.mounts.is_empty() {
             return None;
         }
-        let program = self.program(job.spec.component)?;
+        let program = self.program((job.spec.component, job.is_deterministic()))?;
         (E::kind(&program) == job.kind).then(|| Setup {
             program,
             context: Arc::new(job.context(Vec::new())),
             input,
+            keys: job.keys(),
             _files: JobFiles::default(),
         })
     }
 
-    fn program(&self, digest: Digest) -> Option<Arc<E::Program>> {
+    fn program(&self, wanted: Wanted) -> Option<Arc<E::Program>> {
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         programs.clock += 1;
         let now = programs.clock;
-        let (program, used) = programs.ready.get_mut(&digest)?;
+        let (program, used) = programs.ready.get_mut(&wanted)?;
         *used = now;
         Some(program.clone())
     }
 
-    fn keep_program(&self, digest: Digest, program: &Arc<E::Program>) {
+    fn keep_program(&self, wanted: Wanted, program: &Arc<E::Program>) {
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         programs.clock += 1;
         let now = programs.clock;
-        programs.ready.insert(digest, (program.clone(), now));
+        programs.ready.insert(wanted, (program.clone(), now));
         if programs.ready.len() > MAX_PROGRAMS {
             let oldest = programs.ready.iter().min_by_key(|(_, (_, used))| *used);
-            if let Some(oldest) = oldest.map(|(digest, _)| *digest) {
+            if let Some(oldest) = oldest.map(|(wanted, _)| *wanted) {
                 programs.ready.remove(&oldest);
             }
         }
@@ -112,7 +116,8 @@ impl<E: Executor> Workshop<E> {
             tokio::try_join!(self.compile(job), self.input(job), self.mount(job))?;
         pins.extend(input_pin);
         let context = Arc::new(job.context(mounts));
-        Ok(Setup { program, context, input, _files: JobFiles::new(pins, tree) })
+        let (keys, files) = (job.keys(), JobFiles::new(pins, tree));
+        Ok(Setup { program, context, input, keys, _files: files })
     }
 
     async fn obtain(&self, job: JobId, what: &str, digest: Digest) -> Result<Pinned, String> {
@@ -121,14 +126,15 @@ impl<E: Executor> Workshop<E> {
     }
 
     async fn compile(&self, job: &Job<E>) -> Result<Arc<E::Program>, String> {
-        let digest = job.spec.component;
-        let program = match self.program(digest) {
+        let (digest, deterministic) = (job.spec.component, job.is_deterministic());
+        let program = match self.program((digest, deterministic)) {
             Some(program) => program,
             None => {
                 let file = self.obtain(job.id, "the component", digest).await?;
-                let compiled = self.floor.executor().compile(digest, file.path().to_owned());
+                let path = file.path().to_owned();
+                let compiled = self.floor.executor().compile(digest, deterministic, path);
                 let program = compiled.await.map_err(|error| error.to_string())?;
-                self.keep_program(digest, &program);
+                self.keep_program((digest, deterministic), &program);
                 program
             }
         };

@@ -92,6 +92,7 @@ pub(crate) struct Following {
     pub(crate) attempt: u32,
     pub(crate) input: GivenInput,
     pub(crate) wants_scratch: bool,
+    pub(crate) seed: Option<[u8; 32]>,
     /// It was the last of its run: what is next in the queue may fit besides.
     pub(crate) was_last: bool,
 }
@@ -328,8 +329,9 @@ impl<E: Executor> Slots<E> {
             running.streams = self.awaited.remove(&running.job.id.task(index));
         }
         let (input, wants_scratch) = (setup.input.of_task(index), setup.wants_scratch());
+        let seed = setup.seed_of(index);
         let was_last = self.take_first();
-        Some((past, Following { token, index, attempt, input, wants_scratch, was_last }))
+        Some((past, Following { token, index, attempt, input, wants_scratch, seed, was_last }))
     }
 
     /// It has ended: its place and resources are free again.

@@ -92,7 +92,8 @@ impl Caller {
             | Request::SubmitWorkflow { .. }
             | Request::Workflow(_)
             | Request::Rerun { .. }
-            | Request::JobKinds(_) => return Ok(()),
+            | Request::JobKinds(_)
+            | Request::Remembered { .. } => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

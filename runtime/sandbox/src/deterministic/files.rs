@@ -84,10 +84,9 @@ fn add_times(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<()> 
     let done: Result<(), ErrorCode> = Ok(());
     types.func_wrap("[method]descriptor.sync", move |_: Store<'_>, _: (Fd,)| Ok((done,)))?;
     types.func_wrap("[method]descriptor.sync-data", move |_: Store<'_>, _: (Fd,)| Ok((done,)))?;
-    types.func_wrap(
-        "[method]descriptor.advise",
-        move |_: Store<'_>, _: (Fd, u64, u64, Advice)| Ok((done,)),
-    )
+    types.func_wrap("[method]descriptor.advise", move |_: Store<'_>, _: (Fd, u64, u64, Advice)| {
+        Ok((done,))
+    })
 }
 
 fn add_directories(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<()> {
@@ -181,14 +180,11 @@ fn add_streams(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<()
     )?;
     types.func_wrap(
         "[method]descriptor.write-via-stream",
-        |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
-            writer(store.data_mut(), &fd, Some(offset))
-        },
+        |mut store: Store<'_>, (fd, offset): (Fd, u64)| writer(store.data_mut(), &fd, Some(offset)),
     )?;
-    types.func_wrap(
-        "[method]descriptor.append-via-stream",
-        |mut store: Store<'_>, (fd,): (Fd,)| writer(store.data_mut(), &fd, None),
-    )
+    types.func_wrap("[method]descriptor.append-via-stream", |mut store: Store<'_>, (fd,): (Fd,)| {
+        writer(store.data_mut(), &fd, None)
+    })
 }
 
 fn writer(state: &mut TaskState, fd: &Fd, offset: Option<u64>) -> Told<Resource<DynOutputStream>> {

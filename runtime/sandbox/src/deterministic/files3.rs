@@ -1,8 +1,6 @@
 //! The same as [`super::files`] for WASI 0.3.
 
-use wasmtime::component::{
-    Accessor, FutureReader, Linker, LinkerInstance, Resource, StreamReader,
-};
+use wasmtime::component::{Accessor, FutureReader, Linker, LinkerInstance, Resource, StreamReader};
 use wasmtime::{AsContextMut, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types as p2;
@@ -140,7 +138,8 @@ fn add_removals(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<(
                     at_once(files::replaced(access.get(), &fd, &old, &new_fd, &new)).flatten()
                 });
                 let files = outside.with_getter::<WasiFilesystem>(TaskState::filesystem);
-                let renamed = HostDescriptorWithStore::rename_at(&files, fd, old, new_fd, new).await;
+                let renamed =
+                    HostDescriptorWithStore::rename_at(&files, fd, old, new_fd, new).await;
                 told(forgotten(outside, last, renamed))
             })
         },

@@ -124,7 +124,8 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_streams_again_and_another_gives_others() {
         use chacha20::rand_core::Rng;
-        let first = |seed| ChaCha20Rng::from_seed(World::new(seed).derived("randomness")).next_u64();
+        let first =
+            |seed| ChaCha20Rng::from_seed(World::new(seed).derived("randomness")).next_u64();
         assert_eq!(first([1; 32]), first([1; 32]));
         assert_ne!(first([1; 32]), first([2; 32]));
         let world = World::new([1; 32]);

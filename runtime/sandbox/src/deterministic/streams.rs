@@ -35,7 +35,8 @@ impl FileReader {
             match self.file.read_at(buffer, self.position) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => {
-                    self.position = self.position.saturating_add(*read.as_ref().unwrap_or(&0) as u64);
+                    self.position =
+                        self.position.saturating_add(*read.as_ref().unwrap_or(&0) as u64);
                     return read;
                 }
             }

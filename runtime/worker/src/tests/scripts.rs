@@ -138,7 +138,7 @@ impl Executor for Script {
     type Program = ();
     type Handle = (Script, u64);
 
-    async fn compile(&self, _: Digest, file: PathBuf) -> Result<Arc<()>, PrepareError> {
+    async fn compile(&self, _: Digest, _: bool, file: PathBuf) -> Result<Arc<()>, PrepareError> {
         match std::fs::read(file) {
             Ok(bytes) if bytes == COMPONENT => Ok(Arc::new(())),
             Ok(_) => Err(PrepareError::Compile("not the component".to_owned())),

@@ -25,7 +25,7 @@ fn job(id: u64, cpu_milli: u32) -> Arc<Job<Script>> {
 fn set_up(job: &Job<Script>) {
     let context = Arc::new(job.context(Vec::new()));
     let (program, input) = (Arc::new(()), SharedInput::Empty);
-    let setup = Setup { program, context, input, _files: JobFiles::default() };
+    let setup = Setup { program, context, input, keys: None, _files: JobFiles::default() };
     assert!(job.setup.set(setup).is_ok());
 }
 

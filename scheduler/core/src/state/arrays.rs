@@ -44,12 +44,7 @@ impl State {
     }
 
     /// Tasks that wait have succeeded without having been placed.
-    pub(super) fn remember(
-        &mut self,
-        id: JobId,
-        tasks: &[Remembered],
-        ends_job: Option<JobState>,
-    ) {
+    pub(super) fn remember(&mut self, id: JobId, tasks: &[Remembered], ends_job: Option<JobState>) {
         if ends_job.is_some() {
             self.keep_ended(id);
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use wrun_core::input::Prior;
 use wrun_core::workflow::Prepared;
-use wrun_core::{Answer, Core, Input, RequestId};
+use wrun_core::{Answer, Core, Input, Remembered, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
@@ -39,6 +39,8 @@ pub(crate) struct Accepted {
     pub(crate) spec: EncodedSpec,
     /// Jobs that it waits for and that have ended.
     pub(crate) ended: Vec<Prior>,
+    /// Results of its tasks that are remembered; none for a job that waits for others.
+    pub(crate) known: Vec<Remembered>,
 }
 
 type MakeInput = Box<dyn FnOnce(RequestId) -> Input + Send>;

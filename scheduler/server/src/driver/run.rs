@@ -194,9 +194,13 @@ impl Run {
             Command::Submit { tenant, jobs, reply } => {
                 let first = self.pending.expect(jobs.len(), reply);
                 for (request, job) in (first..).zip(jobs) {
-                    let Accepted { id, kind, spec, ended } = job;
+                    let Accepted { id, kind, spec, ended, known } = job;
                     let (request, tenant) = (RequestId(request), tenant.clone());
-                    let input = Input::Submit { request, tenant, id, kind, spec, ended };
+                    let input = if known.is_empty() {
+                        Input::Submit { request, tenant, id, kind, spec, ended }
+                    } else {
+                        Input::SubmitKnown { request, tenant, id, kind, spec, known }
+                    };
                     self.parts.core.handle(now, input);
                 }
             }

@@ -11,6 +11,7 @@ mod live;
 mod logs;
 mod output;
 mod recorded;
+mod remembered;
 mod schedules;
 mod scheduling;
 mod submit;
@@ -223,6 +224,9 @@ async fn answer(
             workflows::on_rerun(shared, caller, id, job, from).await?
         }
         Request::JobKinds(jobs) => kinds::on_kinds(shared, caller, jobs).await?,
+        Request::Remembered { job, from } => {
+            remembered::on_remembered(shared, caller, job, from).await?
+        }
     };
     Ok(send.send(&response).await?)
 }

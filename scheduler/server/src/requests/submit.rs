@@ -9,7 +9,7 @@ use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, Submission};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{Digest, JobId, JobSpec, TenantName, resources};
 
-use super::{depends, refused};
+use super::{depends, refused, remembered};
 use crate::authorise::Caller;
 use crate::components::Checked;
 use crate::driver::Accepted;
@@ -120,8 +120,11 @@ async fn check(
     let decoded =
         spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
     let depends_on = decoded.scheduling.depends_on.clone();
+    let looks = remembered::may_be_given(&decoded.scheduling);
     let (kind, spec) = check_spec(shared, caller, spec, decoded).await?;
-    Ok((Accepted { id, kind, spec, ended: Vec::new() }, depends_on))
+    let known =
+        if looks { remembered::known(shared, caller, kind, &spec).await? } else { Vec::new() };
+    Ok((Accepted { id, kind, spec, ended: Vec::new(), known }, depends_on))
 }
 
 /// Checks a job; `decoded` is its `spec`.
@@ -133,10 +136,6 @@ pub(super) async fn check_spec(
 ) -> Result<(ComponentKind, EncodedSpec), RequestError> {
     let tenant = &caller.tenant;
     caller.may_be_nice(decoded.scheduling.nice)?;
-    if decoded.scheduling.cache {
-        let text = "cache: results are not remembered by this version; leave it out";
-        return Err(refused(ErrorCode::InvalidInput, text));
-    }
     let component = shared.components.check(&shared.blobs, tenant, decoded.component).await?;
     fits(&decoded, &component)?;
     has_blobs(shared, tenant, &decoded).await?;

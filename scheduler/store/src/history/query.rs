@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use wrun_core::Remembered;
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::wire::user::JobState;
-use wrun_core::Remembered;
 use wrun_protocol::{Digest, IndexRange, JobId, SubmitId, TaskId, TenantName};
 
 use super::file::{Boxed, Reader, guarded};

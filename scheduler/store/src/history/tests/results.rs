@@ -52,8 +52,7 @@ fn what_a_task_gave_is_known_until_another_gives_it_anew_and_by_its_tenant_alone
 fn of_an_array_only_the_tasks_that_succeeded_are_known() {
     let dir = tempfile::tempdir().unwrap();
     let (history, mut story) = (open(&dir).history, Story::new());
-    let placed =
-        Fact::Placed { at: Timestamp(4), node: NODE, tasks: vec![assignment(3, 1, 0, 4)] };
+    let placed = Fact::Placed { at: Timestamp(4), node: NODE, tasks: vec![assignment(3, 1, 0, 4)] };
     story.tell(&history, [cached(3, 3, 4), placed, gave(3, 2, b"two", None)]);
     story.tell(&history, [failed(3, 1, 1, Next::Final { ends_job: None })]);
     story.tell(&history, [succeeded(9, assignment(3, 1, 0, 1), None)]);
