@@ -109,6 +109,11 @@ pub(crate) struct JobFile {
     /// Start all tasks together or none. false unless set.
     #[serde(default)]
     pub(crate) gang: bool,
+    /// Remember results, and give them to a later job of the same component, arguments, input,
+    /// files and limits without running. Tasks see no clock, randomness or network of the
+    /// outside. false unless set.
+    #[serde(default)]
+    pub(crate) cache: bool,
     /// At most so many tasks at once. No limit unless set.
     pub(crate) max_running: Option<Count>,
     /// Jobs to wait for: "ID" or "success:ID", "start:ID", "failure:ID", "end:ID", or

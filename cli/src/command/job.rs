@@ -4,12 +4,14 @@ use wrun_protocol::job::Input;
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::resources::Bytes;
 use wrun_protocol::task::Content;
-use wrun_protocol::wire::user::{JobDetail, Request, Response, TaskDetail};
+use wrun_protocol::wire::user::{
+    JobDetail, RememberedTasks, Request, Response, TaskCounts, TaskDetail,
+};
 use wrun_protocol::{JobId, JobSpec, Timestamp};
 
 use super::workflow::{self, Found};
 use super::{Context, Ended, jobs};
-use crate::client::{Client, unexpected};
+use crate::client::{Client, remembered, unexpected};
 use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -34,17 +36,18 @@ pub(crate) async fn job(context: &Context, args: &Job) -> Ended {
         }
     };
     let tasks = fetch(&client, id, args).await?;
-    client.close().await;
     let spec = detail.spec.decode().ok();
+    let known = remembered::fetch(&client, id, spec.as_ref()).await?;
+    client.close().await;
     if console.wants_json() {
-        console.json(&page(&detail, spec.as_ref(), &tasks))?;
+        console.json(&page(&detail, spec.as_ref(), &tasks, &known))?;
         return Ok(Exit::Success);
     }
     let now = human::now();
-    console.line(head(&detail, spec.as_ref(), now))?;
+    console.line(head(&detail, spec.as_ref(), &known, now))?;
     if !tasks.is_empty() {
         console.line("")?;
-        console.line(table(console, &tasks, now))?;
+        console.line(table(console, &tasks, &known, now))?;
     }
     if let Some(details) = detail.failure.as_ref().and_then(human::details) {
         console.line("\nfirst failure")?;
@@ -112,26 +115,41 @@ async fn fetch(client: &Client, job: JobId, args: &Job) -> Result<Vec<TaskDetail
     Ok(tasks)
 }
 
-fn page(detail: &JobDetail, spec: Option<&JobSpec>, tasks: &[TaskDetail]) -> json::JobPage {
+fn page(
+    detail: &JobDetail,
+    spec: Option<&JobSpec>,
+    tasks: &[TaskDetail],
+    known: &[RememberedTasks],
+) -> json::JobPage {
     json::JobPage {
         job: (&detail.summary).into(),
         spec: spec.map(json::Spec::from),
         usage: detail.usage.into(),
         pending_reason: detail.pending_reason.clone(),
         failure: detail.failure.as_ref().map(json::Outcome::from),
+        remembered: known.iter().map(Into::into).collect(),
         tasks_shown: tasks.iter().map(json::Task::from).collect(),
     }
 }
 
 /// Everything but the tasks: a line for each thing that there is to say.
-fn head(detail: &JobDetail, spec: Option<&JobSpec>, now: Timestamp) -> String {
+fn head(
+    detail: &JobDetail,
+    spec: Option<&JobSpec>,
+    known: &[RememberedTasks],
+    now: Timestamp,
+) -> String {
     let job = &detail.summary;
     let when = |time: Timestamp| format!("{} ({})", human::date(time), human::ago(time, now));
     let mut lines = vec![
         ("job", format!("{} {}", job.id, job.name)),
         ("state", human::job_state(job.state).to_owned()),
-        ("tasks", format!("{} ({})", human::total(&job.tasks), human::counts(&job.tasks))),
+        ("tasks", format!("{} ({})", human::total(&job.tasks), counts(&job.tasks, known))),
     ];
+    if !known.is_empty() {
+        let origins = remembered::origins(known);
+        lines.push(("remembered", format!("from {origins}: these results are not of this job")));
+    }
     if let Some(reason) = &detail.pending_reason {
         lines.push(("waits for", reason.clone()));
     }
@@ -163,6 +181,14 @@ fn head(detail: &JobDetail, spec: Option<&JobSpec>, now: Timestamp) -> String {
     let text: Vec<String> =
         lines.iter().map(|(name, value)| format!("{name:<11}{}", clean(value).trim())).collect();
     text.join("\n")
+}
+
+fn counts(tasks: &TaskCounts, known: &[RememberedTasks]) -> String {
+    let mut text = human::counts(tasks);
+    if !known.is_empty() {
+        text += &format!(", {} remembered", remembered::count(known));
+    }
+    text
 }
 
 /// What was asked for; what is at its default is left out.
@@ -201,6 +227,9 @@ fn described(spec: &JobSpec) -> Vec<(&'static str, String)> {
             format!("{}, the first after {}", retry.retries, time(retry.backoff_ms)),
         ));
     }
+    if spec.scheduling.cache {
+        lines.push(("cache", "results are remembered".to_owned()));
+    }
     if !spec.labels.is_empty() {
         let labels: Vec<String> =
             spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -209,17 +238,22 @@ fn described(spec: &JobSpec) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn table(console: Console, tasks: &[TaskDetail], now: Timestamp) -> String {
+fn table(
+    console: Console,
+    tasks: &[TaskDetail],
+    known: &[RememberedTasks],
+    now: Timestamp,
+) -> String {
     let columns =
         [">TASK", "STATE", ">ATTEMPTS", "NODE", "STARTED", ">TOOK", ">CPU", ">MEMORY", "RESULT"];
     let mut listing = Listing::new(console, &columns);
     for task in tasks {
-        listing.row(row(task, now));
+        listing.row(row(task, known, now));
     }
     listing.text()
 }
 
-fn row(task: &TaskDetail, now: Timestamp) -> [String; 9] {
+fn row(task: &TaskDetail, known: &[RememberedTasks], now: Timestamp) -> [String; 9] {
     let dash = || "-".to_owned();
     let measured = task.usage.wall_us > 0;
     let micros = |us| human::took(std::time::Duration::from_micros(us));
@@ -234,7 +268,10 @@ fn row(task: &TaskDetail, now: Timestamp) -> [String; 9] {
         (None, Some((permille, message))) => {
             format!("{:.1}% {message}", f64::from(*permille) / 10.0)
         }
-        _ => String::new(),
+        _ => known
+            .iter()
+            .find(|of| of.tasks.contains(task.index))
+            .map_or_else(String::new, |of| format!("remembered from job {}", of.from)),
     };
     [
         task.index.to_string(),

@@ -6,12 +6,14 @@ use tokio::io::AsyncReadExt;
 use wrun_component::Kind;
 use wrun_net::SendStream;
 use wrun_protocol::job::Input;
-use wrun_protocol::wire::user::{JobProgress, LogChunk, LogStream, Request, Response, Stdin};
+use wrun_protocol::wire::user::{
+    JobProgress, LogChunk, LogStream, RememberedTasks, Request, Response, Stdin,
+};
 use wrun_protocol::{JobId, JobSpec};
 
 use super::process::Signals;
 use super::{Context, Ended, logs, output, wait, workflow};
-use crate::client::{Answers, Client, submit, unexpected};
+use crate::client::{Answers, Client, remembered, submit, unexpected};
 use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -35,6 +37,8 @@ pub(crate) async fn run(context: &Context, args: &Run) -> Ended {
     if console.wants_json() {
         console.json(&json::Event::Submitted { job: id.0 })?;
     }
+    let known = remembered::fetch(&client, id, Some(&job.spec)).await?;
+    tell_remembered(console, id, &known, job.spec.count)?;
     let mut signals = Signals::listen()?;
     let ended = {
         let mut canceller = client.clone();
@@ -75,6 +79,31 @@ pub(crate) async fn run(context: &Context, args: &Run) -> Ended {
             ended
         }
     }
+}
+
+/// Says what does not run.
+fn tell_remembered(
+    console: Console,
+    job: JobId,
+    known: &[RememberedTasks],
+    count: u32,
+) -> Result<(), Error> {
+    if known.is_empty() {
+        return Ok(());
+    }
+    if console.wants_json() {
+        let remembered = known.iter().map(Into::into).collect();
+        return console.json(&json::Event::Remembered { job: job.0, remembered });
+    }
+    let origins = remembered::origins(known);
+    match (count, remembered::count(known)) {
+        (1, _) => console.note(format_args!("job {job}: remembered from {origins}, not run")),
+        (count, known) => {
+            let what = format!("{known} of {count} tasks remembered from {origins}, not run");
+            console.note(format_args!("job {job}: {what}"));
+        }
+    }
+    Ok(())
 }
 
 async fn cancel(client: &mut Client, job: JobId) {

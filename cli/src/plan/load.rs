@@ -69,7 +69,8 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
     spec.component = digest;
     blobs.insert(digest, Blob::Memory(component));
     let input = match (&plan.input, attached && spec.count == 1) {
-        (PlannedInput::Unsaid, true) if kind == Kind::Command => None,
+        // What is typed is not known beforehand: its result could not be remembered.
+        (PlannedInput::Unsaid, true) if kind == Kind::Command && !spec.scheduling.cache => None,
         (PlannedInput::Unsaid, true) if !io::stdin().is_terminal() => Some(&PlannedInput::Stdin),
         (input, _) => Some(input),
     };

@@ -41,7 +41,7 @@ pub(super) fn of_file(file: &mut JobFile, resources: Resources) -> Result<Schedu
         depends_on: file.depends_on.iter().map(|source| source.0).collect(),
         preemptible: file.preemptible.as_deref().map(of_preemption).unwrap_or_default(),
         reservation: file.reservation.take(),
-        cache: false,
+        cache: file.cache,
     })
 }
 
@@ -97,6 +97,7 @@ pub(super) fn overlay(wishes: &mut Scheduling, flags: &Flags) {
     wishes.nice = flags.nice.map_or(wishes.nice, |nice| nice.0);
     wishes.hold |= flags.hold;
     wishes.gang |= flags.gang;
+    wishes.cache |= flags.cache;
     wishes.begin = flags.begin.map(|begin| begin.instant(now)).or(wishes.begin);
     wishes.deadline = flags.deadline.map(|deadline| deadline.instant(now)).or(wishes.deadline);
     wishes.max_running = flags.max_running.map(|most| most.0).or(wishes.max_running);

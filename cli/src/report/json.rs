@@ -98,6 +98,8 @@ pub(crate) struct Submitted {
 pub(crate) enum Event {
     /// The job was accepted and is durable.
     Submitted { job: u64 },
+    /// Results of these tasks were remembered: they do not run.
+    Remembered { job: u64, remembered: Vec<Remembered> },
     /// The guest wrote this.
     Log {
         /// The task's index.
@@ -220,8 +222,20 @@ pub(crate) struct JobPage {
     pub(crate) pending_reason: Option<String>,
     /// The first failure, if any task failed.
     pub(crate) failure: Option<Outcome>,
+    /// Tasks that did not run because their results were remembered.
+    pub(crate) remembered: Vec<Remembered>,
     /// As many as were asked for.
     pub(crate) tasks_shown: Vec<Task>,
+}
+
+/// Tasks whose results another job had given.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Remembered {
+    /// Index of the first of them.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
+    /// The job whose tasks of the same indices gave the results.
+    pub(crate) from: u64,
 }
 
 /// What was submitted.
@@ -243,6 +257,8 @@ pub(crate) struct Spec {
     pub(crate) output_limit: u64,
     pub(crate) log_limit: u64,
     pub(crate) retries: u32,
+    /// Whether results are remembered.
+    pub(crate) cache: bool,
     pub(crate) labels: BTreeMap<String, String>,
 }
 

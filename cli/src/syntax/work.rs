@@ -211,6 +211,11 @@ pub(crate) struct Scheduling {
     #[arg(long)]
     pub(crate) gang: bool,
 
+    /// Remember results, and give them again without running; tasks then see nothing of the
+    /// outside: no real time, randomness or network
+    #[arg(long)]
+    pub(crate) cache: bool,
+
     /// At most N tasks at once
     #[arg(long, value_name = "N")]
     pub(crate) max_running: Option<Count>,

@@ -5,7 +5,9 @@ use wrun_protocol::task::{self, Content};
 use wrun_protocol::wire::{policy, user};
 use wrun_protocol::{Resources, Timestamp};
 
-use super::{Amounts, Card, Counts, Job, Mount, NamedResource, Node, Outcome, Spec, Task, Usage};
+use super::{
+    Amounts, Card, Counts, Job, Mount, NamedResource, Node, Outcome, Remembered, Spec, Task, Usage,
+};
 use crate::report::human;
 
 impl From<user::TaskCounts> for Counts {
@@ -93,8 +95,15 @@ impl From<&JobSpec> for Spec {
             output_limit: spec.limits.output_bytes,
             log_limit: spec.limits.log_bytes,
             retries: spec.retry.retries,
+            cache: spec.scheduling.cache,
             labels: spec.labels.clone(),
         }
+    }
+}
+
+impl From<&user::RememberedTasks> for Remembered {
+    fn from(of: &user::RememberedTasks) -> Self {
+        Self { first: of.tasks.first, count: of.tasks.count, from: of.from.0 }
     }
 }
 
