@@ -13,6 +13,7 @@ mod job_file;
 mod json;
 mod nodes;
 mod project;
+mod remembered;
 mod retries;
 mod scheduling;
 mod schema;

@@ -15,8 +15,8 @@ use wrun_protocol::{
     AttemptId, IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp,
 };
 
-use crate::workflow::Prepared;
 use crate::fact::Remembered;
+use crate::workflow::Prepared;
 
 /// Chosen by the driver, echoed in [`crate::Effect::Reply`]. Need not be unique to the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
