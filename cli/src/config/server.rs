@@ -46,6 +46,10 @@ pub(crate) struct ServerFile {
     max_workflow_bytes_per_tenant: Option<Size>,
     /// How late a run of a schedule may be before it counts as missed.
     missed_after: Option<Span>,
+    /// Most results of tasks that are remembered, of all tenants together.
+    max_remembered_results: Option<Whole<0, { u32::MAX }>>,
+    /// How long a result is remembered.
+    remember_results_for: Option<Span>,
 }
 
 /// Puts together what was said, and checks it.
@@ -96,6 +100,12 @@ pub(crate) fn config(settings: &ServerSettings) -> Result<ServerConfig, Error> {
     }
     if let Some(late) = file.missed_after {
         core.missed_after = late.duration();
+    }
+    if let Some(most) = file.max_remembered_results {
+        config.retention.results = most.0.into();
+    }
+    if let Some(time) = file.remember_results_for {
+        config.retention.results_age = time.duration();
     }
     let lease_in_file = settings.lease.is_none() && file.lease.is_some();
     config.check().map_err(|error| match &error {

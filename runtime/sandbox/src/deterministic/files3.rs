@@ -9,7 +9,7 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
     Advice, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, HostDescriptorWithStore,
     MetadataHashValue, NewTimestamp, PathFlags,
 };
-use wasmtime_wasi::p3::filesystem::FilesystemResult;
+use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
 use super::clock::START;
 use super::files;
@@ -147,13 +147,11 @@ fn add_removals(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<(
 }
 
 async fn stat(outside: &Outside, fd: Fd) -> FilesystemResult<DescriptorStat> {
-    let shared = is_read_only(outside, &fd).map_err(FilesystemResultError::trap)?;
+    let shared = is_read_only(outside, &fd).map_err(FilesystemError::trap)?;
     let files = outside.with_getter::<WasiFilesystem>(TaskState::filesystem);
     let found = HostDescriptorWithStore::stat(&files, fd).await?;
     Ok(plain(found, shared))
 }
-
-type FilesystemResultError = wasmtime_wasi::p3::filesystem::FilesystemError;
 
 /// See [`files`].
 fn plain(found: DescriptorStat, shared: bool) -> DescriptorStat {
@@ -194,7 +192,10 @@ fn forgotten(
 }
 
 /// The entries of a directory by name.
-fn listed(state: &mut TaskState, fd: Fd) -> Told0<Vec<DirectoryEntry>> {
+fn listed(
+    state: &mut TaskState,
+    fd: Fd,
+) -> wasmtime::Result<Result<Vec<DirectoryEntry>, ErrorCode>> {
     let Some(read) = at_once(files::read_directory(state, fd)) else {
         return Ok(Err(ErrorCode::Io));
     };
@@ -203,8 +204,6 @@ fn listed(state: &mut TaskState, fd: Fd) -> Told0<Vec<DirectoryEntry>> {
         Err(code) => Err(error(code)),
     })
 }
-
-type Told0<T> = wasmtime::Result<Result<T, ErrorCode>>;
 
 fn entry(found: p2::DirectoryEntry) -> DirectoryEntry {
     let type_ = match found.type_ {

@@ -63,14 +63,14 @@ impl World {
 
     /// Puts clocks and randomness into the context.
     pub(crate) fn furnish(&self, wasi: &mut WasiCtxBuilder) {
-        let [a, b, ..] = *self.derived("seed of insecure randomness").as_chunks::<16>().0 else {
-            return;
-        };
+        let mut seed = [0; 16];
+        let derived = self.derived("seed of insecure randomness");
+        seed.iter_mut().zip(derived).for_each(|(to, from)| *to = from);
         wasi.wall_clock(clock::Wall(Arc::clone(&self.clock)))
             .monotonic_clock(clock::Monotonic(Arc::clone(&self.clock)))
             .secure_random(ChaCha20Rng::from_seed(self.derived("randomness")))
             .insecure_random(ChaCha20Rng::from_seed(self.derived("insecure randomness")))
-            .insecure_random_seed(u128::from_le_bytes(a) ^ u128::from_le_bytes(b))
+            .insecure_random_seed(u128::from_le_bytes(seed))
             .allow_blocking_current_thread(true);
     }
 
