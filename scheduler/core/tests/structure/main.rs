@@ -18,4 +18,5 @@ mod random_workflows;
 mod remembered;
 mod schedules;
 mod thaw;
+mod workflow_recovery;
 mod workflows;

@@ -9,6 +9,7 @@ use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, TaskState};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, TaskResult};
+use wrun_protocol::workflow::{EncodedWorkflow, Step, StepState, Workflow};
 use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, SubmitId, TenantName, Timestamp};
 
 use super::*;
@@ -250,6 +251,58 @@ fn jobs_beyond_the_retention_are_forgotten_with_everything_of_theirs() {
     for job in 1..=40 {
         assert_eq!(history.job_by_submit_id(&tenant(job), submit_id(job)).unwrap(), None);
     }
+}
+
+#[test]
+fn an_array_whose_last_tasks_are_cancelled_one_by_one_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = open(&dir).history;
+    let tasks = vec![IndexRange { first: 1, count: 2 }];
+    let cancelled =
+        |tasks, ends_job| Fact::TasksCancelled { at: Timestamp(9), job: JobId(1), tasks, ends_job };
+    let first = vec![IndexRange::one(0)];
+    let last = Some(JobState::Cancelled);
+    Story::new().tell(&history, [submitted(1, 3), cancelled(first, None), cancelled(tasks, last)]);
+    let row = history.job(JobId(1)).unwrap().expect("a row");
+    assert_eq!((row.state, row.summary(JobId(1)).tasks.cancelled), (JobState::Cancelled, 3));
+}
+
+#[test]
+fn a_workflow_that_has_ended_is_kept_with_what_became_of_its_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = EncodedSpec::encode(&JobSpec::new(Digest([1; 32]))).unwrap();
+    let steps = vec![Step::new("a", job.clone()), Step::new("b", job)];
+    let workflow = Workflow { name: "flow".to_owned(), steps, finally: None };
+    let (at, workflow) = (Timestamp(1), EncodedWorkflow::encode(&workflow).unwrap());
+    let over = |step, state| Fact::StepEnded { at, workflow: JobId(1), step, state, why: None };
+    let facts = [
+        Fact::WorkflowSubmitted {
+            at,
+            job: JobId(1),
+            tenant: tenant(1),
+            id: submit_id(1),
+            workflow,
+            kinds: vec![ComponentKind::Command; 2],
+            rerun_of: None,
+            reused: Vec::new(),
+        },
+        over(0, StepState::Failed),
+        over(1, StepState::Skipped),
+        Fact::WorkflowEnded { at: Timestamp(9), job: JobId(1), state: JobState::Failed },
+    ];
+    let history = open(&dir).history;
+    Story::new().tell(&history, facts);
+    history.flush().unwrap();
+    drop(history);
+    let history = open(&dir).history;
+    let row = history.job(JobId(1)).unwrap().expect("a row");
+    assert_eq!(history.job_by_submit_id(&tenant(1), submit_id(1)).unwrap(), Some(JobId(1)));
+    assert_eq!(row.count(), 0, "it has steps, not tasks");
+    let detail = row.workflow().expect("a workflow").detail(row.summary(JobId(1)));
+    assert_eq!((detail.summary.name.as_str(), detail.summary.state), ("flow", JobState::Failed));
+    assert_eq!((detail.summary.tasks.failed, detail.summary.tasks.cancelled), (1, 1));
+    let states: Vec<StepState> = detail.steps.iter().map(|step| step.state).collect();
+    assert_eq!(states, [StepState::Failed, StepState::Skipped]);
 }
 
 #[test]
