@@ -193,8 +193,16 @@ impl Core {
         outlook: &mut Outlook,
     ) -> u32 {
         let Some(entry) = self.state.groups.get(group) else { return 0 };
-        let need = Need { number: 0, resources: &entry.key.wanted, devices: None };
-        self.need_in_time(ix, group, &need, room, outlook)
+        if !entry.key.needs_grant() {
+            let need = Need { number: 0, resources: &entry.key.wanted, devices: None };
+            return self.need_in_time(ix, group, &need, room, outlook);
+        }
+        let rooms = entry.key.needs().map(|need| {
+            let room =
+                self.state.nodes.get(ix).map_or(0, |node| node.room_for_need(&need).min(room));
+            self.need_in_time(ix, group, &need, room, outlook)
+        });
+        rooms.max().unwrap_or_default()
     }
 
     /// The same of tasks that are served by one of their requests. Pools are apart

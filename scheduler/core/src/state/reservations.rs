@@ -1,7 +1,7 @@
 //! What is set aside, where and when. Decides nothing: which nodes serve a reservation is
 //! in the fact that made it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::{NodeId, Resources, Timestamp};
@@ -32,6 +32,10 @@ pub(crate) enum Aside {
 #[derive(Debug, Default)]
 pub(crate) struct Reservations {
     by_name: BTreeMap<String, Booking>,
+    /// Those of all nodes; those of nodes by name; and by number, where these were chosen.
+    of_all: BTreeSet<String>,
+    of_name: BTreeMap<String, BTreeSet<String>>,
+    of_chosen: BTreeMap<NodeIx, BTreeSet<String>>,
 }
 
 impl Aside {
@@ -148,11 +152,33 @@ impl Reservations {
     pub(crate) fn insert(&mut self, reservation: &Reservation, nodes: &[(NodeId, u32)]) {
         let chosen = nodes.iter().map(|(node, count)| (node_ix(*node), *count)).collect();
         let booking = Booking { reservation: reservation.clone(), chosen };
-        self.by_name.insert(reservation.name.clone(), booking);
+        self.remove(&reservation.name);
+        let name = || reservation.name.clone();
+        match &reservation.what {
+            Reserved::All => {
+                self.of_all.insert(name());
+            }
+            Reserved::Nodes(nodes) => nodes.iter().for_each(|node| {
+                self.of_name.entry(node.clone()).or_default().insert(name());
+            }),
+            Reserved::Amount { .. } => booking.chosen.keys().for_each(|ix| {
+                self.of_chosen.entry(*ix).or_default().insert(name());
+            }),
+        }
+        self.by_name.insert(name(), booking);
     }
 
     pub(crate) fn remove(&mut self, name: &str) {
-        self.by_name.remove(name);
+        if self.by_name.remove(name).is_none() {
+            return;
+        }
+        self.of_all.remove(name);
+        let left = |names: &mut BTreeSet<String>| {
+            names.remove(name);
+            !names.is_empty()
+        };
+        self.of_name.retain(|_, names| left(names));
+        self.of_chosen.retain(|_, names| left(names));
     }
 
     /// The reservations that set something of a node aside.
@@ -161,7 +187,13 @@ impl Reservations {
         ix: NodeIx,
         name: &'a str,
     ) -> impl Iterator<Item = (&'a Booking, Aside)> {
-        self.iter().filter_map(move |booking| Some((booking, booking.aside(ix, name)?)))
+        let named = self.of_name.get(name).into_iter().flatten();
+        let chosen = self.of_chosen.get(&ix).into_iter().flatten();
+        let concerned = self.of_all.iter().chain(named).chain(chosen);
+        concerned.filter_map(move |of| {
+            let booking = self.by_name.get(of)?;
+            Some((booking, booking.aside(ix, name)?))
+        })
     }
 
     /// When a window of any of them next ends, begins, or is `notice` milliseconds ahead.
@@ -185,8 +217,6 @@ impl Reservations {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn booking(start: u64, end: u64, every_ms: Option<u64>) -> Booking {
@@ -242,5 +272,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn each_node_finds_what_concerns_it_and_nothing_that_was_given_up() {
+        let mut all = Reservations::default();
+        let of = |name: &str, what| Reservation {
+            name: name.to_owned(),
+            what,
+            ..booking(100, 110, None).reservation
+        };
+        all.insert(&of("maintenance", Reserved::All), &[]);
+        all.insert(&of("named", Reserved::Nodes(["n1".to_owned()].into())), &[]);
+        let amount = Reserved::Amount { each: <_>::default(), count: 3, partition: None };
+        all.insert(&of("amount", amount), &[(NodeId(2), 3)]);
+        let found = |all: &Reservations, ix: NodeIx, name: &str| -> Vec<String> {
+            let found = all.of_node(ix, name);
+            found.map(|(booking, _)| booking.reservation.name.clone()).collect()
+        };
+        assert_eq!(found(&all, 1, "n1"), ["maintenance", "named"]);
+        assert_eq!(found(&all, 2, "n2"), ["maintenance", "amount"]);
+        assert_eq!(found(&all, 3, "n3"), ["maintenance"]);
+        ["maintenance", "named", "amount"].iter().for_each(|name| all.remove(name));
+        assert!(found(&all, 1, "n1").is_empty() && found(&all, 2, "n2").is_empty());
     }
 }

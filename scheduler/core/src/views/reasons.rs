@@ -61,10 +61,6 @@ impl Core {
     fn outlook_of(&self, id: JobId, group: GroupIx) -> Outlook {
         let mut outlook = Outlook::default();
         let Some(own) = self.state.groups.get(group) else { return outlook };
-        if own.key.needs_grant() {
-            // What is granted devices is placed by what is free now.
-            return outlook;
-        }
         let own = (std::cmp::Reverse(self.rank_of(own, id)), id);
         for promise in self.promises.standing() {
             let unit = promise.unit;
