@@ -10,10 +10,11 @@ use quinn::{ClientConfig, ConnectionError, Endpoint};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use wrun_protocol::wire::{ALPN, ALPN_JOIN};
+use wrun_protocol::NodeId;
+use wrun_protocol::wire::{ALPN, ALPN_JOIN, ALPN_PEER};
 
 use crate::address::ServerAddress;
-use crate::certificate::SERVER_NAME;
+use crate::certificate::{Peer, SERVER_NAME};
 use crate::connection::Connection;
 use crate::error::{Closed, ConnectError, alert, alerts, is_refusal};
 use crate::identity::Identity;
@@ -49,7 +50,22 @@ pub async fn connect_with(
 ) -> Result<Connection, ConnectError> {
     identity.check(SystemTime::now())?;
     let tls = tls::client(&Trust::Authority(authority_der), Some(identity), ALPN)?;
-    connect_by(server, tls, limits).await
+    connect_by(server, Peer::Server, tls, limits).await
+}
+
+/// Connects to that node of the same authority, which listens at `address`; it is known by
+/// its certificate, whatever the address. When this returns, the node has accepted
+/// `identity`, which must be a node's too.
+pub async fn connect_to_node(
+    node: NodeId,
+    address: SocketAddr,
+    identity: &Identity,
+    authority_der: &[u8],
+    limits: &Limits,
+) -> Result<Connection, ConnectError> {
+    identity.check(SystemTime::now())?;
+    let tls = tls::client(&Trust::Node(node, authority_der), Some(identity), ALPN_PEER)?;
+    connect_by(&address.to_string(), Peer::Node(node), tls, limits).await
 }
 
 /// Connects without an identity, to join: the server must be of the authority with this
@@ -59,11 +75,12 @@ pub async fn connect_to_join(
     fingerprint: [u8; 32],
 ) -> Result<Connection, ConnectError> {
     let tls = tls::client(&Trust::Fingerprint(fingerprint), None, ALPN_JOIN)?;
-    connect_by(server, tls, &Limits::default()).await
+    connect_by(server, Peer::Server, tls, &Limits::default()).await
 }
 
 pub(crate) async fn connect_by(
     server: &str,
+    peer: Peer,
     tls: QuicClientConfig,
     limits: &Limits,
 ) -> Result<Connection, ConnectError> {
@@ -73,10 +90,10 @@ pub(crate) async fn connect_by(
     let mut attempts = JoinSet::new();
     let handshake = limits.handshake;
     for (number, address) in (0..).zip(server.resolve().await?) {
-        let config = config.clone();
+        let (config, peer) = (config.clone(), peer.clone());
         attempts.spawn(async move {
             sleep(STAGGER * number).await;
-            (address, attempt(address, config, handshake).await)
+            (address, attempt(address, peer, config, handshake).await)
         });
     }
     first_of(&server, attempts).await
@@ -123,13 +140,14 @@ enum Failure {
 
 async fn attempt(
     address: SocketAddr,
+    peer: Peer,
     config: ClientConfig,
     patience: Duration,
 ) -> Result<Connection, Failure> {
     let endpoint = Endpoint::client(unspecified(address)).map_err(Failure::Socket)?;
     tokio::select! {
         connected = confirm(&endpoint, address, config, patience) => {
-            Ok(Connection::connected(connected?, endpoint))
+            Ok(Connection::connected(connected?, peer, endpoint))
         }
         failure = nobody_there(address) => Err(failure),
     }

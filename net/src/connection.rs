@@ -67,9 +67,13 @@ impl Connection {
         Self(Arc::new(Inner { peer, link, endpoint: None, _permit: permit }))
     }
 
-    pub(crate) fn connected(connection: quinn::Connection, endpoint: quinn::Endpoint) -> Self {
+    pub(crate) fn connected(
+        connection: quinn::Connection,
+        peer: Peer,
+        endpoint: quinn::Endpoint,
+    ) -> Self {
         let link = Link::Quic(connection);
-        Self(Arc::new(Inner { peer: Peer::Server, link, endpoint: Some(endpoint), _permit: None }))
+        Self(Arc::new(Inner { peer, link, endpoint: Some(endpoint), _permit: None }))
     }
 
     pub(crate) fn in_memory(end: memory::End, peer: Peer) -> Self {

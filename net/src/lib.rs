@@ -26,7 +26,7 @@ mod token;
 pub use address::{AddressError, ServerAddress};
 pub use authority::Authority;
 pub use certificate::Peer;
-pub use connect::{connect, connect_to_join, connect_with};
+pub use connect::{connect, connect_to_join, connect_to_node, connect_with};
 pub use connection::{Connection, close_code};
 pub use credential::Credential;
 pub use error::{Closed, ConnectError, IdentityError, ListenError, RecvError, SendError};

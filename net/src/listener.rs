@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use quinn::crypto::rustls::HandshakeData;
+use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, Incoming, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 use tracing::{debug, warn};
-use wrun_protocol::wire::{ALPN, ALPN_JOIN};
+use wrun_protocol::wire::{ALPN, ALPN_JOIN, ALPN_PEER};
 
 use crate::certificate::{Certificate, Peer};
 use crate::connection::{Connection, FLUSH, close_code};
@@ -36,7 +36,8 @@ const WAITING: usize = 256;
 /// A crowd is reported this often at most.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// A bound UDP port that serves `wrun/1` and `wrun-join/1`. Dropping it closes it.
+/// A bound UDP port that serves `wrun/1` and `wrun-join/1`, or `wrun-peer/1` alone. Dropping
+/// it closes it.
 pub struct Listener {
     endpoint: Endpoint,
     local: SocketAddr,
@@ -61,7 +62,20 @@ impl Listener {
         authority_der: &[u8],
         limits: Limits,
     ) -> Result<Self, ListenError> {
-        Self::bind_endpoint(address, identity, authority_der, limits, EndpointConfig::default())
+        let tls = tls::server(identity, authority_der)?;
+        Self::bind_endpoint(address, tls, limits, EndpointConfig::default())
+    }
+
+    /// For a node, which only other nodes of its cluster may reach: each is known by its
+    /// certificate ([`Peer::Node`]).
+    pub fn bind_for_nodes(
+        address: SocketAddr,
+        identity: &Identity,
+        authority_der: &[u8],
+        limits: Limits,
+    ) -> Result<Self, ListenError> {
+        let tls = tls::peer(identity, authority_der)?;
+        Self::bind_endpoint(address, tls, limits, EndpointConfig::default())
     }
 
     /// The same for a server that may be started again on this address: with the same
@@ -78,17 +92,16 @@ impl Listener {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"connection ids");
         let id_key = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
-        Self::bind_endpoint(address, identity, authority_der, Limits::default(), config)
+        let tls = tls::server(identity, authority_der)?;
+        Self::bind_endpoint(address, tls, Limits::default(), config)
     }
 
     fn bind_endpoint(
         address: SocketAddr,
-        identity: &Identity,
-        authority_der: &[u8],
+        tls: QuicServerConfig,
         limits: Limits,
         endpoint: EndpointConfig,
     ) -> Result<Self, ListenError> {
-        let tls = tls::server(identity, authority_der)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
         config
             .transport_config(Arc::new(limits.server_transport()))
@@ -260,6 +273,10 @@ fn identify(connection: &quinn::Connection) -> Result<Peer, &'static str> {
             _ => Err("the certificate names no node or user"),
         },
         (ALPN, None) => Err("a certificate is required: use a credential of this cluster"),
+        (ALPN_PEER, Some(der)) => match Certificate::parse(der).ok().and_then(|found| found.peer) {
+            Some(peer @ Peer::Node(_)) => Ok(peer),
+            _ => Err("only nodes of the cluster are served here"),
+        },
         (ALPN_JOIN, None) => Ok(Peer::Anonymous),
         (ALPN_JOIN, Some(_)) => Err("who has a certificate need not join"),
         _ => Err("unknown protocol"),

@@ -8,14 +8,17 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use wrun_protocol::wire::{ALPN, ALPN_JOIN};
+use wrun_protocol::NodeId;
+use wrun_protocol::wire::{ALPN, ALPN_JOIN, ALPN_PEER};
 
 use crate::authority::fingerprint;
+use crate::certificate::{Certificate, Peer};
 use crate::error::IdentityError;
 use crate::identity::Identity;
 
@@ -55,12 +58,32 @@ pub(crate) fn server(
     QuicServerConfig::try_from(config).map_err(IdentityError::make)
 }
 
+/// For a node that other nodes reach: shows its own certificate, and takes none but those
+/// that the authority has issued.
+pub(crate) fn peer(
+    identity: &Identity,
+    authority_der: &[u8],
+) -> Result<QuicServerConfig, IdentityError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(VERSIONS)
+        .map_err(IdentityError::make)?
+        .with_client_cert_verifier(holders(roots(authority_der)?)?)
+        .with_single_cert(identity.chain(), PrivateKeyDer::from(identity.key().der()))
+        .map_err(|error| IdentityError::malformed("node's certificate", error))?;
+    config.alpn_protocols = vec![ALPN_PEER.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    QuicServerConfig::try_from(config).map_err(IdentityError::make)
+}
+
 /// Whom a connecting side trusts.
 pub(crate) enum Trust<'a> {
     /// Servers of the authority with this certificate (DER).
     Authority(&'a [u8]),
     /// Servers that show an authority's certificate of this fingerprint, and are of it.
     Fingerprint([u8; 32]),
+    /// That node, whose certificate is of the authority with this certificate (DER).
+    Node(NodeId, &'a [u8]),
 }
 
 /// For a connecting side. Without an identity it is anonymous.
@@ -73,6 +96,9 @@ pub(crate) fn client(
         Trust::Authority(der) => webpki(roots(der)?)?,
         Trust::Fingerprint(fingerprint) => {
             Arc::new(PinnedAuthority { fingerprint: *fingerprint, provider: provider() })
+        }
+        Trust::Node(node, der) => {
+            Arc::new(OneNode { node: *node, holders: holders(roots(der)?)? })
         }
     };
     let builder = ClientConfig::builder_with_provider(provider())
@@ -89,6 +115,62 @@ pub(crate) fn client(
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     QuicClientConfig::try_from(config).map_err(IdentityError::make)
+}
+
+/// Holders of certificates of the authority, as servers and nodes check those who connect.
+fn holders(roots: Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, IdentityError> {
+    WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(IdentityError::make)
+}
+
+/// Trusts one node, by the certificate with which it connects to the server: a node has no
+/// other, and it says who it is in place of what it is called.
+#[derive(Debug)]
+struct OneNode {
+    node: NodeId,
+    holders: Arc<dyn ClientCertVerifier>,
+}
+
+impl ServerCertVerifier for OneNode {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.holders.verify_client_cert(end_entity, intermediates, now)?;
+        let holder = Certificate::parse(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        if holder.peer == Some(Peer::Node(self.node)) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::NotValidForName.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.holders.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.holders.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.holders.supported_verify_schemes()
+    }
 }
 
 fn webpki(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, IdentityError> {

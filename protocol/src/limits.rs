@@ -70,3 +70,14 @@ pub const CPU_PER_INSTANCE: u32 = 1000;
 
 /// Least memory a task may ask for: below one mebibyte a Rust guest does not start.
 pub const MIN_MEMORY: u64 = 1 << 20;
+
+/// Largest message between tasks of a gang.
+pub const MAX_GANG_MESSAGE: u64 = 16 << 20;
+
+/// What may wait of one task of a gang for another, in bytes, before the sender waits;
+/// [`GANG_MESSAGE_COST`] is counted for each message besides. Half of it is the largest
+/// message that is sent before the receiver asks for it.
+pub const GANG_WINDOW: u32 = 64 << 10;
+
+/// What is counted for a message besides its bytes, so that empty ones are bounded too.
+pub const GANG_MESSAGE_COST: u32 = 64;

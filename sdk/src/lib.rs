@@ -55,6 +55,7 @@ pub mod checkpoint;
 mod codec;
 mod context;
 mod error;
+pub mod gang;
 mod log;
 
 #[cfg(not(target_family = "wasm"))]

@@ -17,6 +17,7 @@
 //! ```
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::checkpoint::CheckpointError;
@@ -37,6 +38,9 @@ pub struct Run {
     pub log: Vec<(Level, String)>,
     /// The last progress, in thousandths, with its message.
     pub progress: Option<(u16, String)>,
+    /// Messages that the code under test has sent to itself, the only one of its gang, and
+    /// not received.
+    pub messages: VecDeque<Vec<u8>>,
 }
 
 impl Default for Run {
@@ -57,6 +61,7 @@ impl Default for Run {
             refusal: None,
             log: Vec::new(),
             progress: None,
+            messages: VecDeque::new(),
         }
     }
 }

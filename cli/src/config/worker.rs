@@ -1,6 +1,7 @@
 //! The worker's settings, from flags, environment and `worker.toml`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -63,6 +64,10 @@ pub(crate) struct WorkerFile {
     resources: BTreeMap<String, u64>,
     /// How long running tasks may go on when the worker drains.
     grace: Option<Span>,
+    /// The UDP address where other nodes reach this one, for messages within gangs.
+    #[serde(default, deserialize_with = "text")]
+    #[schemars(with = "Option<String>")]
+    peer_listen: Option<SocketAddr>,
     /// Disk that downloaded components and files may take.
     artefacts: Option<Size>,
     /// Disk that compiled components may take.
@@ -128,6 +133,7 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     if let Some(grace) = args.grace.or(file.grace) {
         config.grace = grace.duration();
     }
+    config.peer_listen = args.peer_listen.or(file.peer_listen).unwrap_or(config.peer_listen);
     config.artefact_bytes = file.artefacts.map_or(config.artefact_bytes, |size| size.0);
     config.compiled_bytes = file.compiled.map_or(config.compiled_bytes, |size| size.0);
     Ok(config)
@@ -152,7 +158,7 @@ pub(crate) fn explain(error: &wrun_worker::WorkerError) -> Error {
         W::Setting { .. } => Exit::Config,
         W::Locked { .. } => Exit::Conflict,
         W::DataDir { source, .. } if crate::error::is_disk_full(source) => Exit::StorageFull,
-        W::DataDir { .. } => Exit::Io,
+        W::DataDir { .. } | W::PeerListen(_) => Exit::Io,
         W::NoIdentity { .. } | W::Identity { .. } => Exit::Denied,
         W::Unreachable(cause) => crate::client::exit_of(cause),
         W::Refused { refusal, .. } => refusal.code.into(),

@@ -164,6 +164,7 @@ impl SimulatedNode {
             ToWorker::Welcome { .. }
             | ToWorker::Job { .. }
             | ToWorker::Forget(_)
+            | ToWorker::Gang { .. }
             | ToWorker::Acknowledge { .. }
             | ToWorker::HeartbeatAck { .. } => {}
             other => return Err(Unknown(format!("{other:?}"))),

@@ -169,4 +169,10 @@ pub(crate) struct Worker {
     /// How long running tasks may go on when the worker drains [default: 30s]
     #[arg(long, value_name = "TIME", env = "WRUN_GRACE", hide_env_values = true)]
     pub(crate) grace: Option<Span>,
+
+    /// The UDP address where other nodes reach this one, for messages within gangs; with an
+    /// unspecified IP address, others use the one that the server sees [default: 0.0.0.0:0, a
+    /// port chosen by the system]
+    #[arg(long, value_name = "ADDR", env = "WRUN_PEER_LISTEN", hide_env_values = true)]
+    pub(crate) peer_listen: Option<SocketAddr>,
 }

@@ -21,7 +21,7 @@ async fn try_connect(
 ) -> Result<Connection, ConnectError> {
     let trust = Trust::Authority(cluster.authority.certificate_der());
     let tls = tls::client(&trust, identity, alpn).unwrap();
-    connect_by(&cluster.address(), tls, &impatient()).await
+    connect_by(&cluster.address(), Peer::Server, tls, &impatient()).await
 }
 
 /// A busy server is asked again for this long.
@@ -215,7 +215,7 @@ async fn strangers_of_one_address_are_bounded_and_leave_room_when_they_go() {
 async fn connect_to_join_at(cluster: &Cluster) -> Result<Connection, ConnectError> {
     let trust = Trust::Fingerprint(cluster.authority.fingerprint());
     let tls = tls::client(&trust, None, ALPN_JOIN).unwrap();
-    connect_by(&cluster.address(), tls, &impatient()).await
+    connect_by(&cluster.address(), Peer::Server, tls, &impatient()).await
 }
 
 #[tokio::test]

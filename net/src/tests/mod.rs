@@ -3,6 +3,7 @@
 
 mod admission;
 mod identities;
+mod nodes;
 mod reaching;
 mod streams;
 

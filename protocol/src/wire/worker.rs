@@ -9,6 +9,8 @@
 //! Besides the session, the worker opens a bidirectional stream per blob ([`BlobRequest`])
 //! and the server one per live log or attachment ([`LiveRequest`]).
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::user::LogChunk;
@@ -16,7 +18,7 @@ use crate::job::EncodedSpec;
 use crate::node::NodeInfo;
 use crate::scheduling::Offer;
 use crate::task::{Content, Outcome, Usage};
-use crate::{AttemptId, Digest, IndexRange, JobId, TaskId, TenantName, Timestamp};
+use crate::{AttemptId, Digest, IndexRange, JobId, NodeId, TaskId, TenantName, Timestamp};
 
 /// What kind of batch component it is, by its exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,6 +110,30 @@ pub enum ToWorker {
         /// What it holds.
         grant: Grant,
     },
+    /// Where the tasks of a gang are, so that they can exchange messages; sent before its
+    /// assignment, and again when one of its nodes has come back. It takes the place of what
+    /// was said before of this job.
+    Gang {
+        /// The job.
+        job: JobId,
+        /// Which execution of the gang as a whole: the highest attempt among its tasks.
+        attempt: u32,
+        /// All of its tasks that have not ended.
+        members: Vec<GangMember>,
+    },
+}
+
+/// Tasks of a gang that are on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GangMember {
+    /// Which; a task's index is its rank.
+    pub tasks: IndexRange,
+    /// Their own attempt.
+    pub attempt: u32,
+    /// The node that has them.
+    pub node: NodeId,
+    /// Where that node listens for other nodes. `None` if it has not said.
+    pub address: Option<SocketAddr>,
 }
 
 /// What a task holds beyond the job's own [`crate::Resources`].
@@ -169,6 +195,9 @@ pub enum FromWorker {
     Goodbye,
     /// What the node has beyond its capacity; sent before `Hello` by a worker that has any.
     Offer(Offer),
+    /// Where the worker listens for other nodes; sent before `Hello`. An unspecified address
+    /// stands for the one from which the server sees it connect.
+    Listens(SocketAddr),
 }
 
 /// What a worker must not lose.

@@ -18,6 +18,7 @@ use wrun_protocol::scheduling::{
 };
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::peer::*;
 use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
@@ -52,6 +53,7 @@ fn every_message_is_encoded_as_it_ever_was() {
     let mut lines = Lines::default();
     add_user_messages(&mut lines);
     add_worker_messages(&mut lines);
+    add_peer_messages(&mut lines);
     add_stored_values(&mut lines);
     let golden: BTreeMap<&str, &str> =
         GOLDEN.lines().filter_map(|line| line.split_once(" = ")).collect();
@@ -528,6 +530,7 @@ fn add_worker_messages(lines: &mut Lines) {
                 checkpoint: content(),
                 grant: Grant { request: 1, gpus: vec![0, 3] },
             },
+            ToWorker::Gang { job: JOB, attempt: 2, members: vec![member()] },
         ],
     );
     let reports = [
@@ -551,6 +554,7 @@ fn add_worker_messages(lines: &mut Lines) {
             FromWorker::Draining,
             FromWorker::Goodbye,
             FromWorker::Offer(offer()),
+            FromWorker::Listens(address()),
         ],
     );
     lines.add_all(
@@ -567,6 +571,41 @@ fn add_worker_messages(lines: &mut Lines) {
     lines.add_all("worker.LiveRequest", [LiveRequest::Follow(TASK), LiveRequest::Attach(TASK)]);
     let chunk = LogChunk { stream: LogStream::Stdout, data: Bytes::from_static(b"line\n") };
     lines.add_all("worker.LiveReply", [LiveReply::Log(chunk), LiveReply::NotHere, LiveReply::Here]);
+}
+
+fn address() -> std::net::SocketAddr {
+    "192.0.2.7:4433".parse().unwrap()
+}
+
+fn member() -> GangMember {
+    GangMember { tasks: TASKS.tasks, attempt: 2, node: NODE, address: Some(address()) }
+}
+
+fn add_peer_messages(lines: &mut Lines) {
+    let route = Route { from: 1, to: 300 };
+    lines.add_all(
+        "peer.FromPeer",
+        [
+            FromPeer::Open { job: JOB, attempt: 2 },
+            FromPeer::Begin(route),
+            FromPeer::Message { route, size: 70_000 },
+            FromPeer::Offer { route, size: 70_000 },
+            FromPeer::AtBarrier(route),
+            FromPeer::Ended(route),
+        ],
+    );
+    let refusals = [Refusal::Stale { current: 3 }, Refusal::Unknown, Refusal::NotAMember];
+    lines.add_all("peer.Refusal", refusals);
+    lines.add_all(
+        "peer.ToPeer",
+        [
+            ToPeer::Opened,
+            ToPeer::Refused(Refusal::Unknown),
+            ToPeer::Credit { route, bytes: 65_536 },
+            ToPeer::Wanted(route),
+            ToPeer::Gone(route),
+        ],
+    );
 }
 
 fn add_stored_values(lines: &mut Lines) {

@@ -13,6 +13,7 @@ use wrun_protocol::limits::{MAX_FRAME, MAX_SPEC};
 use wrun_protocol::node::NodeState;
 use wrun_protocol::task::{Content, Failure, Limit, Outcome};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::peer::{FromPeer, ToPeer};
 use wrun_protocol::wire::user::{
     ErrorCode, JobState, LogChunk, LogStream, Request, Response, Stdin, TaskState,
 };
@@ -98,6 +99,8 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
         LiveReply,
         JoinRequest,
         JoinReply,
+        FromPeer,
+        ToPeer,
         VersionedSpec,
         VersionedWorkflow,
         Content,

@@ -11,6 +11,7 @@ use wrun_protocol::job::{EncodedSpec, VersionedSpec};
 use wrun_protocol::limits::MAX_FRAME;
 use wrun_protocol::node::NodeState;
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::peer::{FromPeer, ToPeer};
 use wrun_protocol::wire::user::{LogChunk, Request, Response, Stdin};
 use wrun_protocol::wire::worker::{
     BlobReply, BlobRequest, FromWorker, LiveReply, LiveRequest, ToWorker,
@@ -62,6 +63,8 @@ every_message_reads_back! {
     blob_replies_read_back: BlobReply,
     live_requests_read_back: LiveRequest,
     live_replies_read_back: LiveReply,
+    messages_between_workers_read_back: FromPeer,
+    answers_between_workers_read_back: ToPeer,
     join_requests_read_back: JoinRequest,
     join_replies_read_back: JoinReply,
     specifications_read_back: VersionedSpec,

@@ -16,6 +16,7 @@ use wrun_protocol::scheduling::{
 };
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::peer::*;
 use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
 use wrun_protocol::wire::user::*;
@@ -139,6 +140,16 @@ impl Sample for u8 {
     }
 }
 
+impl Sample for std::net::SocketAddr {
+    fn sample(s: &mut Source<'_>) -> Self {
+        let port = s.draw();
+        match s.draw() {
+            true => (s.bytes::<4>(), port).into(),
+            false => (s.bytes::<16>(), port).into(),
+        }
+    }
+}
+
 impl Sample for String {
     fn sample(s: &mut Source<'_>) -> Self {
         let alphabet = ['a', 'é', '\0', '中', '\n', '😀', '/', '=', 'Z', ' '];
@@ -251,6 +262,8 @@ structs! {
     Dependency { job, on }
     Preemptible { freeze, checkpoint, requeue }
     Grant { request, gpus }
+    GangMember { tasks, attempt, node, address }
+    Route { from, to }
     Policy { order, fill_order, age_bound_ms, weights, balance, max_age_ms, favour, half_life_ms, charge,
         backfill, preemption, partitions, qos, tenants, pools }
     Weights { age, fair_share, size, qos, partition, user }
@@ -365,10 +378,14 @@ enums! {
         Assign(assignments), Resume { attempt, checkpoint }, Stop(assignments),
         Recall(assignments), Forget(job), Freeze { attempt, frozen }, Acknowledge { report },
         HeartbeatAck { beat }, AssignWith { tasks, grant }, Preempt { attempt, notice_ms },
-        ResumeWith { attempt, checkpoint, grant } }
+        ResumeWith { attempt, checkpoint, grant }, Gang { job, attempt, members } }
     FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
-        Offer(offer) }
+        Offer(offer), Listens(address) }
+    FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
+        Offer { route, size }, AtBarrier(route), Ended(route) }
+    ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }
+    Refusal { Stale { current }, Unknown, NotAMember }
     Report { Started(tasks), Succeeded { tasks, usage }, Ended { attempt, result },
         Returned(tasks), Checkpoint { attempt, content }, Preempted { attempt, usage } }
     BlobRequest { Get { job, digest }, Put { job, digest, size } }

@@ -133,7 +133,7 @@ pub enum ComponentError {
 fn imports_message(names: &[String]) -> String {
     let list = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     format!(
-        "it imports {list}, which no node gives; nodes give WASI 0.2 and 0.3 (cli, clocks, filesystem, http, io, random, sockets) and `wrun:task/context@0.1.0`"
+        "it imports {list}, which no node gives; nodes give WASI 0.2 and 0.3 (cli, clocks, filesystem, http, io, random, sockets) and `wrun:task/context@0.1.0`, and tasks of gangs `wrun:gang/exchange@0.1.0`"
     )
 }
 

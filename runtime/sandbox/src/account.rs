@@ -29,22 +29,32 @@ impl Account {
 
     /// Charges `bytes`, or notes that they were denied and charges nothing.
     pub(crate) fn charge(&self, bytes: u64) -> bool {
-        let sum = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum) {
-            Ok(before) => {
-                self.peak.fetch_max(before + bytes, Ordering::Relaxed);
-                true
-            }
-            Err(_) => {
-                self.denied.store(true, Ordering::Relaxed);
-                false
-            }
+        let charged = self.try_charge(bytes);
+        if !charged {
+            self.denied.store(true, Ordering::Relaxed);
         }
+        charged
+    }
+
+    /// Charges `bytes`, or nothing where the limit does not allow them: the guest has not
+    /// asked for them.
+    pub(crate) fn try_charge(&self, bytes: u64) -> bool {
+        let sum = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        let before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+        if let Ok(before) = before {
+            self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+        }
+        before.is_ok()
     }
 
     /// Gives back `bytes` that were charged.
     pub(crate) fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The sum now.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(crate) fn limit(&self) -> u64 {

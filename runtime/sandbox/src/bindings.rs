@@ -1,4 +1,4 @@
-//! Generated from `wit/task/task.wit`.
+//! Generated from `wit/task/task.wit` and `wit/gang/gang.wit`.
 
 wasmtime::component::bindgen!({
     path: "../../wit/task",
@@ -10,3 +10,12 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
 });
+
+/// Of a gang's tasks.
+pub(crate) mod exchange {
+    wasmtime::component::bindgen!({
+        path: "../../wit/gang",
+        world: "member",
+        imports: { default: async | trappable },
+    });
+}

@@ -112,6 +112,7 @@ fn with_plain_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>>
     crate::names::add_to_linker(&mut linker)?;
     crate::environment::add_to_linker(&mut linker)?;
     Task::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+    crate::exchange::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

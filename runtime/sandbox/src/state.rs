@@ -11,6 +11,7 @@ use wrun_protocol::wire::user::LogStream;
 use crate::account::Limiter;
 use crate::control::Control;
 use crate::deterministic::{Clock, StdinFile};
+use crate::gang::GangSeat;
 use crate::http::HttpPolicy;
 use crate::network::Network;
 use crate::stdio::{Sink, Stdin};
@@ -24,6 +25,8 @@ pub(crate) struct TaskState {
     pub(crate) network: Option<Arc<Network>>,
     pub(crate) limiter: Limiter,
     pub(crate) stderr: Sink,
+    /// Its seat in its gang, once it has asked for it.
+    pub(crate) seat: Option<Arc<dyn GangSeat>>,
     input: Input,
     /// Made when the guest first calls what needs it: small tasks never do.
     wasi: Option<WasiCtx>,
@@ -67,6 +70,7 @@ impl TaskState {
             checkpoint,
             limiter: Limiter(Arc::clone(control)),
             stderr: Sink::new(control, LogStream::Stderr),
+            seat: None,
             input,
             wasi: None,
             http: WasiHttpCtx::new(),

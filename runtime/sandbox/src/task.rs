@@ -12,6 +12,8 @@ use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, Resources, TenantName};
 
+use crate::gang::{GangSeat, TaskMemory};
+
 /// What all tasks of a job have in common.
 #[derive(Clone, Debug)]
 pub struct JobContext {
@@ -127,6 +129,12 @@ pub trait TaskEvents: Send + Sync {
     /// made of that of the one before, by [`crate::TaskHandle::followed_by`].
     fn hand_over(&self, token: u64, end: TaskEnd) -> Option<NextTask> {
         self.ended(token, end);
+        None
+    }
+    /// The task's seat in its gang; `None` if it is not of one. Messages that wait for the
+    /// task are charged to `memory`. Asked for once, when the guest first wants it.
+    fn gang_seat(&self, token: u64, memory: TaskMemory) -> Option<Arc<dyn GangSeat>> {
+        let _ = (token, memory);
         None
     }
     /// After [`TaskEvents::hand_over`] gave nothing: the place is given back too.

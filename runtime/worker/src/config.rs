@@ -1,6 +1,7 @@
 //! What a worker is given by its operator.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<String, String>,
     /// Devices and named resources. Empty on most nodes.
     pub offer: Offer,
+    /// Where it listens for other nodes, for messages between tasks of a gang. An unspecified
+    /// address stands for the one from which the server sees this node; port 0 for one chosen
+    /// by the system.
+    pub peer_listen: SocketAddr,
     /// Threads that run guests; at least 1.
     pub threads: usize,
     /// How long running tasks may go on when the worker drains.
@@ -48,6 +53,7 @@ impl WorkerConfig {
             capacity: Resources { cpu_milli: 2000, memory: 4 << 30, scratch: 16 << 30, slots: 256 },
             labels: BTreeMap::new(),
             offer: Offer::default(),
+            peer_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             threads: 2,
             grace: Duration::from_secs(30),
             artefact_bytes: 8 << 30,

@@ -69,6 +69,9 @@ pub enum WorkerError {
         /// What went wrong.
         problem: String,
     },
+    /// The port for other nodes cannot be had.
+    #[error("cannot listen for other nodes: {0}; choose another address with `--peer-listen`")]
+    PeerListen(#[from] wrun_net::ListenError),
     /// The sandbox could not be built.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),

@@ -13,11 +13,13 @@ use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{AttemptId, Resources};
 use wrun_sandbox::{
-    CheckpointDone, NextTask, StartError, TaskEnd, TaskEvents, TaskInput, TaskStart,
+    CheckpointDone, GangSeat, NextTask, StartError, TaskEnd, TaskEvents, TaskInput, TaskMemory,
+    TaskStart,
 };
 
 use crate::events::{Checkpoint, Ended, Event, EventQueue};
 use crate::executor::Executor;
+use crate::gang::Gangs;
 use crate::job::Setup;
 use crate::log::SpillDir;
 use crate::slots::{Following, Past, Running, Slots, Starting, Stopping};
@@ -34,6 +36,7 @@ pub(crate) struct Floor<E: Executor> {
     pub(crate) spill: Arc<SpillDir>,
     spiller: SyncSender<Arc<Streams>>,
     scratch: PathBuf,
+    gangs: Arc<Gangs>,
     /// Itself, as the sandbox wants it.
     this: Weak<Self>,
 }
@@ -46,6 +49,7 @@ impl<E: Executor> Floor<E> {
         scratch: PathBuf,
         spill: Arc<SpillDir>,
         spiller: SyncSender<Arc<Streams>>,
+        gangs: Arc<Gangs>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             executor,
@@ -54,6 +58,7 @@ impl<E: Executor> Floor<E> {
             spill,
             spiller,
             scratch,
+            gangs,
             this: this.clone(),
         })
     }
@@ -123,9 +128,19 @@ impl<E: Executor> Floor<E> {
         self.scratch.join(token.to_string())
     }
 
-    /// Stops running attempts; says how many.
-    pub(crate) fn stop(&self, why: Stopping, wanted: impl FnMut(&Running<E>) -> bool) -> usize {
-        let handles = self.slots().stop(why, wanted);
+    /// Stops running attempts, and what gangs they are of; says how many.
+    pub(crate) fn stop(&self, why: Stopping, mut wanted: impl FnMut(&Running<E>) -> bool) -> usize {
+        let mut of_gangs = Vec::new();
+        let handles = self.slots().stop(why, |running| {
+            let is_wanted = wanted(running);
+            if is_wanted && running.job.spec.scheduling.gang {
+                of_gangs.push((running.job.id, running.index, running.attempt));
+            }
+            is_wanted
+        });
+        for (job, rank, attempt) in of_gangs {
+            self.gangs.on_stopping(job, rank, attempt);
+        }
         handles.iter().for_each(E::stop);
         handles.len()
     }
@@ -151,6 +166,7 @@ impl<E: Executor> Floor<E> {
     fn on_ended(&self, token: u64, end: TaskEnd) {
         let ended = self.slots().on_ended(token);
         if let Some(past) = ended {
+            self.gangs.on_ended(past.job, past.index, past.attempt);
             self.events.push(event(past, end));
         }
     }
@@ -164,6 +180,7 @@ impl<E: Executor> Floor<E> {
             return None;
         };
         drop(slots);
+        self.gangs.on_ended(past.job, past.index, past.attempt);
         self.events.push(event(past, end));
         Some(next)
     }
@@ -221,6 +238,14 @@ impl<E: Executor> TaskEvents for Floor<E> {
             }
             None => done.unavailable("the task has ended"),
         }
+    }
+
+    fn gang_seat(&self, token: u64, memory: TaskMemory) -> Option<Arc<dyn GangSeat>> {
+        let (job, rank, attempt) = self
+            .slots()
+            .running_mut(token)
+            .map(|running| (running.job.id, running.index, running.attempt))?;
+        self.gangs.seat(job, rank, attempt, memory)
     }
 
     fn ended(&self, token: u64, end: TaskEnd) {

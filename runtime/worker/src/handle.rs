@@ -14,6 +14,7 @@ use crate::blobs::Blobs;
 use crate::data_dir::DataDir;
 use crate::executor::Executor;
 use crate::floor::{Floor, start_spiller};
+use crate::gang::{Gangs, Peers};
 use crate::join::membership;
 use crate::link::{Dial, QuicDial};
 use crate::log::SpillDir;
@@ -78,12 +79,23 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     };
     let sandbox = off_thread(move || Sandbox::new(sandbox_config)).await??;
     let warnings = sandbox.warnings().to_vec();
+    let peers =
+        Peers::bind(config.peer_listen, member.identity.clone(), member.authority.clone())?;
     let dial = QuicDial {
         server: config.server.clone(),
         identity: member.identity,
         authority: member.authority,
     };
-    launch(config, Timing::default(), data, member.node, warnings, sandbox, Box::new(dial)).await
+    let standing = Standing { node: member.node, warnings, peers: Some(peers) };
+    launch(config, Timing::default(), data, standing, sandbox, Box::new(dial)).await
+}
+
+/// Who this worker is to others.
+pub(crate) struct Standing {
+    pub(crate) node: NodeId,
+    pub(crate) warnings: Vec<String>,
+    /// How it reaches other nodes; tests of one worker have none.
+    pub(crate) peers: Option<Arc<Peers>>,
 }
 
 fn check(config: &WorkerConfig) -> Result<(), WorkerError> {
@@ -115,8 +127,7 @@ pub(crate) async fn launch<E: Executor>(
     config: WorkerConfig,
     timing: Timing,
     data: DataDir,
-    node: NodeId,
-    warnings: Vec<String>,
+    standing: Standing,
     executor: E,
     dial: Box<dyn Dial>,
 ) -> Result<WorkerHandle, WorkerError> {
@@ -128,7 +139,11 @@ pub(crate) async fn launch<E: Executor>(
     let artefacts =
         Artefacts::open(&data.artefacts(), &data.incoming(), config.artefact_bytes, blobs.clone())
             .map_err(in_data)?;
-    let floor = Floor::new(executor, config.capacity, data.scratch(), spill, spiller);
+    let Standing { node, warnings, peers } = standing;
+    let listens = peers.as_ref().map(|peers| peers.local_addr());
+    let gangs = Gangs::new(node, peers);
+    let floor =
+        Floor::new(executor, config.capacity, data.scratch(), spill, spiller, Arc::clone(&gangs));
     let workshop = Workshop::new(floor.clone(), Arc::new(artefacts), data.mounts());
     let (events, link_events) = mpsc::channel(link::INWARD);
     let (commands, received) = mpsc::channel(COMMANDS);
@@ -140,6 +155,8 @@ pub(crate) async fn launch<E: Executor>(
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         offer: config.offer,
+        listens,
+        gangs,
         incarnation: link::random(),
         grace: config.grace,
         timing,

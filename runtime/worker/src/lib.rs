@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod executor;
 mod floor;
+mod gang;
 mod handle;
 mod items;
 mod job;

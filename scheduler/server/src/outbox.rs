@@ -126,6 +126,7 @@ fn weight(message: &ToWorker) -> usize {
         }
         ToWorker::Resume { checkpoint: Content::Inline(bytes), .. }
         | ToWorker::ResumeWith { checkpoint: Content::Inline(bytes), .. } => bytes.len(),
+        ToWorker::Gang { members, .. } => std::mem::size_of_val(members.as_slice()),
         ToWorker::Welcome { stale, .. } => std::mem::size_of_val(stale.as_slice()),
         _ => 0,
     };

@@ -4,6 +4,7 @@
 //! request. The session passes messages both ways and decides nothing: the node's number
 //! comes from its certificate, the rest is the core's.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, node: Nod
 struct Greeted {
     info: NodeInfo,
     offer: Offer,
+    /// Where it listens for other nodes.
+    listens: Option<SocketAddr>,
     incarnation: u64,
     attempts: Vec<Assignment>,
     send: SendStream,
@@ -57,16 +60,20 @@ struct Greeted {
 async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result<Greeted, End> {
     let first = tokio::time::timeout(HELLO_WITHIN, async {
         let (send, mut recv) = connection.accept().await.map_err(|closed| closed.to_string())?;
-        let mut message = recv.recv::<FromWorker>().await.map_err(|error| error.to_string())?;
-        let mut offer = Offer::default();
-        if let Some(FromWorker::Offer(offered)) = message {
-            offer = offered;
-            message = recv.recv::<FromWorker>().await.map_err(|error| error.to_string())?;
-        }
-        Ok::<_, String>((send, recv, offer, message))
+        let (mut offer, mut listens) = (Offer::default(), None);
+        let message = loop {
+            match recv.recv::<FromWorker>().await.map_err(|error| error.to_string())? {
+                Some(FromWorker::Offer(offered)) => offer = offered,
+                Some(FromWorker::Listens(address)) => {
+                    listens = Some(seen_at(address, connection.remote_address()));
+                }
+                message => break message,
+            }
+        };
+        Ok::<_, String>((send, recv, offer, listens, message))
     });
     let protocol = |problem: String| (close_code::PROTOCOL, problem);
-    let (send, recv, offer, message) = match first.await {
+    let (send, recv, offer, listens, message) = match first.await {
         Ok(first) => first.map_err(protocol)?,
         Err(_) => return Err(protocol("no hello came in time".to_owned())),
     };
@@ -77,12 +84,21 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
     offer.check().map_err(protocol)?;
     let known = shared.driver.view_live(move |core| core.node(node).is_some()).await;
     match known {
-        Ok(true) => Ok(Greeted { info, offer, incarnation, attempts, send, recv }),
+        Ok(true) => Ok(Greeted { info, offer, listens, incarnation, attempts, send, recv }),
         Ok(false) => Err((
             close_code::DENIED,
             format!("the cluster does not know node {node} any more: join again with a new token"),
         )),
         Err(error) => Err((close_code::GOING_AWAY, error.message)),
+    }
+}
+
+/// Where a node listens that says `address` and connects from `seen`.
+fn seen_at(address: SocketAddr, seen: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(seen.ip().to_canonical(), address.port())
+    } else {
+        address
     }
 }
 
@@ -105,13 +121,20 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 async fn run(shared: &Arc<Shared>, connection: &Connection, node: NodeId, greeted: Greeted) -> End {
-    let Greeted { info, offer, incarnation, attempts, send, recv } = greeted;
+    let Greeted { info, offer, listens, incarnation, attempts, send, recv } = greeted;
     let outbox = Arc::new(Outbox::new());
     let session = outbox.number();
     tracing::info!(%node, name = info.name, session, "node connected");
     shared.nodes.insert(node, session, connection.clone());
-    let connect =
-        Command::Connect { node, outbox: Arc::clone(&outbox), info, offer, incarnation, attempts };
+    let connect = Command::Connect {
+        node,
+        outbox: Arc::clone(&outbox),
+        listens,
+        info,
+        offer,
+        incarnation,
+        attempts,
+    };
     let end = match shared.driver.send(connect).await {
         Err(error) => (close_code::GOING_AWAY, error.message),
         Ok(()) => tokio::select! {
@@ -192,7 +215,7 @@ async fn read(shared: &Shared, node: NodeId, session: u64, mut recv: RecvStream)
 
 fn input(node: NodeId, message: FromWorker) -> Option<Input> {
     Some(match message {
-        FromWorker::Hello { .. } | FromWorker::Offer(_) => return None,
+        FromWorker::Hello { .. } | FromWorker::Offer(_) | FromWorker::Listens(_) => return None,
         FromWorker::Reports { first, reports } => Input::Reports { node, first, reports },
         FromWorker::Progress { attempt, permille, message } => {
             Input::Progress { node, attempt, permille, message }

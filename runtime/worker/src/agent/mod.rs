@@ -2,11 +2,13 @@
 //! and its session. Everything that waits is done elsewhere and comes back as an event.
 
 mod drain;
+mod gangs;
 mod preempt;
 mod running;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use crate::blobs::Blobs;
 use crate::events::Event;
 use crate::executor::Executor;
 use crate::floor::Floor;
+use crate::gang::Gangs;
 use crate::handle::Timing;
 use crate::job::{Job, Setup};
 use crate::lease::Lease;
@@ -91,6 +94,9 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) info: NodeInfo,
     /// What the node has beside.
     pub(crate) offer: Offer,
+    /// Where it listens for other nodes.
+    pub(crate) listens: Option<SocketAddr>,
+    pub(crate) gangs: Arc<Gangs>,
     pub(crate) incarnation: u64,
     pub(crate) grace: Duration,
     pub(crate) timing: Timing,

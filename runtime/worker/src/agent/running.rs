@@ -81,7 +81,7 @@ impl<E: Executor> Agent<E> {
     }
 
     fn on_ended(&mut self, ended: Ended) {
-        let Ended { attempt, end, streams, stopping } = ended;
+        let Ended { attempt, mut end, streams, stopping } = ended;
         let job = attempt.task.job;
         let withdrawn = end.outcome == Outcome::Failed(Failure::Cancelled);
         match stopping {
@@ -90,7 +90,11 @@ impl<E: Executor> Agent<E> {
                 return self.on_preempted(attempt, end.usage);
             }
             Some(Stopping::Returned) if withdrawn => return self.give_back(vec![one(attempt)]),
-            _ => {}
+            Some(_) => {}
+            None if self.is_to_give_back(attempt, &mut end) => {
+                return self.give_back(vec![one(attempt)]);
+            }
+            None => {}
         }
         let dir = self.parts.floor.spill.clone();
         if let Some(result) = immediate(&end, streams.as_deref(), &dir) {

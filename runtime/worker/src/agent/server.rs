@@ -51,6 +51,7 @@ impl<E: Executor> Agent<E> {
     /// a job again before its first assignment.
     fn send_hello(&mut self) {
         self.jobs.retain(|_, entry| entry.open > 0);
+        self.parts.gangs.drop_unused(|job| self.jobs.contains_key(&job));
         self.unreadable.clear();
         self.outbox.rewind();
         self.urgent.clear();
@@ -62,6 +63,7 @@ impl<E: Executor> Agent<E> {
         if self.parts.offer != Offer::default() {
             self.urgent.push_back(FromWorker::Offer(self.parts.offer.clone()));
         }
+        self.urgent.extend(self.parts.listens.map(FromWorker::Listens));
         self.urgent.push_back(hello);
         if self.is_leaving() {
             self.urgent.push_back(FromWorker::Draining);
@@ -117,6 +119,9 @@ impl<E: Executor> Agent<E> {
             ToWorker::Preempt { attempt, notice_ms } => self.on_preempt(attempt, notice_ms),
             ToWorker::ResumeWith { attempt, checkpoint, grant } => {
                 self.on_resume(attempt, checkpoint, grant.request);
+            }
+            ToWorker::Gang { job, attempt, members } => {
+                self.parts.gangs.on_members(job, attempt, &members);
             }
         }
     }
@@ -317,6 +322,7 @@ impl<E: Executor> Agent<E> {
             entry.open = entry.open.saturating_sub(count);
             if entry.open == 0 && entry.forget {
                 self.jobs.remove(&job);
+                self.parts.gangs.forget(job);
             }
         }
     }

@@ -21,7 +21,7 @@ use wrun_sandbox::{
 
 use crate::data_dir::DataDir;
 use crate::executor::Executor;
-use crate::handle::{Timing, WorkerHandle, launch};
+use crate::handle::{Standing, Timing, WorkerHandle, launch};
 use crate::link::{Dial, Dialing};
 use crate::{WorkerConfig, WorkerError};
 
@@ -234,9 +234,9 @@ impl World {
         let (connections, dialled) = mpsc::channel(4);
         let dial = ScriptedDial(tokio::sync::Mutex::new(dialled));
         let data = DataDir::open(dir.path()).unwrap();
+        let standing = Standing { node: NodeId(1), warnings: Vec::new(), peers: None };
         let launched: Result<_, WorkerError> =
-            launch(config, timing, data, NodeId(1), Vec::new(), script.clone(), Box::new(dial))
-                .await;
+            launch(config, timing, data, standing, script.clone(), Box::new(dial)).await;
         Self { script, worker: launched.unwrap(), connections, dir }
     }
 

@@ -46,6 +46,7 @@ impl Core {
     fn dispatch_gang(&mut self, parts: GangParts) {
         let recorded = parts.iter().map(|(ix, tasks, grant)| (node_id(*ix), *tasks, grant.clone()));
         self.append_applied(Fact::GangPlaced { at: self.now, parts: recorded.collect() });
+        self.tell_members(parts.iter().map(|(_, tasks, _)| tasks));
         let mut plain: BTreeMap<NodeIx, Vec<Assignment>> = BTreeMap::new();
         let mut granted: BTreeMap<NodeIx, Vec<(Assignment, Grant)>> = BTreeMap::new();
         for (ix, tasks, grant) in parts {

@@ -12,6 +12,7 @@ mod depend;
 mod dispatch;
 mod gang;
 mod gang_life;
+mod gang_members;
 mod give_up;
 mod grant;
 mod headroom;

@@ -126,6 +126,7 @@ impl Core {
             }
         }
         self.send_welcome(ix, &stale);
+        self.tell_members(adopted.iter());
         self.repeat_notices(ix, &adopted);
         self.repeat_freezes(ix, &adopted);
         self.state.nodes.dirty.insert(ix);

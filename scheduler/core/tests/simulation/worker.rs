@@ -148,6 +148,7 @@ impl Worker {
                 self.stop(alone(&attempt));
                 self.report(Report::Preempted { attempt, usage: Usage::default() });
             }
+            ToWorker::Gang { .. } => {}
             ToWorker::Resume { attempt, .. } | ToWorker::ResumeWith { attempt, .. } => {
                 self.queue.push_back(attempt);
             }

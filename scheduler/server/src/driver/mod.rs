@@ -9,6 +9,7 @@ mod pending;
 mod recorder;
 mod run;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Connect {
         node: NodeId,
         outbox: Arc<Outbox>,
+        /// Where it listens for other nodes, if it has said.
+        listens: Option<SocketAddr>,
         info: NodeInfo,
         offer: Offer,
         incarnation: u64,

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -69,6 +70,8 @@ pub(crate) struct Run {
     /// Received, and waiting for their turn.
     waiting: VecDeque<Command>,
     sessions: HashMap<NodeId, Arc<Outbox>>,
+    /// Where nodes listen for each other, as they said last; kept while they are away.
+    listening: HashMap<NodeId, SocketAddr>,
     pending: Pending,
     held: HeldQueue,
     /// What the history was not told yet.
@@ -98,6 +101,7 @@ impl Run {
         Self {
             waiting: VecDeque::new(),
             sessions: HashMap::new(),
+            listening: HashMap::new(),
             pending: Pending::default(),
             held: HeldQueue::default(),
             untold: Untold::default(),
@@ -220,11 +224,15 @@ impl Run {
             Command::Prepared { workflow, step, prepared } => {
                 self.parts.core.handle(now, Input::StepPrepared { workflow, step, prepared });
             }
-            Command::Connect { node, outbox, info, offer, incarnation, attempts } => {
+            Command::Connect { node, outbox, listens, info, offer, incarnation, attempts } => {
                 // What was decided so far is for the session before.
                 self.collect();
                 if let Some(older) = self.sessions.insert(node, outbox) {
                     older.end(EndReason::Replaced);
+                }
+                match listens {
+                    Some(address) => drop(self.listening.insert(node, address)),
+                    None => drop(self.listening.remove(&node)),
                 }
                 let input = Input::NodeConnected { node, info, offer, incarnation, attempts };
                 self.parts.core.handle(now, input);
@@ -265,7 +273,10 @@ impl Run {
                     continue;
                 }
                 Effect::Send { node, message } => match self.sessions.get(&node) {
-                    Some(outbox) => Held::Send { outbox: Arc::clone(outbox), message },
+                    Some(outbox) => {
+                        let outbox = Arc::clone(outbox);
+                        Held::Send { outbox, message: addressed(message, &self.listening) }
+                    }
                     None => continue,
                 },
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
@@ -364,6 +375,16 @@ impl Run {
         }
         self.send_snapshot();
     }
+}
+
+/// The message, with where the nodes listen that it names.
+fn addressed(mut message: ToWorker, listening: &HashMap<NodeId, SocketAddr>) -> ToWorker {
+    if let ToWorker::Gang { members, .. } = &mut message {
+        for member in members {
+            member.address = listening.get(&member.node).copied();
+        }
+    }
+    message
 }
 
 fn lost(reason: &str) -> ServerError {

@@ -1,0 +1,101 @@
+//! A task's seat in its gang: what the sandbox calls for the guest. Waiting here is waiting
+//! for the state to change; nothing is held meanwhile.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use wrun_protocol::NodeId;
+use wrun_protocol::wire::peer::Route;
+use wrun_sandbox::{Charge, GangError, GangSeat, GangWait, Received, TaskMemory};
+
+use super::gang::Gang;
+
+/// See the module.
+pub(super) struct Seat {
+    gang: Arc<Gang>,
+    rank: u32,
+    /// Only this task waits for it, one call at a time.
+    changed: Arc<Notify>,
+}
+
+impl Seat {
+    pub(super) fn take(gang: Arc<Gang>, rank: u32, memory: TaskMemory) -> Self {
+        let changed = gang.with(|state| state.sit(rank, memory));
+        Self { gang, rank, changed }
+    }
+
+    async fn send_now(&self, to: u32, message: Bytes, charge: Charge) -> Result<(), GangError> {
+        let route = Route { from: self.rank, to };
+        let mut unsent = (message, charge);
+        loop {
+            match self.gang.with(|state| state.send(route, unsent))? {
+                None => return Ok(()),
+                Some(back) => unsent = back,
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    async fn receive_next(&self, from: Option<u32>) -> Result<Received, GangError> {
+        loop {
+            if let Some(received) = self.try_receive(from)? {
+                return Ok(received);
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Dissemination: in round k every task lets the one 2^k ranks on know, and waits for the
+    /// one 2^k ranks back. After as many rounds as the size has digits in base 2 each has
+    /// heard of all, and no task has more to do than any other.
+    async fn meet_all(&self) -> Result<(), GangError> {
+        let size = u64::from(self.size());
+        let mut distance = 1;
+        while distance < size {
+            let place = |ranks: u64| u32::try_from((u64::from(self.rank) + ranks) % size);
+            let (Ok(to), Ok(from)) = (place(distance), place(size - distance)) else { break };
+            let route = Route { from: self.rank, to };
+            self.gang.with(|state| state.send_barrier(route))?;
+            while !self.gang.with(|state| state.pass(self.rank, from))? {
+                self.changed.notified().await;
+            }
+            distance *= 2;
+        }
+        Ok(())
+    }
+}
+
+impl GangSeat for Seat {
+    fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    fn size(&self) -> u32 {
+        self.gang.with(|state| state.members.size())
+    }
+
+    fn attempt(&self) -> u32 {
+        self.gang.attempt
+    }
+
+    fn nodes(&self) -> Vec<NodeId> {
+        self.gang.with(|state| state.members.nodes())
+    }
+
+    fn send(&self, to: u32, message: Bytes, charge: Charge) -> GangWait<'_, ()> {
+        Box::pin(self.send_now(to, message, charge))
+    }
+
+    fn receive(&self, from: Option<u32>) -> GangWait<'_, Received> {
+        Box::pin(self.receive_next(from))
+    }
+
+    fn try_receive(&self, from: Option<u32>) -> Result<Option<Received>, GangError> {
+        self.gang.with(|state| state.receive(self.rank, from))
+    }
+
+    fn barrier(&self) -> GangWait<'_, ()> {
+        Box::pin(self.meet_all())
+    }
+}

@@ -1,0 +1,290 @@
+//! Gangs on one node and on two, over QUIC on loopback: order, bounds, and who is refused.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use wrun_net::{Authority, Identity, PrivateKey, signing_request};
+use wrun_protocol::limits::{GANG_MESSAGE_COST, GANG_WINDOW};
+use wrun_protocol::wire::peer::{FromPeer, Refusal, Route, ToPeer, stream_code};
+use wrun_protocol::wire::worker::GangMember;
+use wrun_protocol::{IndexRange, JobId, NodeId};
+use wrun_sandbox::{GangError, GangSeat, TaskMemory};
+
+use super::{Gangs, Peers};
+
+const JOB: JobId = JobId(7);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node of a cluster, and where it listens.
+struct Node {
+    gangs: Arc<Gangs>,
+    peers: Arc<Peers>,
+}
+
+struct Cluster {
+    authority: Authority,
+    nodes: Vec<Node>,
+}
+
+impl Cluster {
+    fn of(count: u64) -> Self {
+        let authority = Authority::create().unwrap();
+        let nodes = (1..=count).map(|number| {
+            let identity = identity(&authority, number);
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let peers = Peers::bind(address, identity, authority.certificate_der().to_vec());
+            let peers = peers.unwrap();
+            Node { gangs: Gangs::new(NodeId(number), Some(Arc::clone(&peers))), peers }
+        });
+        let nodes = nodes.collect();
+        Self { authority, nodes }
+    }
+
+    /// Says that rank 0 is on the first node, rank 1 on the second, and so on, the others on
+    /// the last.
+    fn place(&self, attempt: u32, size: u32) {
+        let last = self.nodes.len() as u32 - 1;
+        let members: Vec<_> = (0..size)
+            .map(|rank| GangMember {
+                tasks: IndexRange::one(rank),
+                attempt,
+                node: NodeId(u64::from(rank.min(last)) + 1),
+                address: Some(self.nodes[rank.min(last) as usize].peers.local_addr()),
+            })
+            .collect();
+        self.nodes.iter().for_each(|node| node.gangs.on_members(JOB, attempt, &members));
+    }
+
+    fn seat(&self, rank: u32, attempt: u32, memory: &TaskMemory) -> Arc<dyn GangSeat> {
+        let node = &self.nodes[(rank as usize).min(self.nodes.len() - 1)];
+        node.gangs.seat(JOB, rank, attempt, memory.clone()).unwrap()
+    }
+}
+
+fn identity(authority: &Authority, number: u64) -> Identity {
+    let (key, request): (PrivateKey, _) = signing_request().unwrap();
+    let day = Duration::from_secs(86_400);
+    let certificate = authority.issue_node(NodeId(number), &request, day).unwrap();
+    Identity::new(vec![certificate], key).unwrap()
+}
+
+fn memory() -> TaskMemory {
+    TaskMemory::apart(64 << 20)
+}
+
+async fn send(seat: &Arc<dyn GangSeat>, to: u32, content: &[u8]) -> Result<(), GangError> {
+    let charge = TaskMemory::apart(u64::MAX).charge(content.len() as u64, true).unwrap();
+    let sent = seat.send(to, Bytes::copy_from_slice(content), charge);
+    tokio::time::timeout(PATIENCE, sent).await.unwrap()
+}
+
+async fn receive(seat: &Arc<dyn GangSeat>, from: Option<u32>) -> Result<(u32, Bytes), GangError> {
+    tokio::time::timeout(PATIENCE, seat.receive(from)).await.unwrap()
+}
+
+#[tokio::test]
+async fn messages_of_a_pair_arrive_in_order_whatever_their_size() {
+    for nodes in [1, 2] {
+        let cluster = Cluster::of(nodes);
+        cluster.place(1, 2);
+        let (memories, sizes) = ([memory(), memory()], [0, 5, 40_000, 1, 300_000, 32_000]);
+        let (sender, receiver) =
+            (cluster.seat(0, 1, &memories[0]), cluster.seat(1, 1, &memories[1]));
+        let sending = tokio::spawn(async move {
+            for number in 0..120_usize {
+                let mut content = vec![number as u8];
+                content.resize(1 + sizes[number % sizes.len()], 9);
+                send(&sender, 1, &content).await.unwrap();
+            }
+        });
+        for number in 0..120_usize {
+            let (from, content) = receive(&receiver, [None, Some(0)][number % 2]).await.unwrap();
+            let wanted = (0, number as u8, 1 + sizes[number % sizes.len()]);
+            assert_eq!((from, content[0], content.len()), wanted);
+        }
+        sending.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_received_from_waits_and_takes_bounded_memory() {
+    for nodes in [1, 2] {
+        let cluster = Cluster::of(nodes);
+        cluster.place(1, 3);
+        let taken = memory();
+        let (flooder, victim) = (cluster.seat(0, 1, &memory()), cluster.seat(1, 1, &taken));
+        let other = cluster.seat(2, 1, &memory());
+        let mut sent = 0_u64;
+        while tokio::time::timeout(Duration::from_millis(300), send(&flooder, 1, &[0; 936]))
+            .await
+            .is_ok()
+        {
+            sent += 1;
+        }
+        let cost = 936 + u64::from(GANG_MESSAGE_COST);
+        assert_eq!(sent, 2 * (u64::from(GANG_WINDOW) / cost), "a window there, a window here");
+        // The victim and a third talk on as if nothing were.
+        send(&other, 1, b"hello").await.unwrap();
+        assert_eq!(receive(&victim, Some(2)).await.unwrap(), (2, Bytes::from_static(b"hello")));
+        assert_eq!(taken.charged(), 2 * u64::from(GANG_WINDOW));
+        for _ in 0..sent {
+            receive(&victim, Some(0)).await.unwrap();
+        }
+        send(&flooder, 1, b"on").await.unwrap();
+        assert_eq!(receive(&victim, None).await.unwrap().1.as_ref(), b"on");
+    }
+}
+
+#[tokio::test]
+async fn a_large_message_takes_the_receivers_memory_only_when_it_is_wanted() {
+    let cluster = Cluster::of(2);
+    cluster.place(1, 2);
+    let taken = TaskMemory::apart(1 << 20);
+    let (sender, receiver) = (cluster.seat(0, 1, &memory()), cluster.seat(1, 1, &taken));
+    send(&sender, 1, &vec![3; 700_000]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(taken.charged(), u64::from(GANG_WINDOW));
+    assert_eq!(receive(&receiver, None).await.unwrap().1.len(), 700_000);
+    assert_eq!(taken.charged(), u64::from(GANG_WINDOW), "it was given back");
+    send(&sender, 1, &vec![3; 2 << 20]).await.unwrap();
+    assert_eq!(receive(&receiver, None).await, Err(GangError::Memory));
+}
+
+#[tokio::test]
+async fn nobody_passes_a_barrier_before_all_have_come() {
+    let cluster = Cluster::of(3);
+    cluster.place(1, 5);
+    let seats: Vec<_> = (0..5).map(|rank| cluster.seat(rank, 1, &memory())).collect();
+    for late in 0..5 {
+        let mut waiting = tokio::task::JoinSet::new();
+        for (rank, seat) in seats.iter().enumerate().filter(|(rank, _)| *rank != late) {
+            let seat = Arc::clone(seat);
+            waiting.spawn(async move { (rank, seat.barrier().await) });
+        }
+        let early = tokio::time::timeout(Duration::from_millis(50), waiting.join_next()).await;
+        assert!(early.is_err(), "{early:?} without {late}");
+        seats[late].barrier().await.unwrap();
+        while let Some(passed) = waiting.join_next().await {
+            passed.unwrap().1.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_task_has_sent_before_it_ended_arrives_and_then_it_is_known_to_have_ended() {
+    for nodes in [1, 2] {
+        let cluster = Cluster::of(nodes);
+        cluster.place(1, 2);
+        let (sender, receiver) = (cluster.seat(0, 1, &memory()), cluster.seat(1, 1, &memory()));
+        send(&sender, 1, b"last words").await.unwrap();
+        cluster.nodes[0].gangs.on_ended(JOB, 0, 1);
+        assert_eq!(receive(&receiver, Some(0)).await.unwrap().1.as_ref(), b"last words");
+        assert_eq!(receive(&receiver, Some(0)).await, Err(GangError::Ended { rank: 0 }));
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_told_what_cannot_be() {
+    let cluster = Cluster::of(1);
+    cluster.place(1, 2);
+    let seat = cluster.seat(0, 1, &memory());
+    assert_eq!(send(&seat, 2, b"").await, Err(GangError::NoSuchRank { size: 2 }));
+    assert_eq!(receive(&seat, Some(2)).await, Err(GangError::NoSuchRank { size: 2 }));
+    let other = |job, rank, attempt| cluster.nodes[0].gangs.seat(job, rank, attempt, memory());
+    assert!(other(JobId(8), 0, 1).is_none(), "another job's gang is none of its business");
+    assert!(other(JOB, 0, 2).is_none(), "nor is another attempt's");
+}
+
+#[tokio::test]
+async fn a_new_attempt_ends_the_one_before_and_hears_nothing_of_it() {
+    let cluster = Cluster::of(2);
+    cluster.place(1, 2);
+    let (old, waiting) = (cluster.seat(0, 1, &memory()), cluster.seat(1, 1, &memory()));
+    send(&old, 1, b"of attempt 1").await.unwrap();
+    receive(&waiting, None).await.unwrap();
+    send(&old, 1, b"of attempt 1, too late").await.unwrap();
+    cluster.place(2, 2);
+    assert_eq!(send(&old, 1, b"").await, Err(GangError::Stopping));
+    let (sender, receiver) = (cluster.seat(0, 2, &memory()), cluster.seat(1, 2, &memory()));
+    send(&sender, 1, b"of attempt 2").await.unwrap();
+    assert_eq!(receive(&receiver, None).await.unwrap().1.as_ref(), b"of attempt 2");
+}
+
+/// A node that says what the test says: it speaks the protocol itself.
+async fn says(
+    cluster: &Cluster,
+    number: u64,
+    frames: &[FromPeer],
+) -> (Option<ToPeer>, wrun_net::RecvStream, wrun_net::Connection) {
+    let identity = identity(&cluster.authority, number);
+    let address = cluster.nodes[0].peers.local_addr();
+    let authority = cluster.authority.certificate_der();
+    let limits = wrun_net::Limits::default();
+    let connected =
+        wrun_net::connect_to_node(NodeId(1), address, &identity, authority, &limits).await;
+    let connection = connected.unwrap();
+    let (mut send, mut recv) = connection.open().await.unwrap();
+    send.send_all(frames).await.unwrap();
+    let answer = tokio::time::timeout(PATIENCE, recv.recv::<ToPeer>()).await.unwrap().unwrap();
+    std::mem::forget(send);
+    (answer, recv, connection)
+}
+
+#[tokio::test]
+async fn streams_of_stale_attempts_and_of_strangers_are_refused() {
+    let cluster = Cluster::of(1);
+    cluster.place(3, 1);
+    let open = |attempt| [FromPeer::Open { job: JOB, attempt }];
+    let refused = |refusal| Some(ToPeer::Refused(refusal));
+    assert_eq!(says(&cluster, 1, &open(3)).await.0, Some(ToPeer::Opened));
+    assert_eq!(says(&cluster, 1, &open(2)).await.0, refused(Refusal::Stale { current: 3 }));
+    assert_eq!(says(&cluster, 1, &open(4)).await.0, refused(Refusal::Unknown));
+    assert_eq!(says(&cluster, 9, &open(3)).await.0, refused(Refusal::NotAMember));
+    let other = [FromPeer::Open { job: JobId(8), attempt: 3 }];
+    assert_eq!(says(&cluster, 1, &other).await.0, refused(Refusal::Unknown));
+}
+
+#[tokio::test]
+async fn a_node_that_sends_what_it_may_not_loses_the_gang() {
+    let route = Route { from: 1, to: 0 };
+    let foreign = Route { from: 0, to: 0 };
+    for wrong in [
+        FromPeer::Message { route, size: 1 },
+        FromPeer::Begin(foreign),
+        FromPeer::Offer { route, size: u32::MAX },
+        FromPeer::Open { job: JOB, attempt: 1 },
+    ] {
+        let cluster = Cluster::of(1);
+        let address = Some(cluster.nodes[0].peers.local_addr());
+        let of = |rank, node| GangMember {
+            tasks: IndexRange::one(rank),
+            attempt: 1,
+            node: NodeId(node),
+            address,
+        };
+        cluster.nodes[0].gangs.on_members(JOB, 1, &[of(0, 1), of(1, 2)]);
+        let seat = cluster.seat(0, 1, &memory());
+        let frames = [FromPeer::Open { job: JOB, attempt: 1 }, wrong];
+        let (answer, mut recv, _connection) = says(&cluster, 2, &frames).await;
+        assert_eq!(answer, Some(ToPeer::Opened));
+        assert_eq!(receive(&seat, None).await, Err(GangError::Lost), "{wrong:?}");
+        let end = recv.recv::<ToPeer>().await;
+        assert!(matches!(end, Err(wrun_net::RecvError::Reset(stream_code::OVER))), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_goes_is_a_gang_that_is_lost() {
+    let mut cluster = Cluster::of(2);
+    cluster.place(1, 2);
+    let (stays, goes) = (cluster.seat(0, 1, &memory()), cluster.seat(1, 1, &memory()));
+    send(&goes, 0, b"hello").await.unwrap();
+    receive(&stays, None).await.unwrap();
+    let waiting = tokio::spawn(async move { receive(&stays, Some(1)).await });
+    drop(goes);
+    drop(cluster.nodes.pop());
+    assert_eq!(waiting.await.unwrap(), Err(GangError::Lost));
+    assert_eq!(cluster.nodes[0].gangs.over(JOB, 0, 1), Some(GangError::Lost));
+}
