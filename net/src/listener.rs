@@ -137,10 +137,15 @@ impl Listener {
         self.local
     }
 
+    /// Closes every connection and accepts no more; waits for nobody.
+    pub fn close_now(&self, code: u32, reason: &str) {
+        self.endpoint.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+
     /// Closes every connection and accepts no more; waits (a second at most) until the
     /// peers have been told.
     pub async fn close(&self, code: u32, reason: &str) {
-        self.endpoint.close(VarInt::from_u32(code), reason.as_bytes());
+        self.close_now(code, reason);
         let _ = timeout(FLUSH, self.endpoint.wait_idle()).await;
     }
 }

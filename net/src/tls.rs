@@ -97,9 +97,7 @@ pub(crate) fn client(
         Trust::Fingerprint(fingerprint) => {
             Arc::new(PinnedAuthority { fingerprint: *fingerprint, provider: provider() })
         }
-        Trust::Node(node, der) => {
-            Arc::new(OneNode { node: *node, holders: holders(roots(der)?)? })
-        }
+        Trust::Node(node, der) => Arc::new(OneNode { node: *node, holders: holders(roots(der)?)? }),
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(VERSIONS)

@@ -125,7 +125,7 @@ async fn a_gang_talks_on_while_the_server_is_away() {
     cluster.server.kill();
     tokio::time::sleep(Duration::from_secs(3)).await;
     tokio::task::block_in_place(|| cluster.restart_server());
-    let mut client = cluster.client().await;
+    let client = cluster.client().await;
 
     assert_eq!(client.wait(job).await.state, JobState::Succeeded);
     assert_eq!(printed(&cluster, job), "600 in attempt 1\n");
@@ -144,7 +144,8 @@ async fn a_flood_that_nobody_takes_waits_and_hurts_no_neighbour() {
     let rings = gang(&client, 3, &["ring", "20"]).await;
     let job = succeeded(&mut client, &rings).await;
     assert_eq!(printed(&cluster, job), "120 in attempt 1\n");
-    succeeded(&mut client, &sleeper(&client, 1).await).await;
+    let neighbour = sleeper(&client, 1).await;
+    succeeded(&mut client, &neighbour).await;
 
     // Two windows of messages of 1000 bytes: one on its way, one there.
     let after = sent(&cluster);

@@ -111,9 +111,12 @@ impl Part {
         let mut rod = self.cells.clone();
         for rank in 1..self.me.size {
             let bytes = gang::receive_from(rank)?;
-            rod.extend(bytes.chunks_exact(8).filter_map(|cell| cell.first_chunk()).map(|cell| {
-                f64::from_le_bytes(*cell)
-            }));
+            rod.extend(
+                bytes
+                    .chunks_exact(8)
+                    .filter_map(|cell| cell.first_chunk())
+                    .map(|cell| f64::from_le_bytes(*cell)),
+            );
         }
         Ok(rod)
     }

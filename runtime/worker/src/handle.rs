@@ -79,8 +79,7 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     };
     let sandbox = off_thread(move || Sandbox::new(sandbox_config)).await??;
     let warnings = sandbox.warnings().to_vec();
-    let peers =
-        Peers::bind(config.peer_listen, member.identity.clone(), member.authority.clone())?;
+    let peers = Peers::bind(config.peer_listen, member.identity.clone(), member.authority.clone())?;
     let dial = QuicDial {
         server: config.server.clone(),
         identity: member.identity,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use wrun_net::{RecvError, RecvStream, SendError, SendStream};
 use wrun_protocol::NodeId;
 use wrun_protocol::codec::append_frame;
@@ -19,6 +19,10 @@ use super::peers::InUse;
 /// How long a node may take to be reached and to know of the gang: it was told when this
 /// one was.
 const OPEN_FOR: Duration = Duration::from_secs(10);
+
+/// How long one attempt to open may take: the node may have been started again meanwhile,
+/// and its old connection not be known to be dead.
+const TRY_FOR: Duration = Duration::from_secs(3);
 
 /// Pauses between attempts to open, which double.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -63,7 +67,7 @@ async fn open(gang: &Gang, node: NodeId) -> Result<Opened, End> {
     let mut pause = FIRST_PAUSE;
     loop {
         let tried = tokio::select! {
-            tried = tokio::time::timeout_at(until, try_open(gang, node)) => tried,
+            tried = timeout(TRY_FOR, try_open(gang, node)) => tried,
             () = gang.until_over() => return Err(End::Over),
         };
         let problem = match tried {
@@ -71,7 +75,12 @@ async fn open(gang: &Gang, node: NodeId) -> Result<Opened, End> {
             Ok(Err(OpenError::Refused(Refusal::Stale { .. }))) => return Err(End::Over),
             Ok(Err(OpenError::Refused(refusal))) => format!("it refuses: {refusal:?}"),
             Ok(Err(OpenError::Failed(problem))) => problem,
-            Err(_) => "it does not answer".to_owned(),
+            Err(_) => {
+                if let Some(peers) = gang.peers() {
+                    peers.avoid(node).await;
+                }
+                "it does not answer".to_owned()
+            }
         };
         if Instant::now() + pause >= until {
             return Err(End::Lost(problem));

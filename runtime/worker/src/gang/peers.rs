@@ -1,6 +1,6 @@
 //! Connections between nodes: one port that only nodes of the cluster reach, and at most one
 //! connection that this node makes to another, made when it is first needed and closed when
-//! it has been of no use for a while. Either side opens streams on it.
+//! it has been of no use for a while. Whoever has made a connection opens the streams on it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use wrun_net::{
     ConnectError, Connection, Identity, Limits, ListenError, Listener, Peer, close_code,
 };
@@ -18,8 +17,8 @@ use wrun_protocol::NodeId;
 use super::registry::Gangs;
 use super::serve::serve;
 
-/// Streams of one node that are served at once: one for each gang that the two share. A
-/// further one waits.
+/// Streams of one node that are served at once: one for each gang that the two share. QUIC
+/// lets a further one wait.
 const STREAMS: u32 = 4096;
 
 /// A connection without a stream for this long is closed.
@@ -45,7 +44,6 @@ pub(crate) struct Peers {
     listener: Listener,
     /// By node; locked while a connection is being made.
     slots: Mutex<HashMap<NodeId, Arc<Slot>>>,
-    gangs: std::sync::OnceLock<Weak<Gangs>>,
 }
 
 #[derive(Default)]
@@ -55,6 +53,8 @@ struct Slot {
 
 #[derive(Clone)]
 struct Kept {
+    /// Where it was made to: a node that was started again listens elsewhere.
+    address: SocketAddr,
     connection: Connection,
     uses: Arc<AtomicUsize>,
 }
@@ -79,8 +79,8 @@ impl Drop for InUse {
 }
 
 impl Kept {
-    fn new(connection: Connection) -> Self {
-        Self { connection, uses: Arc::default() }
+    fn new(address: SocketAddr, connection: Connection) -> Self {
+        Self { address, connection, uses: Arc::default() }
     }
 
     fn use_it(&self) -> InUse {
@@ -88,8 +88,8 @@ impl Kept {
         InUse { kept: self.clone() }
     }
 
-    fn is_alive(&self) -> bool {
-        self.connection.close_reason().is_none()
+    fn leads_to(&self, address: SocketAddr) -> bool {
+        self.address == address && self.connection.close_reason().is_none()
     }
 }
 
@@ -105,8 +105,7 @@ impl Peers {
         authority: Vec<u8>,
     ) -> Result<Arc<Self>, ListenError> {
         let listener = Listener::bind_for_nodes(address, &identity, &authority, limits())?;
-        let (slots, gangs) = (Mutex::default(), std::sync::OnceLock::new());
-        Ok(Arc::new(Self { identity, authority, listener, slots, gangs }))
+        Ok(Arc::new(Self { identity, authority, listener, slots: Mutex::default() }))
     }
 
     /// Where it listens.
@@ -114,39 +113,34 @@ impl Peers {
         self.listener.local_addr()
     }
 
-    /// Serves what other nodes open, for `gangs`, until the last gang table is gone.
+    /// Serves what other nodes open, for `gangs`, until closed.
     pub(super) fn serve(self: &Arc<Self>, gangs: &Arc<Gangs>) {
-        // Set once: there is one table of gangs for one worker.
-        let _ = self.gangs.set(Arc::downgrade(gangs));
-        let peers = Arc::downgrade(self);
+        let (peers, gangs) = (Arc::clone(self), Arc::downgrade(gangs));
         tokio::spawn(async move {
-            while let Some(alive) = peers.upgrade() {
-                let accepted = tokio::time::timeout(UNUSED, alive.listener.accept()).await;
-                match accepted {
-                    Ok(Some(connection)) => alive.on_accepted(connection),
-                    Ok(None) => return,
-                    Err(_) => {}
-                }
+            while let Some(connection) = peers.listener.accept().await {
+                let Peer::Node(node) = *connection.peer() else {
+                    connection.close(close_code::DENIED, "only nodes are served here");
+                    continue;
+                };
+                tracing::debug!(%node, address = %connection.remote_address(), "a node connected");
+                tokio::spawn(serve_streams(gangs.clone(), connection, node));
             }
         });
     }
 
-    fn on_accepted(self: &Arc<Self>, connection: Connection) {
-        let Peer::Node(node) = *connection.peer() else {
-            return connection.close(close_code::DENIED, "only nodes are served here");
-        };
-        tracing::debug!(%node, address = %connection.remote_address(), "a node has connected");
-        let kept = Kept::new(connection);
-        if let Ok(mut current) = self.slot(node).current.try_lock()
-            && !current.as_ref().is_some_and(Kept::is_alive)
-        {
-            *current = Some(kept.clone());
+    /// Closes every connection, and accepts no more.
+    pub(super) fn close(&self) {
+        let why = "the worker has ended";
+        self.listener.close_now(close_code::GOING_AWAY, why);
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for slot in slots.values() {
+            // One that is being made right now ends with the runtime, or for want of use.
+            if let Ok(current) = slot.current.try_lock()
+                && let Some(kept) = current.as_ref()
+            {
+                kept.connection.close(close_code::GOING_AWAY, why);
+            }
         }
-        tokio::spawn(accept_streams(self.gangs(), kept, node, false));
-    }
-
-    fn gangs(&self) -> Weak<Gangs> {
-        self.gangs.get().cloned().unwrap_or_default()
     }
 
     fn slot(&self, node: NodeId) -> Arc<Slot> {
@@ -162,46 +156,45 @@ impl Peers {
     ) -> Result<InUse, ConnectError> {
         let slot = self.slot(node);
         let mut current = slot.current.lock().await;
-        if let Some(kept) = current.as_ref().filter(|kept| kept.is_alive()) {
+        if let Some(kept) = current.as_ref().filter(|kept| kept.leads_to(address)) {
             return Ok(kept.use_it());
         }
         let (identity, authority) = (&self.identity, &self.authority);
         let made = wrun_net::connect_to_node(node, address, identity, authority, &limits()).await?;
-        let kept = Kept::new(made);
+        let kept = Kept::new(address, made);
         let used = kept.use_it();
-        tokio::spawn(accept_streams(self.gangs(), kept.clone(), node, true));
+        tokio::spawn(close_when_unused(kept.clone()));
         *current = Some(kept);
         Ok(used)
     }
+
+    /// The node does not answer on its connection: the next use makes another one. Others may
+    /// go on with this.
+    pub(super) async fn avoid(&self, node: NodeId) {
+        self.slot(node).current.lock().await.take();
+    }
 }
 
-/// Serves the streams that the other side opens. Who has made the connection closes it when
-/// nobody has used it for a while; the other side then makes one of its own.
-async fn accept_streams(gangs: Weak<Gangs>, kept: Kept, node: NodeId, closes: bool) {
-    let places = Arc::new(Semaphore::new(STREAMS as usize));
+/// A node on the other side that needs one again makes another.
+async fn close_when_unused(kept: Kept) {
     let mut was_used = true;
     loop {
-        let (send, recv) = match tokio::time::timeout(UNUSED, kept.connection.accept()).await {
-            Ok(Ok(streams)) => streams,
-            Ok(Err(_)) => return,
-            Err(_) => {
-                let is_used = kept.uses.load(Ordering::Acquire) > 0;
-                if closes && !is_used && !was_used {
-                    return kept.connection.close(close_code::DONE, "it was of no use for long");
-                }
-                was_used = is_used;
-                continue;
-            }
-        };
-        was_used = true;
-        let Some(gangs) = gangs.upgrade() else {
-            return kept.connection.close(close_code::GOING_AWAY, "the worker has ended");
-        };
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let used = kept.use_it();
-        tokio::spawn(async move {
-            serve(&gangs, node, send, recv).await;
-            drop((used, place));
-        });
+        tokio::select! {
+            _ = kept.connection.closed() => return,
+            () = tokio::time::sleep(UNUSED) => {}
+        }
+        let is_used = kept.uses.load(Ordering::Acquire) > 0;
+        if !is_used && !was_used {
+            return kept.connection.close(close_code::DONE, "it was of no use for long");
+        }
+        was_used = is_used;
+    }
+}
+
+/// Serves the streams that another node opens on its connection.
+async fn serve_streams(gangs: Weak<Gangs>, connection: Connection, node: NodeId) {
+    while let Ok((send, recv)) = connection.accept().await {
+        let Some(gangs) = gangs.upgrade() else { return };
+        tokio::spawn(async move { serve(&gangs, node, send, recv).await });
     }
 }

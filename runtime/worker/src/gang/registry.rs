@@ -65,6 +65,9 @@ impl Gangs {
         if let Some(known) = gangs.get(&job).filter(|known| known.attempt == attempt) {
             return known.learn(members);
         }
+        if gangs.get(&job).is_some_and(|known| known.attempt > attempt) {
+            return;
+        }
         let members = Members::new(members);
         let (runtime, peers) = (self.runtime.clone(), self.peers.clone());
         let gang = Gang::new((job, attempt), members, self.node, runtime, peers);
@@ -151,6 +154,14 @@ impl Gangs {
         match gang.over() {
             None => Ok(gang),
             Some(_) => Err(Refusal::Stale { current: attempt }),
+        }
+    }
+}
+
+impl Drop for Gangs {
+    fn drop(&mut self) {
+        if let Some(peers) = &self.peers {
+            peers.close();
         }
     }
 }

@@ -24,12 +24,7 @@ enum End {
 }
 
 /// Serves one stream that `node` has opened, to its end.
-pub(super) async fn serve(
-    gangs: &Gangs,
-    node: NodeId,
-    mut send: SendStream,
-    mut recv: RecvStream,
-) {
+pub(super) async fn serve(gangs: &Gangs, node: NodeId, mut send: SendStream, mut recv: RecvStream) {
     let first = tokio::time::timeout(OPEN_WITHIN, recv.recv::<FromPeer>()).await;
     let Ok(Ok(Some(FromPeer::Open { job, attempt }))) = first else {
         return send.reset(stream_code::PROTOCOL);

@@ -217,7 +217,7 @@ async fn says(
     cluster: &Cluster,
     number: u64,
     frames: &[FromPeer],
-) -> (Option<ToPeer>, wrun_net::RecvStream, wrun_net::Connection) {
+) -> (Option<ToPeer>, (wrun_net::SendStream, wrun_net::RecvStream), wrun_net::Connection) {
     let identity = identity(&cluster.authority, number);
     let address = cluster.nodes[0].peers.local_addr();
     let authority = cluster.authority.certificate_der();
@@ -226,10 +226,15 @@ async fn says(
         wrun_net::connect_to_node(NodeId(1), address, &identity, authority, &limits).await;
     let connection = connected.unwrap();
     let (mut send, mut recv) = connection.open().await.unwrap();
-    send.send_all(frames).await.unwrap();
-    let answer = tokio::time::timeout(PATIENCE, recv.recv::<ToPeer>()).await.unwrap().unwrap();
-    std::mem::forget(send);
-    (answer, recv, connection)
+    let mut answer = None;
+    for frame in frames {
+        send.send(frame).await.unwrap();
+        if answer.is_none() {
+            let answered = tokio::time::timeout(PATIENCE, recv.recv::<ToPeer>()).await;
+            answer = answered.unwrap().unwrap();
+        }
+    }
+    (answer, (send, recv), connection)
 }
 
 #[tokio::test]
@@ -267,7 +272,7 @@ async fn a_node_that_sends_what_it_may_not_loses_the_gang() {
         cluster.nodes[0].gangs.on_members(JOB, 1, &[of(0, 1), of(1, 2)]);
         let seat = cluster.seat(0, 1, &memory());
         let frames = [FromPeer::Open { job: JOB, attempt: 1 }, wrong];
-        let (answer, mut recv, _connection) = says(&cluster, 2, &frames).await;
+        let (answer, (_send, mut recv), _connection) = says(&cluster, 2, &frames).await;
         assert_eq!(answer, Some(ToPeer::Opened));
         assert_eq!(receive(&seat, None).await, Err(GangError::Lost), "{wrong:?}");
         let end = recv.recv::<ToPeer>().await;

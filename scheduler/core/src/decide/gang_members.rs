@@ -55,6 +55,7 @@ impl Core {
         };
         let nodes = placed.iter().map(|(_, ix)| *ix).collect();
         let attempt = placed.iter().map(|(run, _)| run.attempt).max().unwrap_or(0);
+        let attempt = attempt.max(self.highest_ended(id));
         // Where a node listens is the driver's to know: it changes with each connection.
         let member = |(run, ix): (Assignment, NodeIx)| GangMember {
             tasks: run.tasks,
@@ -64,5 +65,15 @@ impl Core {
         };
         let members = placed.into_iter().map(member).collect();
         (nodes, ToWorker::Gang { job: id, attempt, members })
+    }
+
+    /// The highest attempt among tasks of a gang that have ended.
+    fn highest_ended(&self, id: JobId) -> u32 {
+        match self.state.jobs.get(id).map(|job| &job.tasks) {
+            Some(Tasks::Many(array)) => {
+                array.over.iter().map(|(run, _)| run.attempt).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
     }
 }
