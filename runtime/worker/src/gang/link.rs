@@ -12,8 +12,8 @@ use wrun_protocol::codec::append_frame;
 use wrun_protocol::wire::peer::{FromPeer, Refusal, ToPeer, stream_code};
 use wrun_sandbox::GangError;
 
+use super::attempt::Gang;
 use super::flow::Leaving;
-use super::gang::Gang;
 use super::peers::InUse;
 
 /// How long a node may take to be reached and to know of the gang: it was told when this

@@ -11,8 +11,9 @@
 //! tasks are told, and their failure is reported as the loss of a node, so that the server
 //! has the whole of it begin anew.
 
+mod attempt;
 mod flow;
-mod gang;
+
 mod inbox;
 mod link;
 mod members;

@@ -10,7 +10,7 @@ use wrun_protocol::wire::worker::GangMember;
 use wrun_protocol::{JobId, NodeId};
 use wrun_sandbox::{GangError, GangSeat, TaskMemory};
 
-use super::gang::Gang;
+use super::attempt::Gang;
 use super::members::Members;
 use super::peers::Peers;
 use super::seat::Seat;

@@ -9,7 +9,7 @@ use wrun_protocol::NodeId;
 use wrun_protocol::wire::peer::Route;
 use wrun_sandbox::{Charge, GangError, GangSeat, GangWait, Received, TaskMemory};
 
-use super::gang::Gang;
+use super::attempt::Gang;
 
 /// See the module.
 pub(super) struct Seat {

@@ -11,7 +11,7 @@ use wrun_protocol::NodeId;
 use wrun_protocol::wire::peer::{FromPeer, ToPeer, stream_code};
 use wrun_sandbox::GangError;
 
-use super::gang::Gang;
+use super::attempt::Gang;
 use super::registry::Gangs;
 
 /// How long a new stream may take to say what it is for.

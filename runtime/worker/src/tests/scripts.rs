@@ -318,7 +318,11 @@ impl Server {
         let (send, recv) = connection.accept().await.unwrap();
         let inbox = VecDeque::new();
         let mut server = Self { connection, send, recv, inbox, answers: true, beats: 0 };
-        match server.next().await {
+        let mut first = server.next().await;
+        if matches!(first, FromWorker::Listens(_)) {
+            first = server.next().await;
+        }
+        match first {
             FromWorker::Hello { attempts, info, .. } => {
                 assert_eq!(info.name, "node");
                 (server, attempts)
