@@ -145,6 +145,7 @@ impl Bench {
         self.core.handle(self.now, Input::Join { request, token_hash: hash, name });
     }
 
+    #[inline(never)]
     fn fill(&mut self) -> f64 {
         for number in 1..self.nodes.len() as u64 {
             let (node, info, attempts) = (NodeId(number), node(number), Vec::new());

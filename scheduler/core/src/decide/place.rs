@@ -367,8 +367,14 @@ impl Core {
         }
         if most == 1 {
             let least = if gang { tasks } else { 1 };
-            let found = rooms.emptiest(&wanted, |place| room(number(place)) >= least).map(number);
-            return found.map(|ix| (ix, room(ix))).into_iter().collect();
+            // The last that it takes is the one it finds.
+            let mut taken = None;
+            rooms.emptiest(&wanted, |place| {
+                let (ix, room) = (number(place), room(number(place)));
+                taken = if room >= least { Some((ix, room)) } else { taken };
+                room >= least
+            });
+            return taken.into_iter().collect();
         }
         let found = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
         let mut found: Vec<_> = found.filter(|(_, room)| *room > 0).take(most).collect();

@@ -203,8 +203,14 @@ fn patience(balance: &Balance, cpu_milli: u64, area: Rank) -> Rank {
 }
 
 fn share_of(weight: u32, part: u64, of: u64) -> i64 {
-    let points = u128::from(weight) * u128::from(part) / u128::from(of.max(1));
-    i64::try_from(points).unwrap_or(i64::MAX)
+    let (weight, of) = (u64::from(weight), of.max(1));
+    match weight.checked_mul(part) {
+        Some(product) => i64::try_from(product / of).unwrap_or(i64::MAX),
+        None => {
+            let points = u128::from(weight) * u128::from(part) / u128::from(of);
+            i64::try_from(points).unwrap_or(i64::MAX)
+        }
+    }
 }
 
 impl Core {

@@ -406,7 +406,7 @@ impl Groups {
             self.queue.remove(&(before, group));
         }
         if let Some(now) = now {
-            self.queue.insert(Entry::new((now, group), &glance.wanted, glance.blocked));
+            self.queue.insert(Entry::new(&(now, group), &glance.wanted, glance.blocked));
         }
     }
 
@@ -460,7 +460,7 @@ impl Groups {
         {
             (entry.blocked, glance.blocked) = (blocked, blocked);
             self.queue.remove(&(at, group));
-            self.queue.insert(Entry::new((at, group), &glance.wanted, blocked));
+            self.queue.insert(Entry::new(&(at, group), &glance.wanted, blocked));
         }
     }
 
@@ -482,20 +482,20 @@ impl Groups {
     /// The highest rank in the queue below `rank`; the highest of all without one.
     pub(crate) fn rank_below(&self, rank: Option<Rank>) -> Option<Rank> {
         // Mostly there is one rank alone.
-        let last = self.queue.last()?.at.0.rank.0;
+        let last = self.queue.last()?.at().0.rank.0;
         if rank.is_some_and(|rank| last >= rank) {
             return None;
         }
         let after = rank.map(|rank| end_of(rank, Line::MAX));
-        self.queue.next(after.as_ref()).map(|entry| entry.at.0.rank.0)
+        self.queue.next(after.as_ref()).map(|entry| entry.at().0.rank.0)
     }
 
     /// The highest rank in the queue below `rank` with a group that may fit.
     pub(crate) fn likely_rank_below(&self, rank: Option<Rank>, rooms: &Rooms) -> Option<Rank> {
         let after = rank.map(|rank| end_of(rank, Line::MAX));
-        let is_likely = |entry: &Entry| self.may_fit(entry.at.1, rooms);
+        let is_likely = |entry: &Entry| self.may_fit(entry.at().1, rooms);
         let found = self.queue.next_fitting(after.as_ref(), rooms.reach(), is_likely);
-        found.map(|entry| entry.at.0.rank.0)
+        found.map(|entry| entry.at().0.rank.0)
     }
 
     fn may_fit(&self, group: GroupIx, rooms: &Rooms) -> bool {
@@ -526,8 +526,8 @@ impl Groups {
             let glance = self.glance(group);
             glance.is_some_and(|glance| hopeless(glance) || glance.tried == self.rounds)
         };
-        let stops = |entry: &Entry| entry.at >= before || is_blocked(entry.at.1);
-        let found = self.queue.next_blocked(after.as_ref(), stops).map(|entry| entry.at);
+        let stops = |entry: &Entry| entry.at() >= before || is_blocked(entry.at().1);
+        let found = self.queue.next_blocked(after.as_ref(), stops).map(|entry| entry.at());
         found.filter(|at| *at < before)
     }
 
@@ -540,22 +540,22 @@ impl Groups {
         rooms: &Rooms,
     ) -> Option<(JobId, GroupIx)> {
         let end = end_of(rank, line);
-        let stops = |entry: &Entry| entry.at > end || self.may_fit(entry.at.1, rooms);
+        let stops = |entry: &Entry| entry.at() > end || self.may_fit(entry.at().1, rooms);
         let from = after_head(rank, line, after);
         let found = self.queue.next_fitting(Some(&from), rooms.reach(), stops);
-        found.filter(|entry| entry.at <= end).map(|entry| (entry.at.0.head, entry.at.1))
+        found.filter(|entry| entry.at() <= end).map(|entry| (entry.at().0.head, entry.at().1))
     }
 
     /// Queued groups with where they stand, first to be served first; groups of equal
     /// rank line by line.
     pub(crate) fn in_queue(&self) -> impl Iterator<Item = (Standing, GroupIx)> {
-        self.queue.iter(None).map(|entry| entry.at)
+        self.queue.iter(None).map(|entry| entry.at())
     }
 
     /// Groups of one rank, line by line.
     pub(crate) fn of_rank(&self, rank: Rank) -> impl Iterator<Item = GroupIx> {
         let of_rank = self.queue.iter(Some(after_head(rank, 0, None)));
-        of_rank.take_while(move |entry| entry.at.0.rank.0 == rank).map(|entry| entry.at.1)
+        of_rank.take_while(move |entry| entry.at().0.rank.0 == rank).map(|entry| entry.at().1)
     }
 
     /// The queued group that follows `after` in its line.
@@ -565,7 +565,7 @@ impl Groups {
         line: Line,
         after: Option<(JobId, GroupIx)>,
     ) -> Option<(JobId, GroupIx)> {
-        let (at, group) = self.queue.next(Some(&after_head(rank, line, after)))?.at;
+        let (at, group) = self.queue.next(Some(&after_head(rank, line, after)))?.at();
         ((at.rank.0, at.line) == (rank, line)).then_some((at.head, group))
     }
 
@@ -574,14 +574,14 @@ impl Groups {
         let mut lines = Vec::new();
         let mut from = after_head(rank, 0, None);
         // Mostly there is one line alone.
-        let ends = self.queue.first().zip(self.queue.last()).map(|(a, b)| (a.at.0, b.at.0));
+        let ends = self.queue.first().zip(self.queue.last()).map(|(a, b)| (a.at().0, b.at().0));
         if let Some((first, last)) = ends
             && (first.rank, first.line) == (last.rank, last.line)
         {
             lines.extend((first.rank.0 == rank).then_some(first.line));
             return lines;
         }
-        while let Some((at, _)) = self.queue.next(Some(&from)).map(|entry| entry.at)
+        while let Some((at, _)) = self.queue.next(Some(&from)).map(|entry| entry.at())
             && at.rank.0 == rank
         {
             lines.push(at.line);

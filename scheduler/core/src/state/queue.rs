@@ -8,11 +8,32 @@
 //!
 //! [`Rooms`]: super::room::Rooms
 
+use std::cmp::Reverse;
+
+use wrun_protocol::JobId;
+
 use super::groups::{GroupIx, Standing};
 use super::room::{LANES, Reach, Room};
 
 /// Where a group is.
 pub(crate) type Place = (Standing, GroupIx);
+
+/// The same in two numbers that compare alike, faster: the rank, turned round, and line,
+/// head and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(i64, u128);
+
+impl Key {
+    fn of((standing, group): &Place) -> Self {
+        let line = u128::from(standing.line) << 96;
+        Self(!standing.rank.0, line | u128::from(standing.head.0) << 32 | u128::from(*group))
+    }
+
+    fn place(self) -> Place {
+        let (rank, line) = (Reverse(!self.0), (self.1 >> 96) as u32);
+        (Standing { rank, line, head: JobId((self.1 >> 32) as u64) }, self.1 as GroupIx)
+    }
+}
 
 /// Most entries of a leaf, and branches of a branch.
 const MOST: usize = 16;
@@ -22,7 +43,7 @@ const FEW: usize = MOST / 2;
 /// A group in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
-    pub(crate) at: Place,
+    key: Key,
     /// No node has room, other than those where room came free since.
     pub(crate) blocked: bool,
     /// By which amount of memory branches know it, and how much CPU it wants. One that is
@@ -32,9 +53,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn new(at: Place, wanted: &Room, blocked: bool) -> Self {
+    pub(crate) fn new(at: &Place, wanted: &Room, blocked: bool) -> Self {
         let (lane, cpu) = if blocked { (wanted.lane(), wanted.cpu()) } else { (0, 0) };
-        Self { at, blocked, lane: lane as u8, cpu }
+        Self { key: Key::of(at), blocked, lane: lane as u8, cpu }
+    }
+
+    pub(crate) fn at(&self) -> Place {
+        self.key.place()
     }
 }
 
@@ -80,7 +105,7 @@ impl Sum {
 #[derive(Debug)]
 struct Branch {
     /// Not after any that it has.
-    first: Place,
+    first: Key,
     sum: Sum,
     below: Below,
 }
@@ -92,7 +117,7 @@ enum Below {
 }
 
 impl Branch {
-    fn new(first: Place, below: Below) -> Self {
+    fn new(first: Key, below: Below) -> Self {
         let mut sum = Sum::default();
         match &below {
             Below::Entries(entries) => entries.iter().for_each(|entry| sum.add(entry)),
@@ -110,15 +135,15 @@ impl Branch {
 
     /// Adds one that is not there. What becomes too large is split: returns the later half.
     fn insert(&mut self, entry: Entry) -> Option<Self> {
-        self.first = self.first.min(entry.at);
+        self.first = self.first.min(entry.key);
         self.sum.add(&entry);
         match &mut self.below {
             Below::Entries(entries) => {
-                let place = entries.partition_point(|other| other.at < entry.at);
+                let place = entries.partition_point(|other| other.key < entry.key);
                 entries.insert(place, entry);
             }
             Below::Branches(all) => {
-                let place = place_in(all, &entry.at);
+                let place = place_in(all, &entry.key);
                 let split = all.get_mut(place).and_then(|branch| branch.insert(entry));
                 if let Some(split) = split {
                     all.insert(place + 1, split);
@@ -135,7 +160,7 @@ impl Branch {
             Below::Branches(all) => Below::Branches(all.split_off(middle)),
         };
         let first = match &later {
-            Below::Entries(entries) => entries.first().map(|entry| entry.at),
+            Below::Entries(entries) => entries.first().map(|entry| entry.key),
             Below::Branches(all) => all.first().map(|branch| branch.first),
         };
         let earlier = std::mem::replace(&mut self.below, Below::Entries(Vec::new()));
@@ -143,10 +168,10 @@ impl Branch {
         Self::new(first.unwrap_or(self.first), later)
     }
 
-    fn remove(&mut self, at: &Place) -> Option<Entry> {
+    fn remove(&mut self, at: &Key) -> Option<Entry> {
         let gone = match &mut self.below {
             Below::Entries(entries) => {
-                let place = entries.binary_search_by(|entry| entry.at.cmp(at)).ok()?;
+                let place = entries.binary_search_by(|entry| entry.key.cmp(at)).ok()?;
                 entries.remove(place)
             }
             Below::Branches(all) => {
@@ -177,10 +202,10 @@ impl Branch {
         least.unwrap_or(i32::MAX)
     }
 
-    fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
+    fn seek(&self, after: Option<&Key>, search: &impl Search) -> Option<&Entry> {
         match &self.below {
             Below::Entries(entries) => {
-                let from = after.map_or(0, |after| entries.partition_point(|e| e.at <= *after));
+                let from = after.map_or(0, |after| entries.partition_point(|e| e.key <= *after));
                 entries.get(from..)?.iter().find(|entry| search.is(entry))
             }
             Below::Branches(all) => {
@@ -196,7 +221,7 @@ impl Branch {
 }
 
 /// The branch that has what is at that place, if any has.
-fn place_in(all: &[Branch], at: &Place) -> usize {
+fn place_in(all: &[Branch], at: &Key) -> usize {
     all.partition_point(|branch| branch.first <= *at).saturating_sub(1)
 }
 
@@ -289,7 +314,7 @@ impl Queue {
     pub(crate) fn insert(&mut self, entry: Entry) {
         self.len += 1;
         let root =
-            self.root.get_or_insert_with(|| Branch::new(entry.at, Below::Entries(Vec::new())));
+            self.root.get_or_insert_with(|| Branch::new(entry.key, Below::Entries(Vec::new())));
         if let Some(later) = root.insert(entry) {
             let first = root.first;
             let earlier = std::mem::replace(root, Branch::new(first, Below::Branches(Vec::new())));
@@ -300,7 +325,7 @@ impl Queue {
     /// Takes a group out.
     pub(crate) fn remove(&mut self, at: &Place) {
         let Some(root) = &mut self.root else { return };
-        self.len -= usize::from(root.remove(at).is_some());
+        self.len -= usize::from(root.remove(&Key::of(at)).is_some());
         if let Below::Branches(all) = &mut root.below
             && all.len() <= 1
         {
@@ -309,7 +334,7 @@ impl Queue {
     }
 
     fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
-        self.root.as_ref()?.seek(after, search)
+        self.root.as_ref()?.seek(after.map(Key::of).as_ref(), search)
     }
 
     /// The first after a place.
@@ -360,16 +385,15 @@ impl Queue {
 
     /// All after a place.
     pub(crate) fn iter(&self, after: Option<Place>) -> impl Iterator<Item = &Entry> {
-        std::iter::successors(self.next(after.as_ref()), |entry| self.next(Some(&entry.at)))
+        std::iter::successors(self.next(after.as_ref()), |entry| self.next(Some(&entry.at())))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cmp::Reverse;
     use std::collections::BTreeMap;
 
-    use wrun_protocol::{JobId, Resources};
+    use wrun_protocol::Resources;
 
     use super::super::nodes::ANY_CLASS;
     use super::super::room::Rooms;
@@ -399,7 +423,7 @@ mod tests {
                 let at = (Standing { rank, line: draw(3), head }, step);
                 let wanted = room(draw(40), u64::from(draw(2000)));
                 let blocked = draw(4) > 0;
-                queue.insert(Entry::new(at, &wanted, blocked));
+                queue.insert(Entry::new(&at, &wanted, blocked));
                 model.insert(at, (wanted, blocked));
             } else {
                 let at = *model.keys().nth(draw(model.len() as u32) as usize).unwrap();
@@ -419,17 +443,17 @@ mod tests {
                 !blocked || rooms.any(wanted)
             };
             for at in model.keys().filter(|at| likely(at)) {
-                let found = queue.next_fitting(after, rooms.reach(), |entry| likely(&entry.at));
-                assert_eq!(found.map(|entry| &entry.at), Some(at));
+                let found = queue.next_fitting(after, rooms.reach(), |entry| likely(&entry.at()));
+                assert_eq!(found.map(Entry::at), Some(*at));
                 after = Some(at);
             }
-            assert!(queue.next_fitting(after, rooms.reach(), |e| likely(&e.at)).is_none());
+            assert!(queue.next_fitting(after, rooms.reach(), |e| likely(&e.at())).is_none());
             let even = |at: &Place| at.1.is_multiple_of(2);
             let first = model.iter().find(|(at, (_, blocked))| *blocked && even(at));
-            let found = queue.next_blocked(None, |entry| even(&entry.at));
-            assert_eq!(found.map(|entry| &entry.at), first.map(|(at, _)| at));
+            let found = queue.next_blocked(None, |entry| even(&entry.at()));
+            assert_eq!(found.map(Entry::at), first.map(|(at, _)| *at));
         }
-        let all: Vec<Place> = queue.iter(None).map(|entry| entry.at).collect();
+        let all: Vec<Place> = queue.iter(None).map(Entry::at).collect();
         assert_eq!(all, model.keys().copied().collect::<Vec<_>>());
     }
 
@@ -446,11 +470,11 @@ mod tests {
         let mut queue = Queue::default();
         let at = |head| (Standing { rank: Reverse(0), line: 0, head: JobId(head) }, 0);
         for head in 0..20_000 {
-            queue.insert(Entry::new(at(head), &Room::default(), true));
+            queue.insert(Entry::new(&at(head), &Room::default(), true));
             if head >= 1000 {
                 queue.remove(&at(head - 1000));
                 assert!(queue.root.as_ref().map_or(0, size) < 8 * 1000 / FEW);
-                let ends = (queue.first().map(|e| e.at), queue.last().map(|e| e.at));
+                let ends = (queue.first().map(Entry::at), queue.last().map(Entry::at));
                 assert_eq!(ends, (Some(at(head - 999)), Some(at(head))));
             }
         }
