@@ -184,8 +184,8 @@ impl Env {
             preempts: preempts.iter().map(|name| (*name).to_owned()).collect(),
             ..Qos::default()
         };
-        let mut policy = Policy::default();
-        policy.qos = vec![class("bulk", &[]), class("urgent", &["bulk"])];
+        let qos = vec![class("bulk", &[]), class("urgent", &["bulk"])];
+        let mut policy = Policy { qos, ..Policy::default() };
         policy.preemption.notice_ms = 30_000;
         self.handle(Input::SetPolicy { request: RequestId(0), policy: Box::new(policy) });
     }
