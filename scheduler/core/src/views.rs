@@ -2,6 +2,7 @@
 
 mod advice;
 mod explain;
+pub mod forecast;
 mod policy;
 mod reasons;
 mod schedules;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use wrun_protocol::JobId;
-use wrun_protocol::wire::policy::{Explanation, QueueRow, ReasonRow};
+use wrun_protocol::wire::policy::{Expectation, Explanation, QueueRow, ReasonRow};
 
+use super::forecast::Expected;
 use crate::core::Core;
 use crate::state::groups::{Group, GroupIx, Rank};
 use crate::state::jobs::Job;
@@ -26,7 +27,12 @@ impl Core {
             waiting: job.counts().pending,
             position: self.position(id, job),
             reasons: rows.collect(),
-            expected: None,
+            expected: match self.expected_start(id) {
+                Some(Expected::At(forecast)) => {
+                    Some(Expectation { at: forecast.at, assumption: forecast.to_string() })
+                }
+                _ => None,
+            },
             advice: why.map(|(first, survey)| self.advice(id, &first, &survey)).unwrap_or_default(),
         })
     }
@@ -56,11 +62,14 @@ impl Core {
             found.extend(jobs.take(limit));
         }
         found.truncate(limit);
+        let jobs: Vec<JobId> = found.iter().map(|(_, job, _)| *job).collect();
+        let expected = self.expected_starts(&jobs);
         let mut reasons: BTreeMap<GroupIx, String> = BTreeMap::new();
-        found
-            .iter()
-            .filter_map(|(_, job, group)| self.queue_row(*job, *group, &mut reasons))
-            .collect()
+        let rows = found.iter().filter_map(|(_, job, group)| {
+            let row = self.queue_row(*job, *group, &mut reasons)?;
+            Some(QueueRow { expected: expected.get(job).copied(), ..row })
+        });
+        rows.collect()
     }
 
     fn queue_row(

@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// Whether the arrangement of the job lets another of its tasks onto the node.
-    fn is_arranged(&self, id: JobId, ix: NodeIx, key: &GroupKey) -> bool {
+    pub(super) fn is_arranged(&self, id: JobId, ix: NodeIx, key: &GroupKey) -> bool {
         match key.arrangement() {
             Arrangement::SameNode => self.home(id).is_none_or(|home| home == ix),
             Arrangement::DifferentNodes => {

@@ -14,6 +14,7 @@
 mod env;
 
 mod codes;
+mod expected;
 mod in_time;
 mod nodes;
 mod reasons;
