@@ -1,7 +1,7 @@
 //! `wrun queue` and `wrun explain`: the order as the core sees it, and why a job waits.
 
 use wrun_protocol::Timestamp;
-use wrun_protocol::wire::policy::{Explanation, QueueRow};
+use wrun_protocol::wire::policy::{QueueRow, Why};
 use wrun_protocol::wire::user::{Request, Response};
 
 use super::{Context, Ended};
@@ -65,72 +65,91 @@ fn row(of: &QueueRow, now: Timestamp) -> [String; 9] {
 pub(crate) async fn explain(context: &Context, args: &Explain) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
-    let explanation = match client.ask(&Request::Explain(args.job)).await? {
-        Response::Explanation(explanation) => explanation,
+    let why = match client.ask(&Request::Why(args.job)).await? {
+        Response::Why(why) => why,
         other => return Err(unexpected(&other)),
     };
     client.close().await;
     if console.wants_json() {
-        console.json(&json::Explanation::from(explanation.as_ref()))?;
+        console.json(&json::Explanation::from(why.as_ref()))?;
     } else {
-        console.line(text(&explanation, human::now()))?;
+        console.line(text(&why, human::now()))?;
     }
     Ok(Exit::Success)
 }
 
-fn text(of: &Explanation, now: Timestamp) -> String {
-    if of.waiting == 0 {
-        return format!("job {}: no task waits", of.job);
-    }
-    let place = match of.position {
-        Some(place) => format!(", place {place} in the queue"),
-        None => String::new(),
+/// A line for each thing that there is to say, under what it answers.
+fn text(why: &Why, now: Timestamp) -> String {
+    let of = &why.explanation;
+    let tasks = match of.waiting {
+        0 => "no task waits".to_owned(),
+        1 => "1 task waits".to_owned(),
+        tasks => format!("{tasks} tasks wait"),
     };
-    let tasks = if of.waiting == 1 { "task waits" } else { "tasks wait" };
-    let mut lines = vec![format!("job {}: {} {tasks}{place}", of.job, of.waiting)];
-    for reason in &of.reasons {
-        let nodes = match reason.nodes {
-            Some(1) => " (1 node)".to_owned(),
-            Some(nodes) => format!(" ({nodes} nodes)"),
-            None => String::new(),
-        };
-        lines.push(format!("  - {}{nodes}", clean(&reason.text)));
+    let place = of.position.map(|place| format!(", place {place} in the queue"));
+    let mut lines = vec![format!("job {}: {tasks}{}", of.job, place.unwrap_or_default())];
+    let start = match (&of.expected, &why.unknown) {
+        (Some(expected), _) => {
+            let assumption = clean(&expected.assumption);
+            let (when, date) = (human::until(expected.at, now), human::date(expected.at));
+            Some(format!("{when} ({date}), {assumption}"))
+        }
+        (None, Some(unknown)) => Some(clean(unknown)),
+        (None, None) => None,
+    };
+    let said = |text: &String| clean(text);
+    let parts = [
+        ("why", of.reasons.iter().map(|reason| clean(&reason.text)).collect::<Vec<_>>()),
+        ("start", start.into_iter().collect()),
+        ("advice", of.advice.iter().map(said).collect()),
+    ];
+    for (name, said) in parts {
+        let names = std::iter::once(name).chain(std::iter::repeat(""));
+        lines.extend(names.zip(said).map(|(name, text)| format!("{name:<8} {text}")));
     }
-    if let Some(expected) = &of.expected {
-        let when = human::until(expected.at, now);
-        let date = human::date(expected.at);
-        lines.push(format!("expected   {when} ({date}), {}", clean(&expected.assumption)));
-    }
-    lines.extend(of.advice.iter().map(|advice| format!("advice     {}", clean(advice))));
     lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use wrun_protocol::JobId;
-    use wrun_protocol::wire::policy::{Expectation, ReasonRow};
+    use wrun_protocol::wire::policy::{Expectation, Explanation, ReasonRow};
 
     use super::*;
 
-    #[test]
-    fn an_explanation_says_what_when_and_what_helps() {
+    fn of(waiting: u32) -> Explanation {
         let row = |text: &str, nodes| ReasonRow { code: "c".into(), text: text.into(), nodes };
-        let of = Explanation {
+        Explanation {
             job: JobId(7),
-            waiting: 2,
+            waiting,
             position: Some(3),
-            reasons: vec![row("full", Some(2)), row("held", None)],
+            reasons: vec![row("2 nodes are full", Some(2)), row("job 3 is considered first", None)],
             expected: Some(Expectation {
                 at: Timestamp(3_600_000),
-                assumption: "if time limits are used up".into(),
+                assumption: "by time limits".into(),
             }),
             advice: vec!["ask for less memory".into()],
-        };
+        }
+    }
+
+    #[test]
+    fn an_explanation_says_why_when_and_what_helps() {
+        let why = Why { explanation: of(2), unknown: None };
         assert_eq!(
-            text(&of, Timestamp(0)),
-            "job 7: 2 tasks wait, place 3 in the queue\n  - full (2 nodes)\n  - held\n\
-             expected   in 1h (1970-01-01 01:00:00 UTC), if time limits are used up\n\
-             advice     ask for less memory"
+            text(&why, Timestamp(0)),
+            "job 7: 2 tasks wait, place 3 in the queue\n\
+             why      2 nodes are full\n         job 3 is considered first\n\
+             start    in 1h (1970-01-01 01:00:00 UTC), by time limits\n\
+             advice   ask for less memory"
         );
+    }
+
+    #[test]
+    fn what_nobody_can_tell_is_said_to_be_unknown() {
+        let explanation = Explanation { expected: None, position: None, ..of(1) };
+        let why = Why { explanation, unknown: Some("unknown: job 3 has to end first".into()) };
+        let text = text(&why, Timestamp(0));
+        assert!(text.starts_with("job 7: 1 task waits\n"), "{text}");
+        assert!(text.contains("\nstart    unknown: job 3 has to end first\n"), "{text}");
     }
 }

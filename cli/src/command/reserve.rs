@@ -3,6 +3,7 @@
 use wrun_protocol::Timestamp;
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::scheduling::{Devices, Request as Wanted};
+use wrun_protocol::wire::policy::ReservationRow;
 use wrun_protocol::wire::user::{Request, Response};
 
 use super::{Context, Ended};
@@ -80,8 +81,8 @@ async fn change(
 pub(crate) async fn reservations(context: &Context) -> Ended {
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
-    let list = match client.ask(&Request::Reservations).await? {
-        Response::Reservations(list) => list,
+    let list = match client.ask(&Request::ReservationRows).await? {
+        Response::ReservationRows(list) => list,
         other => return Err(unexpected(&other)),
     };
     client.close().await;
@@ -101,9 +102,11 @@ pub(crate) async fn reservations(context: &Context) -> Ended {
     Ok(Exit::Success)
 }
 
-fn row(of: &Reservation) -> [String; 6] {
+fn row(row: &ReservationRow) -> [String; 6] {
+    let of = &row.reservation;
     let span = |ms| human::took(std::time::Duration::from_millis(ms));
-    let tenants: Vec<&str> = of.tenants.iter().map(|tenant| tenant.as_str()).collect();
+    let mut tenants: Vec<&str> = of.tenants.iter().map(|tenant| tenant.as_str()).collect();
+    tenants.extend((row.others > 0).then_some("others"));
     [
         of.name.clone(),
         human::date(of.start),

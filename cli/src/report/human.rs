@@ -197,6 +197,8 @@ pub(crate) fn task_state(state: TaskState) -> &'static str {
         TaskState::Succeeded => "succeeded",
         TaskState::Failed => "failed",
         TaskState::Cancelled => "cancelled",
+        TaskState::Frozen => "frozen",
+        TaskState::Stopping => "stopping",
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum TaskStateName {
     Succeeded,
     Failed,
     Cancelled,
+    Frozen,
+    Stopping,
 }
 
 impl From<TaskStateName> for TaskState {
@@ -50,6 +52,8 @@ impl From<TaskStateName> for TaskState {
             TaskStateName::Succeeded => Self::Succeeded,
             TaskStateName::Failed => Self::Failed,
             TaskStateName::Cancelled => Self::Cancelled,
+            TaskStateName::Frozen => Self::Frozen,
+            TaskStateName::Stopping => Self::Stopping,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::user::NodeSummary;
+use crate::reservation::Reservation;
 use crate::scheduling::Offer;
 use crate::{IndexRange, JobId, TenantName, Timestamp};
 
@@ -127,6 +128,24 @@ pub struct Explanation {
     pub expected: Option<Expectation>,
     /// What would let it start sooner.
     pub advice: Vec<String>,
+}
+
+/// Why a job waits, and when it is expected to start or why nobody can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// Why.
+    pub explanation: Explanation,
+    /// Why its start cannot be told, where tasks wait and it cannot.
+    pub unknown: Option<String>,
+}
+
+/// A reservation as a tenant may see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationRow {
+    /// With those of its tenants that the caller may know.
+    pub reservation: Reservation,
+    /// How many others may use it.
+    pub others: u32,
 }
 
 /// One reason.

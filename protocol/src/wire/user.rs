@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{
-    Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ShareRow, TaskSet,
+    Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ReservationRow, ShareRow,
+    TaskSet, Why,
 };
 use super::schedule::{ScheduleFilter, ScheduleId, ScheduleRow};
 use super::workflow::{JobKind, WorkflowDetail};
@@ -197,6 +198,11 @@ pub enum Request {
         /// Tasks from this index on: the next page.
         from: u32,
     },
+    /// Why a job waits and when it is expected to start → [`Response::Why`].
+    Why(JobId),
+    /// Reservations, told apart by whether others may use them →
+    /// [`Response::ReservationRows`].
+    ReservationRows,
 }
 
 /// One job to submit.
@@ -300,6 +306,10 @@ pub enum Response {
     JobKinds(Vec<JobKind>),
     /// To [`Request::Remembered`], in order of index; at most `MAX_PAGE`.
     Remembered(Vec<RememberedTasks>),
+    /// To [`Request::Why`].
+    Why(Box<Why>),
+    /// To [`Request::ReservationRows`].
+    ReservationRows(Vec<ReservationRow>),
 }
 
 /// Tasks that did not run: another job of the tenant had given their results.
@@ -402,6 +412,10 @@ pub enum TaskState {
     Failed,
     /// Cancelled by a user.
     Cancelled,
+    /// Started, and stands still for the sake of others; goes on later.
+    Frozen,
+    /// Placed, and told that it will be stopped and put back.
+    Stopping,
 }
 
 /// How many tasks of a job are in each state.

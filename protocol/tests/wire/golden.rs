@@ -365,6 +365,8 @@ fn add_user_messages(lines: &mut Lines) {
             Request::Rerun { id: SubmitId([5; 16]), job: JOB, from: Some("train".into()) },
             Request::JobKinds(vec![JOB]),
             Request::Remembered { job: JOB, from: 3 },
+            Request::Why(JOB),
+            Request::ReservationRows,
         ],
     );
     add_responses(lines);
@@ -484,7 +486,7 @@ fn add_responses(lines: &mut Lines) {
             Response::Priority(PriorityDetail { total: 3, factors: vec![factor] }),
             Response::Shares(vec![share]),
             Response::Queue(vec![queued]),
-            Response::Explanation(Box::new(explanation)),
+            Response::Explanation(Box::new(explanation.clone())),
             Response::Reservations(vec![reservation()]),
             Response::NodeDetails(vec![detail_of_node]),
             Response::Schedules(vec![schedule_row()]),
@@ -493,6 +495,11 @@ fn add_responses(lines: &mut Lines) {
             Response::Remembered(vec![RememberedTasks {
                 tasks: IndexRange { first: 1, count: 2 },
                 from: JOB,
+            }]),
+            Response::Why(Box::new(Why { explanation, unknown: Some("held".into()) })),
+            Response::ReservationRows(vec![ReservationRow {
+                reservation: reservation(),
+                others: 2,
             }]),
         ],
     );
@@ -781,6 +788,8 @@ fn add_stored_values(lines: &mut Lines) {
             TaskState::Succeeded,
             TaskState::Failed,
             TaskState::Cancelled,
+            TaskState::Frozen,
+            TaskState::Stopping,
         ],
     );
 }

@@ -288,6 +288,8 @@ structs! {
         memory_byte_ms, gpu_milli_ms }
     QueueRow { job, name, tenant, partition, qos, waiting, priority, reason, expected }
     Explanation { job, waiting, position, reasons, expected, advice }
+    Why { explanation, unknown }
+    ReservationRow { reservation, others }
     ReasonRow { code, text, nodes }
     Expectation { at, assumption }
     NodeDetail { summary, offer, gpu_used, named_used, partitions }
@@ -353,14 +355,16 @@ enums! {
         Reserve(reservation), Unreserve(name), Reservations, NodeDetails, AddSchedule(schedule),
         RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter),
         SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from },
-        JobKinds(jobs), Remembered { job, from } }
+        JobKinds(jobs), Remembered { job, from },
+        Why(job), ReservationRows }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
         Log(chunk), Output(content), Nodes(nodes), Token { secret, expires }, Certificate(der),
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
         Reservations(reservations), NodeDetails(nodes), Schedules(rows),
-        Workflow(detail), JobKinds(kinds), Remembered(tasks) }
+        Workflow(detail), JobKinds(kinds), Remembered(tasks),
+        Why(why), ReservationRows(rows) }
     JobKind { Job, Workflow, Step(workflow) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }
@@ -371,7 +375,7 @@ enums! {
     ErrorCode { InvalidInput, NotFound, Denied, Unsatisfiable, Conflict, LimitReached,
         Unavailable, StorageFull, Internal }
     JobState { Pending, Running, Succeeded, Failed, Cancelled }
-    TaskState { Pending, Assigned, Running, Succeeded, Failed, Cancelled }
+    TaskState { Pending, Assigned, Running, Succeeded, Failed, Cancelled, Frozen, Stopping }
     LogStream { Stdout, Stderr }
     ComponentKind { Command, Handler }
     ToWorker { Welcome { lease_ms, heartbeat_ms, now, stale }, Job { job, tenant, kind, spec },

@@ -7,7 +7,7 @@ use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, SubmitId, TenantName, Timestamp};
 
 use crate::state::State;
-use crate::state::jobs::Tasks;
+use crate::state::jobs::{Job, Tasks};
 
 /// A job as it stood before the fact that ended it, or before that part of the fact: what
 /// the fact itself tells (the last tasks, what they used, the time) is not counted here.
@@ -21,7 +21,7 @@ pub struct EndedJob {
     pub submit_id: SubmitId,
     /// Which interface it exports.
     pub kind: ComponentKind,
-    /// As accepted.
+    /// As accepted, but for a priority that was changed since.
     pub spec: EncodedSpec,
     /// When it was accepted.
     pub submitted: Timestamp,
@@ -45,6 +45,21 @@ impl State {
         self.ended.extend(self.ended_job(job));
     }
 
+    /// The specification with the priority that the job had last.
+    fn spec_at_end(&self, id: JobId, job: &Job) -> EncodedSpec {
+        let accepted = job.spec.encoded();
+        let priority = self.groups.get(job.group).map(|group| group.key.priority);
+        if !self.changes.contains_key(&id) {
+            return accepted;
+        }
+        let changed = accepted.decode().ok().zip(priority).and_then(|(mut spec, priority)| {
+            let changed = spec.priority != priority;
+            spec.priority = priority;
+            changed.then(|| EncodedSpec::encode(&spec).ok())?
+        });
+        changed.unwrap_or(accepted)
+    }
+
     fn ended_job(&self, id: JobId) -> Option<EndedJob> {
         let job = self.jobs.get(id)?;
         let tenant = self.groups.get(job.group)?.key.tenant;
@@ -62,7 +77,7 @@ impl State {
             tenant: self.tenants.get(tenant)?.name.clone(),
             submit_id: job.id,
             kind: job.kind,
-            spec: job.spec.encoded(),
+            spec: self.spec_at_end(id, job),
             submitted: job.submitted,
             started: Some(job.started).filter(|at| at.0 > 0),
             succeeded: counts.succeeded,

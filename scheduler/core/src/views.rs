@@ -134,13 +134,27 @@ impl Core {
         state: Option<TaskState>,
     ) -> Vec<TaskDetail> {
         let Some(job) = self.state.jobs.get(id) else { return Vec::new() };
-        let wanted = |spot: Option<Spot>| state.is_none_or(|state| state == task_state(spot));
+        // Stopped ones are placed like others; which they are is looked up one by one.
+        let any = self.state.frozen.is_empty() && self.state.noticed.is_empty();
+        let placed = |state| {
+            use TaskState::{Assigned, Frozen, Running, Stopping};
+            matches!(state, Assigned | Running | Frozen | Stopping)
+        };
+        let wanted = |spot: Option<Spot>| match state {
+            Some(state) if !any && spot.is_some() => placed(state),
+            Some(state) => state == task_state(spot),
+            None => true,
+        };
+        let shown = |index: u32, spot: Option<Spot>| {
+            any || state.is_none_or(|state| state == self.shown_state(id.task(index), spot))
+        };
         let limit = limit as usize;
         let mut found: Vec<(u32, u32, Option<Spot>)> = Vec::new();
         let mut cancelled = Vec::new();
         match &job.tasks {
             Tasks::One(_) => {
-                let task = job.task(id.task(from)).filter(|(_, spot)| wanted(*spot));
+                let task = job.task(id.task(from));
+                let task = task.filter(|(_, spot)| wanted(*spot) && shown(from, *spot));
                 found.extend(task.map(|(attempt, spot)| (from, attempt, spot)));
             }
             Tasks::Many(array) => {
@@ -149,7 +163,8 @@ impl Core {
                     indices.map(move |index| (index, run.attempt, spot))
                 };
                 let placed = array.placed.from(id, from).map(|(run, spot)| (run, Some(spot)));
-                found.extend(placed.filter(|(_, s)| wanted(*s)).flat_map(expand).take(limit));
+                let placed = placed.filter(|(_, s)| wanted(*s)).flat_map(expand);
+                found.extend(placed.filter(|(index, _, s)| shown(*index, *s)).take(limit));
                 if wanted(None) {
                     for pending in [&array.ready, &array.waiting] {
                         let runs = pending.from(id, from).map(|(run, ())| (run, None));
@@ -180,7 +195,7 @@ impl Core {
         let node = spot.map(|spot| spot.node);
         TaskDetail {
             index: task.index,
-            state: task_state(spot),
+            state: self.shown_state(task, spot),
             attempts,
             node: node.map(node_id),
             node_name: node.and_then(|ix| self.state.nodes.get(ix)).map(|node| node.name.clone()),
@@ -189,6 +204,18 @@ impl Core {
             outcome: extra.and_then(|extra| extra.outcome.as_deref().cloned()),
             usage: extra.map(|extra| extra.usage).unwrap_or_default(),
             progress: self.state.progress.get(&task).cloned(),
+        }
+    }
+
+    /// A task's state as users see it: one that stands still, or will be stopped, is told
+    /// from one that runs.
+    fn shown_state(&self, task: TaskId, spot: Option<Spot>) -> TaskState {
+        if spot.is_some() && self.state.frozen.holds(task) {
+            TaskState::Frozen
+        } else if spot.is_some() && self.state.noticed.contains_key(&task) {
+            TaskState::Stopping
+        } else {
+            task_state(spot)
         }
     }
 

@@ -93,7 +93,9 @@ impl Caller {
             | Request::Workflow(_)
             | Request::Rerun { .. }
             | Request::JobKinds(_)
-            | Request::Remembered { .. } => return Ok(()),
+            | Request::Remembered { .. }
+            | Request::Why(_)
+            | Request::ReservationRows => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

@@ -78,7 +78,11 @@ impl Part {
                 self.ended.failed += 1;
                 self.failure = self.failure.take().or_else(|| task.outcome.clone());
             }
-            TaskState::Pending | TaskState::Assigned | TaskState::Running => return false,
+            TaskState::Pending
+            | TaskState::Assigned
+            | TaskState::Running
+            | TaskState::Frozen
+            | TaskState::Stopping => return false,
         }
         if let Some(range) = self.left.last_mut() {
             range.first += 1;

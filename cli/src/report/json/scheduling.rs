@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use wrun_protocol::reservation::{self, Reserved};
+use wrun_protocol::reservation::Reserved;
 use wrun_protocol::wire::policy;
 
 /// The policy.
@@ -109,6 +109,8 @@ pub(crate) struct Explanation {
     pub(crate) expected_ms: Option<u64>,
     /// On what assumption.
     pub(crate) assumption: Option<String>,
+    /// Why nobody can tell when it starts, where that is so.
+    pub(crate) start_unknown: Option<String>,
     /// What would let it start sooner.
     pub(crate) advice: Vec<String>,
 }
@@ -154,8 +156,10 @@ pub(crate) struct Reservation {
     pub(crate) nodes: Vec<String>,
     /// The amount, where it is one.
     pub(crate) amount: Option<String>,
-    /// Whose jobs may run in it; nobody's where it is empty.
+    /// Whose jobs may run in it, as far as the caller may know.
     pub(crate) tenants: Vec<String>,
+    /// How many other tenants' jobs may run in it.
+    pub(crate) other_tenants: u32,
 }
 
 /// A reservation was made or given up.
@@ -220,8 +224,9 @@ impl From<&policy::PriorityFactor> for Factor {
     }
 }
 
-impl From<&policy::Explanation> for Explanation {
-    fn from(of: &policy::Explanation) -> Self {
+impl From<&policy::Why> for Explanation {
+    fn from(why: &policy::Why) -> Self {
+        let of = &why.explanation;
         let reason = |row: &policy::ReasonRow| Reason {
             code: row.code.clone(),
             text: row.text.clone(),
@@ -234,13 +239,15 @@ impl From<&policy::Explanation> for Explanation {
             reasons: of.reasons.iter().map(reason).collect(),
             expected_ms: of.expected.as_ref().map(|expected| expected.at.0),
             assumption: of.expected.as_ref().map(|expected| expected.assumption.clone()),
+            start_unknown: why.unknown.clone(),
             advice: of.advice.clone(),
         }
     }
 }
 
-impl From<&reservation::Reservation> for Reservation {
-    fn from(of: &reservation::Reservation) -> Self {
+impl From<&policy::ReservationRow> for Reservation {
+    fn from(row: &policy::ReservationRow) -> Self {
+        let of = &row.reservation;
         let (what, nodes) = match &of.what {
             Reserved::All => ("all", Vec::new()),
             Reserved::Nodes(nodes) => ("nodes", nodes.iter().cloned().collect()),
@@ -260,6 +267,7 @@ impl From<&reservation::Reservation> for Reservation {
                 Reserved::All | Reserved::Nodes(_) => None,
             },
             tenants: of.tenants.iter().map(ToString::to_string).collect(),
+            other_tenants: row.others,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wrun_protocol::JobId;
-use wrun_protocol::wire::policy::{Expectation, Explanation, QueueRow, ReasonRow};
+use wrun_protocol::wire::policy::{Expectation, Explanation, QueueRow, ReasonRow, Why};
 
 use super::forecast::Expected;
 use crate::core::Core;
@@ -14,6 +14,11 @@ impl Core {
     /// Why a live job waits and what would let it start sooner. Costs one step for each
     /// node and for each job that stands before it.
     pub fn explain(&self, id: JobId) -> Option<Explanation> {
+        self.why(id).map(|why| why.explanation)
+    }
+
+    /// The same, with why nobody can tell when it starts, where that is so.
+    pub fn why(&self, id: JobId) -> Option<Why> {
         let job = self.state.jobs.get(id)?;
         let why = self.why_waiting(id);
         let reasons = self.all_reasons(id, why.as_ref());
@@ -22,19 +27,23 @@ impl Core {
             text: reason.to_string(),
             nodes: reason.nodes(),
         });
-        Some(Explanation {
+        let (expected, unknown) = match self.expected_start(id) {
+            Some(Expected::At(forecast)) => {
+                let assumption = forecast.to_string();
+                (Some(Expectation { at: forecast.at, assumption }), None)
+            }
+            Some(Expected::Unknown(why)) => (None, Some(why.to_string())),
+            None => (None, None),
+        };
+        let explanation = Explanation {
             job: id,
             waiting: job.counts().pending,
             position: self.position(id, job),
             reasons: rows.collect(),
-            expected: match self.expected_start(id) {
-                Some(Expected::At(forecast)) => {
-                    Some(Expectation { at: forecast.at, assumption: forecast.to_string() })
-                }
-                _ => None,
-            },
+            expected,
             advice: why.map(|(first, survey)| self.advice(id, &first, &survey)).unwrap_or_default(),
-        })
+        };
+        Some(Why { explanation, unknown })
     }
 
     /// The jobs that can be placed, first to be considered first, then those that wait for

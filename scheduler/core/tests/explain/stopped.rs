@@ -4,8 +4,9 @@ use wrun_core::{Input, RequestId};
 use wrun_protocol::policy::{Policy, Qos};
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::policy::TaskSet;
-use wrun_protocol::wire::worker::Report;
-use wrun_protocol::{JobSpec, NodeId};
+use wrun_protocol::wire::user::TaskState;
+use wrun_protocol::wire::worker::{Assignment, Report};
+use wrun_protocol::{IndexRange, JobId, JobSpec, NodeId};
 
 use crate::env::{Env, job};
 use crate::reasons::expect;
@@ -24,6 +25,10 @@ fn classes() -> Env {
     env
 }
 
+fn placed(job: JobId, count: u32) -> Assignment {
+    Assignment { job, attempt: 1, tasks: IndexRange { first: 0, count } }
+}
+
 fn of(class: &str, count: u32, gib: u64) -> JobSpec {
     let mut spec = job(count, 1000);
     spec.resources.memory = gib << 30;
@@ -40,6 +45,28 @@ fn a_frozen_task_is_told_for_whom_and_since_when() {
     expect(&env, bulk, &[("frozen", None)]);
     let text = env.core.pending_reasons(bulk)[0].to_string();
     assert_eq!(text, format!("1 task is frozen since 1970-01-12 13:46:40 UTC for job {urgent}"));
+}
+
+/// Indices of the job's tasks in that state.
+fn tasks_in(env: &Env, job: JobId, state: TaskState) -> Vec<u32> {
+    let rows = env.core.tasks(job, 0, 100, Some(state));
+    assert!(rows.iter().all(|row| row.state == state));
+    rows.iter().map(|row| row.index).collect()
+}
+
+#[test]
+fn tasks_that_stand_still_or_will_be_stopped_are_shown_as_such() {
+    let mut env = classes();
+    let bulk = env.submit("ann", 1000, &of("bulk", 2, 1));
+    env.report(NodeId(1), Report::Started(placed(bulk, 2)));
+    assert_eq!(tasks_in(&env, bulk, TaskState::Running), [0, 1]);
+    let urgent = env.submit("bob", 10, &of("urgent", 1, 1));
+    assert_eq!(tasks_in(&env, bulk, TaskState::Frozen).len(), 1);
+    assert_eq!(tasks_in(&env, bulk, TaskState::Running).len(), 1);
+    assert_eq!(env.core.tasks(bulk, 0, 100, None).len(), 2);
+    env.handle(Input::Requeue { request: RequestId(1), job: urgent, tasks: TaskSet::All });
+    assert_eq!(tasks_in(&env, urgent, TaskState::Stopping), [0]);
+    assert_eq!(tasks_in(&env, urgent, TaskState::Assigned), []);
 }
 
 #[test]

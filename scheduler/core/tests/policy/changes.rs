@@ -240,3 +240,16 @@ fn an_ended_or_unknown_job_is_not_changed() {
     let error = env.change(live, JobChange::Nice(10_001)).unwrap_err();
     assert_eq!(error.code, ErrorCode::InvalidInput);
 }
+
+#[test]
+fn a_job_ends_with_the_priority_that_it_had_last() {
+    let mut env = env();
+    let first = env.submit("ann", 10, &job(1, 10));
+    env.change(first, JobChange::Priority(7)).unwrap();
+    let effects = env.handle(Input::Cancel { request: RequestId(1), job: first });
+    let ended = effects.iter().find_map(|effect| match effect {
+        wrun_core::Effect::Ended(ended) => Some(ended.spec.decode().unwrap()),
+        _ => None,
+    });
+    assert_eq!(ended.unwrap().priority, 7);
+}

@@ -215,6 +215,8 @@ async fn answer(
         Request::Reserve(of) => scheduling::on_reserve(shared, caller, of).await?,
         Request::Unreserve(name) => scheduling::on_unreserve(shared, caller, name).await?,
         Request::Reservations => scheduling::on_reservations(shared, caller).await?,
+        Request::Why(job) => scheduling::on_why(shared, caller, job).await?,
+        Request::ReservationRows => scheduling::on_reservation_rows(shared, caller).await?,
         Request::NodeDetails => cluster::on_node_details(shared, caller).await?,
         Request::SubmitWorkflow { id, workflow } => {
             workflows::on_submit(shared, caller, id, &workflow).await?

@@ -4,7 +4,7 @@ use wrun_core::{Input, RequestId};
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
-use wrun_protocol::wire::policy::{JobChange, TaskSet};
+use wrun_protocol::wire::policy::{JobChange, ReservationRow, TaskSet};
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
 use wrun_protocol::{JobId, Role};
 
@@ -91,6 +91,16 @@ pub(super) async fn on_explain(
     }
 }
 
+pub(super) async fn on_why(
+    shared: &Shared,
+    caller: &Caller,
+    job: JobId,
+) -> Result<Response, RequestError> {
+    shared.visible(caller, job).await?;
+    let why = shared.driver.view(move |core| core.why(job)).await?;
+    why.map(|of| Response::Why(Box::new(of))).ok_or_else(|| over(job))
+}
+
 pub(super) async fn on_reserve(
     shared: &Shared,
     caller: &Caller,
@@ -119,11 +129,28 @@ pub(super) async fn on_reservations(
     shared: &Shared,
     caller: &Caller,
 ) -> Result<Response, RequestError> {
-    let mut list = shared.driver.view(|core| core.reservations()).await?;
-    for reservation in &mut list {
+    let rows = rows_for(shared, caller).await?;
+    Ok(Response::Reservations(rows.into_iter().map(|row| row.reservation).collect()))
+}
+
+/// The same, with how many others each is for: one that is for others is not one that is
+/// for nobody.
+pub(super) async fn on_reservation_rows(
+    shared: &Shared,
+    caller: &Caller,
+) -> Result<Response, RequestError> {
+    Ok(Response::ReservationRows(rows_for(shared, caller).await?))
+}
+
+async fn rows_for(shared: &Shared, caller: &Caller) -> Result<Vec<ReservationRow>, RequestError> {
+    let list = shared.driver.view(|core| core.reservations()).await?;
+    let row = |mut reservation: Reservation| {
+        let all = reservation.tenants.len();
         reservation.tenants.retain(|tenant| caller.may_see(tenant));
-    }
-    Ok(Response::Reservations(list))
+        let others = u32::try_from(all - reservation.tenants.len()).unwrap_or(u32::MAX);
+        ReservationRow { reservation, others }
+    };
+    Ok(list.into_iter().map(row).collect())
 }
 
 /// What a user wants done with tasks of a job.
