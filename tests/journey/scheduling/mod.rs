@@ -3,5 +3,6 @@
 mod array_parts;
 mod changes;
 mod dependencies;
+mod explain;
 mod policy;
 mod schedules;
