@@ -211,8 +211,8 @@ pub enum PendingReason {
         /// Which.
         nodes: Nodes,
     },
-    /// Nodes have room, and a job before it is promised it from an instant at which this
-    /// one might still run.
+    /// Nodes have room, or pools slots, and a job before it is promised them from an instant
+    /// at which this one might still run.
     Promised {
         /// To which.
         job: JobId,
@@ -373,7 +373,7 @@ impl PendingReason {
 
     /// On how many nodes it holds, where it is a reason of nodes.
     pub fn nodes(&self) -> Option<u32> {
-        self.clone().nodes_mut().map(|nodes| nodes.count)
+        self.clone().nodes_mut().map(|nodes| nodes.count).filter(|count| *count > 0)
     }
 
     /// The same on those nodes.

@@ -156,7 +156,11 @@ impl PendingReason {
                 write!(f, "{} where frozen tasks go on first", Are(nodes))
             }
             Self::Promised { job, start, end, nodes } => {
-                write!(f, "{} promised to job {job} from {}", Are(nodes), Clock(*start))?;
+                match nodes.count {
+                    0 => f.write_str("slots of a pool that a task takes are")?,
+                    _ => write!(f, "{}", Are(nodes))?,
+                }
+                write!(f, " promised to job {job} from {}", Clock(*start))?;
                 if end.0 == u64::MAX { Ok(()) } else { write!(f, " until {}", Clock(*end)) }
             }
             Self::Reserved { name, start, end, nodes } => write!(

@@ -7,8 +7,9 @@ use wrun_protocol::time::millis;
 use super::survey::Survey;
 use crate::core::Core;
 use crate::decide::outlook::Outlook;
+use crate::decide::promise::Promise;
 use crate::fact::RequeueCause;
-use crate::reason::{Notice, PendingReason, Taking};
+use crate::reason::{Nodes, Notice, PendingReason, Taking};
 use crate::state::groups::{Group, GroupIx};
 use crate::state::jobs::{Job, NodeIx};
 use crate::state::length::Basis;
@@ -147,6 +148,9 @@ impl Core {
                 .find(is_of_roomy)
                 .unwrap_or(PendingReason::Placing);
         }
+        if let Some(reason) = self.promised_slots(group, outlook) {
+            return reason;
+        }
         if self.wants_placement() {
             return PendingReason::Placing;
         }
@@ -189,6 +193,25 @@ impl Core {
         let size = sizes.get(&name).copied().unwrap_or_default();
         let left = u64::from(size).saturating_sub(self.state.pools.taken(&name));
         Some(PendingReason::Pool { name, wanted, left })
+    }
+
+    /// To whom slots are promised without which no request of the group can be served.
+    fn promised_slots(&self, group: &Group, outlook: &mut Outlook) -> Option<PendingReason> {
+        let mut wanted = Vec::new();
+        for need in group.key.needs() {
+            let devices = need.devices.filter(|devices| outlook.has_promised_slots(devices))?;
+            if self.slots_in_time(group, devices, outlook) > 0 {
+                return None;
+            }
+            wanted.extend(devices.pools.keys());
+        }
+        let takes = |promise: &&Promise| {
+            let pools = promise.devices.iter().flat_map(|devices| devices.pools.keys());
+            pools.into_iter().any(|pool| wanted.contains(&pool))
+        };
+        let Promise { unit, start, end, .. } = outlook.promises.iter().find(takes)?;
+        let (job, start, end, nodes) = (unit.job, *start, *end, Nodes::default());
+        Some(PendingReason::Promised { job, start, end, nodes })
     }
 
     /// The job that stands first in the queue, where that is another and this one is in it.

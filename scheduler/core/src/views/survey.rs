@@ -136,7 +136,8 @@ impl Core {
             _ => room,
         };
         survey.places += u64::from(room);
-        let usable = self.room_in_time(ix, group_ix, room, outlook);
+        let in_time = |need| self.need_in_time(ix, group_ix, &need, room, outlook);
+        let usable = key.needs().map(in_time).max().unwrap_or_default();
         if usable > 0 {
             survey.usable += u64::from(usable);
             survey.nodes.push((ix, usable));
@@ -170,6 +171,8 @@ impl Core {
     ) {
         let profile = self.view(ix, node, key.reservation(), outlook);
         let until = profile.map(|profile| profile.until(self.now, &key.wanted));
+        // Where amounts are free for ever it is devices that are not.
+        let until = until.filter(|until| *until < FOREVER);
         let ms = until.map_or(0, |until| until.0.saturating_sub(self.now.0));
         if ms > 0 && survey.longest.as_ref().is_none_or(|(longest, _)| ms > *longest) {
             survey.longest = Some((ms, node.name.clone()));

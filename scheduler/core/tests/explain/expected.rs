@@ -7,7 +7,7 @@ use wrun_core::{Config, Input, RequestId};
 use wrun_protocol::job::TaskLimits;
 use wrun_protocol::policy::{Backfill, Limits, Policy, QueueOrder, TenantPolicy};
 use wrun_protocol::reservation::{Reservation, Reserved};
-use wrun_protocol::scheduling::{Dependency, DependsOn};
+use wrun_protocol::scheduling::{Dependency, DependsOn, Gpu, GpuRequest, Offer};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::{JobId, JobSpec, NodeId, Timestamp};
 
@@ -263,4 +263,30 @@ fn headroom_is_waited_for() {
     assert_eq!(starts(&env, waiting), 30);
     env.run_until(30);
     assert_eq!(env.core.expected_start(waiting), None, "it runs");
+}
+
+#[test]
+fn devices_and_pools_are_waited_for_like_any_room() {
+    let pools = [("licence".to_owned(), 1)].into();
+    let mut env = with(Policy { pools, ..Policy::default() });
+    let gpus = vec![Gpu { model: "m".to_owned(), memory: 1 << 30 }];
+    env.node_offering(1, 8, &[], Offer { gpus, ..Offer::default() });
+    let on_a_card = |limit| {
+        let mut spec = job(1, limit);
+        spec.scheduling.devices.gpu =
+            Some(GpuRequest { milli: 1000, memory: 0, models: Vec::new() });
+        spec
+    };
+    env.submit("ann", 40, &on_a_card(40));
+    let first = env.submit("ann", 30, &on_a_card(30));
+    let second = env.submit("ann", 20, &on_a_card(20));
+    assert_eq!([first, second].map(|job| starts(&env, job)), [40, 70]);
+    let licensed = |limit| {
+        let mut spec = job(1, limit);
+        spec.scheduling.devices.pools.insert("licence".to_owned(), 1);
+        spec
+    };
+    env.submit("ann", 50, &licensed(50));
+    let waiting = env.submit("ann", 10, &licensed(10));
+    assert_eq!(starts(&env, waiting), 50);
 }

@@ -36,7 +36,7 @@ impl Core {
             Some(_) => Err(Unknown::NoRoom),
             None => match self.state.groups.may_place(job.group) {
                 Ok(_) => plainly(self.now),
-                Err((quota, limit)) => self.within(quota, limit, id, job),
+                Err((quota, limit)) => self.within_quota(quota, limit, id, job),
             },
         }
     }
@@ -85,7 +85,7 @@ impl Core {
     }
 
     /// When enough has ended that a quota leaves room.
-    fn within(
+    fn within_quota(
         &self,
         quota: QuotaIx,
         limit: LimitReached,

@@ -81,8 +81,6 @@ pub enum Unknown {
     Dependency(JobId),
     /// When enough of what counts for a quota ends cannot be told.
     Limit(LimitReached),
-    /// It waits for devices or slots of pools, whose use is not foreseen.
-    Devices,
     /// A task of this job has to end first. It has no time limit, and runs longer than was
     /// expected.
     Overdue(JobId),
@@ -110,9 +108,6 @@ impl Core {
             return Err(Unknown::Beyond);
         }
         let floor = self.floor(id, job, followed)?;
-        if group.key.needs_grant() {
-            return Err(Unknown::Devices);
-        }
         let mut plan = Plan::new(self);
         if !plan.has_nodes_for(job.group) {
             return Err(Unknown::NoNode);

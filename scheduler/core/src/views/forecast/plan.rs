@@ -213,7 +213,7 @@ impl<'a> Plan<'a> {
             *self.planned_on.entry(*ix).or_default() += 1;
             self.ends_of(*ix).push(end);
         }
-        self.outlook.keep(promise);
+        self.core.keep(promise, &mut self.outlook);
     }
 
     /// Nothing starts on the nodes before `floor`.
@@ -222,8 +222,8 @@ impl<'a> Plan<'a> {
             let Some(node) = self.core.state.nodes.get(*ix) else { continue };
             let mut bar = like.clone();
             (bar.start, bar.end) = (self.core.now, floor);
-            (bar.each, bar.parts) = (node.capacity(), vec![(*ix, 1)]);
-            self.outlook.keep(bar);
+            (bar.each, bar.parts, bar.devices) = (node.capacity(), vec![(*ix, 1)], None);
+            self.core.keep(bar, &mut self.outlook);
         }
     }
 

@@ -42,7 +42,6 @@ impl fmt::Display for Unknown {
             Self::Limit(limit) => {
                 write!(f, "unknown: when enough has ended that counts for {}", limit.scope)
             }
-            Self::Devices => f.write_str("unknown: when devices and pools come free"),
             Self::Overdue(job) => write!(
                 f,
                 "unknown: job {job} has to end first, has no time limit and runs longer than expected"
