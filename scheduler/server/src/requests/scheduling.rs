@@ -98,7 +98,10 @@ pub(super) async fn on_why(
 ) -> Result<Response, RequestError> {
     shared.visible(caller, job).await?;
     let why = shared.driver.view(move |core| core.why(job)).await?;
-    why.map(|of| Response::Why(Box::new(of))).ok_or_else(|| over(job))
+    match why {
+        Some(of) => Ok(Response::Why(Box::new(of))),
+        None => Err(over(shared, job).await?),
+    }
 }
 
 pub(super) async fn on_reserve(

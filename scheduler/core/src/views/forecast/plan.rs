@@ -94,7 +94,7 @@ impl<'a> Plan<'a> {
     /// is planned; of the others nothing is said unless it is `asked` for.
     pub(super) fn step(&mut self, unit: Unit, asked: bool) -> Result<Option<Planned>, Unknown> {
         self.seen += 1;
-        let counts = self.seen % self.one_in == 0;
+        let counts = self.seen.is_multiple_of(self.one_in);
         if !counts && !asked {
             return Ok(None);
         }
