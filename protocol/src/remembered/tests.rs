@@ -46,6 +46,9 @@ fn key(change: impl FnOnce(&mut JobSpec)) -> Digest {
     key_of("lab", ComponentKind::Command, &spec)
 }
 
+/// What is changed, and how.
+type Change = (&'static str, fn(&mut JobSpec));
+
 #[test]
 fn a_key_is_the_same_for_ever() {
     // Changing it forgets every result that is remembered anywhere.
@@ -55,7 +58,7 @@ fn a_key_is_the_same_for_ever() {
 #[test]
 fn whatever_a_task_can_observe_changes_its_key() {
     let before = key(|_| {});
-    let changes: [(&str, fn(&mut JobSpec)); 15] = [
+    let changes: [Change; 15] = [
         ("component", |spec| spec.component = Digest([8; 32])),
         ("an argument", |spec| spec.args[1] = "c".to_owned()),
         ("arguments joined", |spec| spec.args = vec!["ab".to_owned()]),
@@ -97,7 +100,7 @@ fn a_limit_of_time_changes_the_key_and_leaves_randomness_as_it_is() {
 #[test]
 fn what_a_task_cannot_observe_leaves_its_key_as_it_is() {
     let before = key(|_| {});
-    let changes: [(&str, fn(&mut JobSpec)); 7] = [
+    let changes: [Change; 7] = [
         ("name", |spec| spec.name = "again".to_owned()),
         ("order of mounts", |spec| spec.mounts.reverse()),
         ("priority", |spec| spec.priority = 9),

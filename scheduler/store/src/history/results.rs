@@ -45,12 +45,10 @@ pub(crate) struct Results<'t> {
 impl Results<'_> {
     fn put(&mut self, key: Key, result: &ResultRow) -> Boxed<()> {
         let before = self.rows.get(key)?.map(|bytes| read(key, bytes.value()));
-        match before {
-            Some(Ok(before)) => {
-                self.by_age.remove((before.at.0, key))?;
-            }
-            // Its entry by age is found to be of nothing when its time comes.
-            Some(Err(_)) | None => {}
+        // Of a row that cannot be read the entry by age stays, and takes the key with it when
+        // its time comes: the result is forgotten early, which costs one run.
+        if let Some(Ok(before)) = before {
+            self.by_age.remove((before.at.0, key))?;
         }
         self.rows.insert(key, row::encode(&key, 0, result)?.as_slice())?;
         self.by_age.insert((result.at.0, key), ())?;
