@@ -5,6 +5,7 @@
 
 mod answering_node;
 mod cold;
+mod gang;
 mod idle;
 mod kueue;
 mod latency;
@@ -36,6 +37,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("kueue", kueue::measure),
     ("restart", restart::measure),
     ("traces", traces::measure),
+    ("gang", gang::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),
 ];

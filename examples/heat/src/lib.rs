@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! echo '{"cells": 300, "steps": 2000}' > request.json
-//! wrun run heat.wasm --gang --count 3 --input request.json --task 0
+//! wrun run heat.wasm --gang --count 3 --input request.json
 //! ```
 
 use serde::{Deserialize, Serialize};
