@@ -166,3 +166,27 @@ fn a_cancelled_workflow_ends_so_and_json_tells_of_every_step() {
     let last: Value = serde_json::from_str(stdout(&waited).lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["exit_code"]), (&"ended".into(), &130.into()));
 }
+
+#[test]
+fn what_each_open_step_waits_for_is_explained() {
+    let desk = desk(&["noop"]);
+    let first = "[steps.first]\ncomponent = \"noop.wasm\"\nhold = true\n";
+    let second = "[steps.second]\ncomponent = \"noop.wasm\"\nneeds = [\"first\"]\n";
+    desk.write("held.toml", format!("{first}{second}"));
+    let id = desk.says(&["submit", "held.toml"]);
+    let id = id.trim();
+    let explained = || desk.json(&["explain", id]);
+    let explanation = || explained()["open_steps"][0]["explanation"].is_object().then_some(());
+    until("the first step is submitted", explanation);
+    let said = desk.says(&["explain", id]);
+    assert!(said.starts_with("workflow 1: 2 of its 2 steps are open\n"), "{said}");
+    assert!(said.contains("first (running), job 2: 1 task waits"), "{said}");
+    assert!(said.contains("it is held"), "{said}");
+    assert!(said.ends_with("second (waiting) for first\n"), "{said}");
+    let page = explained();
+    Schema::of(&desk).check("explain-workflow", &page);
+    assert_eq!(page["open_steps"][1]["waits_for"][0], "first");
+    desk.says(&["release", "2"]);
+    desk.says(&["wait", id]);
+    assert_eq!(desk.wrun(&["explain", id]).status.code(), Some(65), "it has ended");
+}

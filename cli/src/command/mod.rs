@@ -7,6 +7,7 @@ mod completions;
 mod dev;
 mod drain;
 mod exit_codes;
+mod explain;
 mod job;
 mod jobs;
 mod logs;
@@ -67,7 +68,7 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Requeue(args) => block_on(&context, change::requeue(&context, &args)),
         Command::Retry(args) => block_on(&context, change::retry(&context, &args)),
         Command::Queue(args) => block_on(&context, queue::queue(&context, &args)),
-        Command::Explain(args) => block_on(&context, queue::explain(&context, &args)),
+        Command::Explain(args) => block_on(&context, explain::explain(&context, &args)),
         Command::Share(_) => block_on(&context, share::share(&context)),
         Command::Policy(args) => block_on(&context, policy::policy(&context, &args)),
         Command::Reserve(args) => block_on(&context, reserve::reserve(&context, &args)),

@@ -21,7 +21,7 @@ pub(crate) use scheduling::{
     Reservations, Shares,
 };
 
-pub(crate) use workflow::{ListedJob, WorkflowPage};
+pub(crate) use workflow::{ListedJob, WorkflowExplanation, WorkflowPage};
 
 /// Everything that a command can print; by which command, each says.
 #[derive(JsonSchema)]
@@ -70,6 +70,8 @@ pub(crate) enum Printed {
     JobPriority(JobPriority),
     /// `wrun explain`
     Explain(Explanation),
+    /// `wrun explain` of a workflow
+    ExplainWorkflow(WorkflowExplanation),
     /// `wrun hold`, `release`, `requeue`, `retry`, `update`: one a job, one a line
     Change(Changed),
     /// `wrun reservations`

@@ -1,5 +1,6 @@
 //! How answers look: as JSON for programs (`json`), as tables and pages for people.
 
+pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod human;
 pub(crate) mod json;

@@ -239,6 +239,8 @@ struct Processor {
 
 impl Processor {
     fn now() -> Self {
+        // The kernel brings the figure up to date at its ticks, and when a thread yields.
+        std::thread::yield_now();
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
         let had = text.and_then(|text| text.split(' ').next()?.parse().ok());
         Self { had: had.map(Duration::from_nanos), begun: Instant::now() }

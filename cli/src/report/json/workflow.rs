@@ -5,7 +5,8 @@ use serde::Serialize;
 use wrun_protocol::wire::user::JobSummary;
 use wrun_protocol::wire::workflow::{JobKind, StepDetail, WorkflowDetail};
 
-use super::{Counts, Job};
+use super::{Counts, Explanation, Job};
+use crate::report::explain::{OpenStep, waits_for};
 use crate::report::graph;
 
 /// A job in a listing.
@@ -90,5 +91,38 @@ impl From<&WorkflowDetail> for WorkflowPage {
             rerun_of: detail.rerun_of.map(|job| job.0),
             steps: detail.steps.iter().map(step).collect(),
         }
+    }
+}
+
+/// What the steps of a workflow wait for.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct WorkflowExplanation {
+    pub(crate) workflow: u64,
+    /// Those that have not ended.
+    pub(crate) open_steps: Vec<OpenStepExplanation>,
+}
+
+/// A step that has not ended.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct OpenStepExplanation {
+    pub(crate) name: String,
+    /// `waiting`, `preparing` or `running`.
+    pub(crate) state: &'static str,
+    /// Names of the steps that have to end before it.
+    pub(crate) waits_for: Vec<String>,
+    /// Of its job, once it is submitted.
+    pub(crate) explanation: Option<Explanation>,
+}
+
+impl WorkflowExplanation {
+    /// Of a workflow with steps that have not ended.
+    pub(crate) fn of(workflow: &WorkflowDetail, open: &[OpenStep<'_>]) -> Self {
+        let explained = |OpenStep { step, why }: &OpenStep<'_>| OpenStepExplanation {
+            name: step.name.clone(),
+            state: graph::state(step.state),
+            waits_for: waits_for(workflow, step).into_iter().map(str::to_owned).collect(),
+            explanation: why.as_ref().map(Into::into),
+        };
+        Self { workflow: workflow.summary.id.0, open_steps: open.iter().map(explained).collect() }
     }
 }
