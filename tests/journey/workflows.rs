@@ -188,5 +188,5 @@ fn what_each_open_step_waits_for_is_explained() {
     assert_eq!(page["open_steps"][1]["waits_for"][0], "first");
     desk.says(&["release", "2"]);
     desk.says(&["wait", id]);
-    assert_eq!(desk.wrun(&["explain", id]).status.code(), Some(65), "it has ended");
+    assert_eq!(desk.wrun(&["explain", id]).status.code(), Some(72), "it has ended");
 }
