@@ -16,7 +16,7 @@ use settings::Balanced;
 /// Where the traces are.
 const FOLDER: &str = "WRUN_TRACES";
 
-/// First jobs of the ten sequences that the figures in the literature are means of.
+/// First jobs of the ten sequences that the reference figures are means of.
 const TEN: [usize; 10] = [1981, 2756, 4299, 8850, 3316, 2714, 5228, 7762, 4022, 7085];
 /// Jobs of a sequence, and of the trace.
 const SEQUENCE: usize = 1024;
@@ -62,9 +62,8 @@ fn known(report: &mut Report, trace: &Path) -> Result<()> {
     }
     section.note(
         "10,000 jobs of the Lublin–Feitelson model (JPDC 2003) on 256 processors at a load of \
-         1.06, as published with RLScheduler (SC20). Ten sequences of 1,024 jobs from the \
-         places that RLScheduler's evaluation uses, each on an empty cluster; run times are \
-         the estimates; the mean over sequences. Bounded slowdown: `max(1, (wait + run) / \
+         1.06, as published with RLScheduler (SC20). Ten sequences of 1,024 jobs, each on an \
+         empty cluster; run times are the estimates; the mean over sequences. Bounded slowdown: `max(1, (wait + run) / \
          max(run, 10 s))`. The bars are reference figures of a separate textbook \
          implementation, where the queue is sorted again at every event. The paper's own table \
          commits to a blocked head: FCFS 235.8, WFP3 133.9, UNICEP 307.2, SJF 73.3, F1 75.1, \
