@@ -16,8 +16,10 @@ use crate::state::nodes::Node;
 
 /// Nodes that are looked at. Of more, one in so many, and as many of the tasks ahead.
 const MAX_NODES: usize = 512;
-/// Looks at what is free of one node over time, in one plan.
-const MAX_LOOKS: usize = 20_000;
+/// Steps over what is free of nodes over time, in one plan: a look at a node costs one, and
+/// one more for all that was planned on it. Some 10 ms on the core's thread at the worst
+/// (`benches/explaining.rs`).
+const MAX_LOOKS: usize = 8_000;
 /// Tasks and gangs ahead that are planned.
 const MAX_PLANNED: u64 = 4096;
 /// Runs of tasks of one node whose ends are looked at one by one.
@@ -138,7 +140,7 @@ impl<'a> Plan<'a> {
             && group.key.wishes.as_deref().is_none_or(|wishes| wishes.job.is_none());
         let found = if alone {
             let ix = self.first_node(unit.group, group)?;
-            self.looks += 1;
+            self.count_look(ix);
             core.promise_on(unit, &[ix], &mut self.outlook)
         } else {
             let nodes = self.nodes_of(unit.group, Some(unit.job));
@@ -148,11 +150,15 @@ impl<'a> Plan<'a> {
     }
 
     fn together(&mut self, unit: Unit, nodes: &[NodeIx]) -> Option<Promise> {
-        self.looks += 4 * nodes.len();
+        (0..4).for_each(|_| nodes.iter().for_each(|ix| self.count_look(*ix)));
         // Where only some nodes are looked at, so is only some of a gang.
         let some = u64::from(unit.count).div_ceil(self.one_in);
         let unit = Unit { count: u32::try_from(some).unwrap_or(u32::MAX), ..unit };
         self.core.promise_on(unit, nodes, &mut self.outlook)
+    }
+
+    fn count_look(&mut self, ix: NodeIx) {
+        self.looks += 1 + self.planned_on.get(&ix).copied().unwrap_or(0) as usize;
     }
 
     /// Nodes that suit a group, and to which a job's arrangement lets it go.
@@ -195,7 +201,7 @@ impl<'a> Plan<'a> {
     }
 
     fn start_on(&mut self, ix: NodeIx, group: &Group, length: u64) -> Option<Timestamp> {
-        self.looks += 1;
+        self.count_look(ix);
         let node = self.core.state.nodes.get(ix)?;
         let profile = self.core.view(ix, node, group.key.reservation(), &mut self.outlook)?;
         profile.earliest(length, &group.key.wanted, 1)
