@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{self, MAX_INLINE_INPUT, MAX_LIST, MAX_NAME, MAX_TIME_MS};
 use crate::scheduling::Scheduling;
+use crate::service::ServiceSpec;
 use crate::task::{Content, Failure};
 use crate::{Digest, Resources};
 
@@ -50,6 +51,8 @@ pub struct JobSpec {
     pub on_disconnect: OnDisconnect,
     /// When and where its tasks may run, beyond amounts.
     pub scheduling: Scheduling,
+    /// What makes the job a service, whose tasks are replicas; `None` for work that ends.
+    pub service: Option<Box<ServiceSpec>>,
 }
 
 /// What a program reads from standard input, or a handler is given.
@@ -205,6 +208,7 @@ impl JobSpec {
             network: Vec::new(),
             on_disconnect: OnDisconnect::Continue,
             scheduling: Scheduling::default(),
+            service: None,
         }
     }
 
@@ -222,9 +226,24 @@ impl JobSpec {
         if self.scheduling.cache {
             crate::remembered::check(self)?;
         }
-        self.scheduling
-            .check(self.count)
-            .map_err(|(field, problem)| SpecError::Field { field, problem })
+        let fields = |(field, problem)| SpecError::Field { field, problem };
+        if let Some(service) = &self.service {
+            service.check(self).map_err(fields)?;
+        }
+        self.scheduling.check(self.count).map_err(fields)
+    }
+
+    /// Component instances that one task has at once, at most.
+    pub fn instances(&self) -> u32 {
+        match self.service.as_ref().and_then(|service| service.http()) {
+            Some(http) => http.instances(),
+            None => 1,
+        }
+    }
+
+    /// What each of them may take of the memory in [`Self::resources`], in bytes.
+    pub fn memory_of_instance(&self) -> u64 {
+        self.resources.memory / u64::from(self.instances().max(1))
     }
 
     fn check_names(&self) -> Result<(), SpecError> {
@@ -267,11 +286,17 @@ impl JobSpec {
             format!("{count} tasks; use 1 to {}", limits::MAX_COUNT)
         })?;
         let cpu = self.resources.cpu_milli;
-        ensure((1..=limits::CPU_PER_INSTANCE).contains(&cpu), "cpu", || {
-            format!(
-                "{}: a component instance has one thread, so a task takes more than 0 and at most 1 CPU; use `count` for more instances",
-                f64::from(cpu) / 1000.0
-            )
+        let instances = self.instances();
+        ensure((1..=limits::CPU_PER_INSTANCE * instances).contains(&cpu), "cpu", || {
+            let given = f64::from(cpu) / 1000.0;
+            match &self.service {
+                None => format!(
+                    "{given}: a component instance has one thread, so a task takes more than 0 and at most 1 CPU; use `count` for more instances"
+                ),
+                Some(_) => format!(
+                    "{given}: a component instance has one thread, so a replica takes more than 0 and at most {instances} CPU, one for each instance that it may have"
+                ),
+            }
         })?;
         ensure(self.resources.memory >= limits::MIN_MEMORY, "memory", || {
             format!("{} bytes; at least 1 MiB", self.resources.memory)
@@ -281,7 +306,12 @@ impl JobSpec {
             "memory",
             || "memory and scratch are at most 1 PiB".to_owned(),
         )?;
-        ensure(self.resources.slots == 1, "resources", || "a task takes one slot".to_owned())?;
+        ensure(self.resources.slots == instances, "resources", || {
+            format!("it takes {instances} slots, one for each instance")
+        })?;
+        ensure(self.memory_of_instance() >= limits::MIN_MEMORY, "memory", || {
+            "at least 1 MiB for each instance".to_owned()
+        })?;
         ensure(self.mounts.len() <= limits::MAX_MOUNTED_FILES, "mounts", || {
             format!("{} files; at most {}", self.mounts.len(), limits::MAX_MOUNTED_FILES)
         })?;

@@ -19,6 +19,7 @@ pub mod reservation;
 pub mod resources;
 pub mod schedule;
 pub mod scheduling;
+pub mod service;
 pub mod task;
 pub mod tenant;
 pub mod time;

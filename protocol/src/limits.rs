@@ -44,6 +44,13 @@ pub const MAX_CHECKPOINT: u64 = 256 << 20;
 /// Most tasks in one job.
 pub const MAX_COUNT: u32 = 10_000_000;
 
+/// Replicas that a service may have. Every revision's job has as many tasks, of which those
+/// that are not wanted sleep.
+pub const MAX_REPLICAS: u32 = 1000;
+
+/// Requests that one replica may handle at once.
+pub const MAX_CONCURRENCY: u32 = 1000;
+
 /// Most arguments, environment variables, labels or grants in one job, each.
 pub const MAX_LIST: usize = 1024;
 

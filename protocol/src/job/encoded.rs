@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HostGrant, Input, JobSpec, Mount, OnDisconnect, RetryPolicy, TaskLimits};
 use crate::scheduling::Scheduling;
+use crate::service::ServiceSpec;
 use crate::{Digest, Resources, limits};
 
 /// Version 1. Its fields are never edited.
@@ -50,6 +51,8 @@ pub enum VersionedSpec {
     V1(SpecV1),
     /// A job with such wishes.
     V2(SpecV1, Box<Scheduling>),
+    /// A service.
+    V3(SpecV1, Box<Scheduling>, Box<ServiceSpec>),
 }
 
 /// A [`VersionedSpec`] as postcard bytes, at most [`limits::MAX_SPEC`].
@@ -159,19 +162,20 @@ impl From<&JobSpec> for VersionedSpec {
             network: spec.network.clone(),
             on_disconnect: spec.on_disconnect,
         };
-        if spec.scheduling == Scheduling::default() {
-            Self::V1(first)
-        } else {
-            Self::V2(first, Box::new(spec.scheduling.clone()))
+        match &spec.service {
+            Some(service) => Self::V3(first, Box::new(spec.scheduling.clone()), service.clone()),
+            None if spec.scheduling == Scheduling::default() => Self::V1(first),
+            None => Self::V2(first, Box::new(spec.scheduling.clone())),
         }
     }
 }
 
 impl From<VersionedSpec> for JobSpec {
     fn from(spec: VersionedSpec) -> Self {
-        let (first, scheduling) = match spec {
-            VersionedSpec::V1(first) => (first, Scheduling::default()),
-            VersionedSpec::V2(first, scheduling) => (first, *scheduling),
+        let (first, scheduling, service) = match spec {
+            VersionedSpec::V1(first) => (first, Scheduling::default(), None),
+            VersionedSpec::V2(first, scheduling) => (first, *scheduling, None),
+            VersionedSpec::V3(first, scheduling, service) => (first, *scheduling, Some(service)),
         };
         Self {
             name: first.name,
@@ -189,6 +193,7 @@ impl From<VersionedSpec> for JobSpec {
             network: first.network,
             on_disconnect: first.on_disconnect,
             scheduling,
+            service,
         }
     }
 }

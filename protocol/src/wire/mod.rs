@@ -8,6 +8,7 @@ pub mod join;
 pub mod peer;
 pub mod policy;
 pub mod schedule;
+pub mod service;
 pub mod user;
 pub mod worker;
 pub mod workflow;

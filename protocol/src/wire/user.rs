@@ -10,6 +10,7 @@ use super::policy::{
     TaskSet, Why,
 };
 use super::schedule::{ScheduleFilter, ScheduleId, ScheduleRow};
+use super::service::{Deployed, RolloutAction, ScaleTo, ServiceDetail, ServiceRef, ServiceRow};
 use super::workflow::{JobKind, WorkflowDetail};
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
@@ -203,6 +204,37 @@ pub enum Request {
     /// Reservations, told apart by whether others may use them →
     /// [`Response::ReservationRows`].
     ReservationRows,
+    /// Deploy a service → [`Response::Deployed`] once durable. The same specification as that
+    /// of the revision that is wanted changes nothing.
+    Deploy {
+        /// Made by the client; repeating it returns the same revision.
+        id: SubmitId,
+        /// A job with a service in it.
+        spec: EncodedSpec,
+    },
+    /// List services → [`Response::Services`], in order of tenant and name.
+    Services {
+        /// Of every tenant; admin only.
+        all_tenants: bool,
+    },
+    /// One service → [`Response::Service`].
+    Service(ServiceRef),
+    /// Have another number of replicas → [`Response::Done`] once durable.
+    Scale {
+        /// Which service.
+        service: ServiceRef,
+        /// How many.
+        to: ScaleTo,
+    },
+    /// Steer the rollout of a service → [`Response::Done`] once durable.
+    Rollout {
+        /// Which service.
+        service: ServiceRef,
+        /// What to do.
+        action: RolloutAction,
+    },
+    /// Take a service down → [`Response::Done`] once durable; its replicas are drained.
+    Undeploy(ServiceRef),
 }
 
 /// One job to submit.
@@ -310,6 +342,12 @@ pub enum Response {
     Why(Box<Why>),
     /// To [`Request::ReservationRows`].
     ReservationRows(Vec<ReservationRow>),
+    /// To [`Request::Deploy`].
+    Deployed(Deployed),
+    /// To [`Request::Services`].
+    Services(Vec<ServiceRow>),
+    /// To [`Request::Service`].
+    Service(Box<ServiceDetail>),
 }
 
 /// Tasks that did not run: another job of the tenant had given their results.

@@ -13,10 +13,12 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::service::{Endpoints, Readied, ServiceLoad};
 use super::user::LogChunk;
 use crate::job::EncodedSpec;
 use crate::node::NodeInfo;
 use crate::scheduling::Offer;
+use crate::service::ServiceId;
 use crate::task::{Content, Outcome, Usage};
 use crate::{AttemptId, Digest, IndexRange, JobId, NodeId, TaskId, TenantName, Timestamp};
 
@@ -27,6 +29,8 @@ pub enum ComponentKind {
     Command,
     /// Exports `wrun:task/handler`.
     Handler,
+    /// Exports `wasi:http/incoming-handler` or `wasi:http/handler`: a service.
+    Http,
 }
 
 /// From the server, on the session.
@@ -121,6 +125,26 @@ pub enum ToWorker {
         /// All of its tasks that have not ended.
         members: Vec<GangMember>,
     },
+    /// What gateways need to know of these services. `whole`: there are no others, but for
+    /// those in messages that follow.
+    Services {
+        /// Whether to forget what was known before.
+        whole: bool,
+        /// In place of what was known of each.
+        services: Vec<Endpoints>,
+    },
+    /// These services are no more.
+    ServicesGone(Vec<ServiceId>),
+    /// Where nodes listen for others; in place of what was said before of each.
+    Nodes(Vec<(NodeId, Option<SocketAddr>)>),
+    /// Let this replica go: no new requests, and stop it when those under way are over or the
+    /// time is → [`Report::Preempted`].
+    Drain {
+        /// The replica.
+        attempt: AttemptId,
+        /// How long it has, in milliseconds.
+        within_ms: u64,
+    },
 }
 
 /// Tasks of a gang that are on one node.
@@ -198,6 +222,8 @@ pub enum FromWorker {
     /// Where the worker listens for other nodes; sent before `Hello`. An unspecified address
     /// stands for the one from which the server sees it connect.
     Listens(SocketAddr),
+    /// What its gateway has seen since it last told. Not acknowledged, not repeated.
+    Load(Vec<ServiceLoad>),
 }
 
 /// What a worker must not lose.
@@ -234,6 +260,13 @@ pub enum Report {
         attempt: AttemptId,
         /// What it used.
         usage: Usage,
+    },
+    /// How a replica is.
+    Readied {
+        /// Which.
+        attempt: AttemptId,
+        /// How.
+        state: Readied,
     },
 }
 

@@ -47,6 +47,7 @@ impl Facts {
         let kind = match self.kind {
             ComponentKind::Command => "command",
             ComponentKind::Handler => "handler",
+            ComponentKind::Http => "http",
         };
         let Self { flavor, concurrent_run, cores, memories, tables, .. } = self;
         let flavor = flavor.to_word();
@@ -59,6 +60,7 @@ impl Facts {
             kind: match words.next()? {
                 "command" => ComponentKind::Command,
                 "handler" => ComponentKind::Handler,
+                "http" => ComponentKind::Http,
                 _ => return None,
             },
             flavor: match words.next()? {

@@ -80,6 +80,7 @@ fn entry(instance: InstancePre<TaskState>, facts: Facts) -> wasmtime::Result<Ent
             Entry::ConcurrentCommand(instance, indices)
         }
         ComponentKind::Command => Entry::Command(PlainCommandPre::new(instance)?),
+        ComponentKind::Http => wasmtime::bail!("it answers HTTP requests: deploy it"),
     })
 }
 

@@ -137,7 +137,7 @@ impl Outbox {
                 attempt: attempt.attempt,
                 tasks: IndexRange::one(attempt.task.index),
             }),
-            Report::Started(_) | Report::Checkpoint { .. } => None,
+            Report::Started(_) | Report::Checkpoint { .. } | Report::Readied { .. } => None,
         })
     }
 }

@@ -57,6 +57,7 @@ impl Caller {
             Request::Schedules(ScheduleFilter { all_tenants: true, .. }) => {
                 "list the schedules of every tenant"
             }
+            Request::Services { all_tenants: true } => "list the services of every tenant",
             Request::SetPolicy(_) => "set the policy",
             Request::Reserve(_) => "reserve resources",
             Request::Unreserve(_) => "give up reservations",
@@ -95,7 +96,13 @@ impl Caller {
             | Request::JobKinds(_)
             | Request::Remembered { .. }
             | Request::Why(_)
-            | Request::ReservationRows => return Ok(()),
+            | Request::ReservationRows
+            | Request::Deploy { .. }
+            | Request::Services { all_tenants: false }
+            | Request::Service(_)
+            | Request::Scale { .. }
+            | Request::Rollout { .. }
+            | Request::Undeploy(_) => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

@@ -215,7 +215,10 @@ async fn read(shared: &Shared, node: NodeId, session: u64, mut recv: RecvStream)
 
 fn input(node: NodeId, message: FromWorker) -> Option<Input> {
     Some(match message {
-        FromWorker::Hello { .. } | FromWorker::Offer(_) | FromWorker::Listens(_) => return None,
+        FromWorker::Hello { .. }
+        | FromWorker::Offer(_)
+        | FromWorker::Listens(_)
+        | FromWorker::Load(_) => return None,
         FromWorker::Reports { first, reports } => Input::Reports { node, first, reports },
         FromWorker::Progress { attempt, permille, message } => {
             Input::Progress { node, attempt, permille, message }

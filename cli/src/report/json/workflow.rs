@@ -14,21 +14,24 @@ use crate::report::graph;
 pub(crate) struct ListedJob {
     #[serde(flatten)]
     pub(crate) job: Job,
-    /// `job`, `workflow`, or `step`: the job of a workflow's step.
+    /// `job`, `workflow`, `step`: the job of a workflow's step, or `service`.
     pub(crate) job_kind: &'static str,
     /// Of a step's job: the workflow.
     pub(crate) workflow: Option<u64>,
+    /// Of a service's job: the revision whose replicas are its tasks.
+    pub(crate) revision: Option<u32>,
 }
 
 impl ListedJob {
     /// The row of `job`, which is of that kind.
     pub(crate) fn of(job: &JobSummary, kind: JobKind) -> Self {
-        let (job_kind, workflow) = match kind {
-            JobKind::Job => ("job", None),
-            JobKind::Workflow => ("workflow", None),
-            JobKind::Step(workflow) => ("step", Some(workflow.0)),
+        let (job_kind, workflow, revision) = match kind {
+            JobKind::Job => ("job", None, None),
+            JobKind::Workflow => ("workflow", None, None),
+            JobKind::Step(workflow) => ("step", Some(workflow.0), None),
+            JobKind::Revision(revision) => ("service", None, Some(revision)),
         };
-        Self { job: job.into(), job_kind, workflow }
+        Self { job: job.into(), job_kind, workflow, revision }
     }
 }
 

@@ -123,6 +123,10 @@ impl<E: Executor> Agent<E> {
             ToWorker::Gang { job, attempt, members } => {
                 self.parts.gangs.on_members(job, attempt, &members);
             }
+            ToWorker::Services { .. }
+            | ToWorker::ServicesGone(_)
+            | ToWorker::Nodes(_)
+            | ToWorker::Drain { .. } => {}
         }
     }
 

@@ -88,6 +88,7 @@ impl Core {
                 self.record(ix, batch);
                 self.on_preempted(ix, alone(attempt));
             }
+            Report::Readied { .. } => {}
             Report::Checkpoint { attempt, content } => {
                 self.record(ix, batch);
                 if self.state.holds(ix, attempt.task, attempt.attempt) {

@@ -148,7 +148,11 @@ impl Worker {
                 self.stop(alone(&attempt));
                 self.report(Report::Preempted { attempt, usage: Usage::default() });
             }
-            ToWorker::Gang { .. } => {}
+            ToWorker::Gang { .. }
+            | ToWorker::Services { .. }
+            | ToWorker::ServicesGone(_)
+            | ToWorker::Nodes(_)
+            | ToWorker::Drain { .. } => {}
             ToWorker::Resume { attempt, .. } | ToWorker::ResumeWith { attempt, .. } => {
                 self.queue.push_back(attempt);
             }

@@ -229,6 +229,16 @@ async fn answer(
         Request::Remembered { job, from } => {
             remembered::on_remembered(shared, caller, job, from).await?
         }
+        Request::Deploy { .. }
+        | Request::Services { .. }
+        | Request::Service(_)
+        | Request::Scale { .. }
+        | Request::Rollout { .. }
+        | Request::Undeploy(_) => {
+            return Err(
+                refused(ErrorCode::InvalidInput, "this server knows no services yet").into()
+            );
+        }
     };
     Ok(send.send(&response).await?)
 }
