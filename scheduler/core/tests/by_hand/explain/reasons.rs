@@ -1,0 +1,167 @@
+//! Every reason why a job waits, and what is said of it.
+
+use wrun_core::reason::{Amount, Nodes};
+use wrun_core::{Input, PendingReason, RequestId};
+use wrun_protocol::policy::{Limits, Partition, Policy, QueueOrder, TenantPolicy};
+use wrun_protocol::scheduling::{Dependency, DependsOn};
+use wrun_protocol::{JobId, NodeId};
+
+use crate::cluster::{Cluster, Machine, limited};
+
+pub(crate) fn codes(cluster: &Cluster, job: JobId) -> Vec<(String, Option<u32>)> {
+    let explanation = cluster.core.explain(job).unwrap();
+    explanation.reasons.into_iter().map(|row| (row.code, row.nodes)).collect()
+}
+
+pub(crate) fn expect(cluster: &Cluster, job: JobId, wanted: &[(&str, Option<u32>)]) {
+    let wanted: Vec<_> = wanted.iter().map(|(code, nodes)| ((*code).to_owned(), *nodes)).collect();
+    assert_eq!(codes(cluster, job), wanted);
+}
+
+#[test]
+fn without_nodes_there_is_that_to_say() {
+    let mut cluster = Cluster::new();
+    let waiting = cluster.lasting("ann", 10, &limited(1, 10));
+    expect(&cluster, waiting, &[("no-nodes", None)]);
+    assert_eq!(cluster.core.explain(waiting).unwrap().position, Some(1));
+}
+
+#[test]
+fn nodes_are_counted_by_what_each_lacks() {
+    let fast = Partition {
+        name: "fast".to_owned(),
+        labels: [("disk".to_owned(), "ssd".to_owned())].into(),
+        ..Partition::default()
+    };
+    let mut cluster = Cluster::under(Policy { partitions: vec![fast], ..Policy::default() });
+    let ssd = ("disk", "ssd");
+    cluster.node(1, 4);
+    cluster.node(2, 4);
+    cluster.join(3, Machine::of(4).labels(&[ssd]));
+    cluster.join(4, Machine::of(4).labels(&[ssd, ("zone", "a")]));
+    cluster.join(5, Machine::of(1).labels(&[ssd, ("zone", "a")]));
+    let request = RequestId(1);
+    cluster.handle(Input::SetDrain { request, node: NodeId(4), drain: true });
+    let mut spec = limited(2, 10);
+    spec.labels.insert("zone".to_owned(), "a".to_owned());
+    let waiting = cluster.lasting("ann", 10, &spec);
+    expect(
+        &cluster,
+        waiting,
+        &[
+            ("no-capacity", None),
+            ("outside-partition", Some(2)),
+            ("lacks-label", Some(1)),
+            ("not-ready", Some(1)),
+            ("full", Some(1)),
+        ],
+    );
+    let texts: Vec<String> =
+        cluster.core.pending_reasons(waiting).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts[1..],
+        [
+            "2 nodes are not in partition `fast`",
+            "1 node is without the label zone=a",
+            "1 node (node-4) is not connected, drained or lost",
+            "1 node is full: not enough CPU left",
+        ]
+    );
+}
+
+#[test]
+fn a_node_that_is_too_small_is_so_for_a_resource() {
+    let mut cluster = Cluster::new();
+    let mut spec = limited(1, 10);
+    spec.resources.memory = 5 << 30;
+    let waiting = cluster.lasting("ann", 10, &spec);
+    cluster.node(1, 1);
+    expect(&cluster, waiting, &[("no-node-fits", None), ("too-small", Some(1))]);
+    let reasons = cluster.core.pending_reasons(waiting);
+    let nodes = Nodes { count: 1, names: Vec::new() };
+    assert_eq!(reasons[1], PendingReason::TooSmall { amount: Amount::Memory, nodes });
+    let advice = cluster.core.explain(waiting).unwrap().advice;
+    assert!(advice[0].contains("the largest has 1 CPU, 4 GiB memory"), "{advice:?}");
+}
+
+#[test]
+fn who_stands_before_it_and_where_it_stands() {
+    let order = QueueOrder::ShortestFirst;
+    let mut cluster = Cluster::under(Policy { order, ..Policy::default() });
+    cluster.node(1, 1);
+    cluster.lasting("ann", 10, &limited(1, 10));
+    let long = cluster.lasting("ann", 30, &limited(3, 30));
+    let short = cluster.lasting("bob", 10, &limited(1, 10));
+    let other = cluster.lasting("bob", 30, &limited(1, 30));
+    let position = |job| cluster.core.explain(job).unwrap().position;
+    assert_eq!([short, long, other].map(position), [Some(1), Some(2), Some(3)]);
+    expect(&cluster, long, &[("no-capacity", None), ("behind", None), ("full", Some(1))]);
+    assert_eq!(cluster.core.pending_reasons(long)[1], PendingReason::Behind { job: short });
+    let queue = cluster.core.queue(10);
+    let rows: Vec<_> = queue.iter().map(|row| (row.job, row.waiting, row.priority)).collect();
+    assert_eq!(rows, [(short, 1, -10_000), (long, 3, -30_000), (other, 1, -30_000)]);
+    assert_eq!(cluster.core.queue(1).len(), 1);
+}
+
+#[test]
+fn what_keeps_a_job_back_comes_first() {
+    let mut cluster = Cluster::new();
+    cluster.node(1, 1);
+    let running = cluster.lasting("ann", 100, &limited(1, 100));
+    let mut spec = limited(1, 10);
+    spec.scheduling.hold = true;
+    let held = cluster.lasting("ann", 10, &spec);
+    expect(&cluster, held, &[("held", None), ("full", Some(1))]);
+    assert_eq!(cluster.core.explain(held).unwrap().position, None);
+    let mut spec = limited(1, 10);
+    spec.scheduling.depends_on = vec![Dependency { job: running, on: DependsOn::Success }];
+    let waiting = cluster.lasting("ann", 10, &spec);
+    expect(&cluster, waiting, &[("dependency", None), ("full", Some(1))]);
+    let mut spec = limited(2, 10);
+    spec.scheduling.max_running = Some(1);
+    cluster.node(2, 4);
+    let bounded = cluster.lasting("ann", 10, &spec);
+    expect(&cluster, bounded, &[("max-running", None), ("full", Some(1))]);
+}
+
+#[test]
+fn a_limit_is_named_and_the_job_is_shown_behind_those_that_can_start() {
+    let limits = Limits { running: Some(1), ..Limits::default() };
+    let name = "ann".parse().unwrap();
+    let ann = TenantPolicy { name, parent: None, shares: 1, default_qos: None, limits };
+    let mut cluster = Cluster::under(Policy { tenants: vec![ann], ..Policy::default() });
+    cluster.node(1, 2);
+    cluster.lasting("ann", 10, &limited(1, 10));
+    let bound = cluster.lasting("ann", 10, &limited(1, 10));
+    expect(&cluster, bound, &[("limit", None)]);
+    let advice = cluster.core.explain(bound).unwrap().advice;
+    assert!(advice[0].contains("tenant ann"), "{advice:?}");
+    cluster.lasting("bob", 10, &limited(1, 10));
+    let waiting = cluster.lasting("bob", 10, &limited(1, 10));
+    let queue: Vec<JobId> = cluster.core.queue(10).iter().map(|row| row.job).collect();
+    assert_eq!(queue, [waiting, bound]);
+}
+
+#[test]
+fn what_could_never_start_is_told_that_waiting_does_not_help() {
+    let mut cluster = Cluster::new();
+    cluster.node(1, 2);
+    cluster.node(2, 3);
+    cluster.drain(2, true);
+    let mut gang = limited(5, 10);
+    gang.scheduling.gang = true;
+    let waiting = cluster.lasting("ann", 10, &gang);
+    expect(&cluster, waiting, &[("gang-beyond-nodes", None), ("not-ready", Some(1))]);
+    let advice = cluster.core.explain(waiting).unwrap().advice;
+    assert!(advice[0].starts_with("it can start with 3 places of 1 CPU"), "{advice:?}");
+    assert!(advice[1].contains("wrun drain node-2 --undo"), "{advice:?}");
+    let at_most = |most| {
+        let limits = Limits { running: Some(most), ..Limits::default() };
+        let name = "ann".parse().unwrap();
+        let ann = TenantPolicy { name, parent: None, shares: 1, default_qos: None, limits };
+        Policy { tenants: vec![ann], ..Policy::default() }
+    };
+    cluster.set_policy(at_most(3)).unwrap();
+    cluster.drain(2, false);
+    expect(&cluster, waiting, &[("beyond-limit", None)]);
+}
