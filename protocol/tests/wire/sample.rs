@@ -122,6 +122,8 @@ macro_rules! enums {
     )*};
 }
 
+mod services;
+
 impl Sample for bool {
     fn sample(s: &mut Source<'_>) -> Self {
         s.below(2) == 1
@@ -249,7 +251,7 @@ structs! {
     IndexRange { first, count }
     Resources { cpu_milli, memory, scratch, slots }
     JobSpec { name, component, args, env, input, mounts, count, resources, limits, retry,
-        priority, labels, network, on_disconnect, scheduling }
+        priority, labels, network, on_disconnect, scheduling, service }
     SpecV1 { name, component, args, env, input, mounts, count, resources, limits, retry,
         priority, labels, network, on_disconnect }
     Scheduling { partition, qos, nice, hold, begin, deadline, devices, alternatives,
@@ -327,7 +329,7 @@ enums! {
     Input { Empty, Content(content), Attached, Each(items) }
     RetryOn { Exit(code), Trap, Handler, Limit, Setup }
     OnDisconnect { Continue, Stop }
-    VersionedSpec { V1(spec), V2(spec, scheduling) }
+    VersionedSpec { V1(spec), V2(spec, scheduling), V3(spec, scheduling, service) }
     Arrangement { Spread, Pack, SameNode, DifferentNodes }
     DependsOn { Start, Success, Failure, End, EachSuccess }
     QueueOrder { Multifactor, Fcfs, ShortestFirst, SmallestAreaFirst, Balanced }
@@ -356,7 +358,8 @@ enums! {
         RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter),
         SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from },
         JobKinds(jobs), Remembered { job, from },
-        Why(job), ReservationRows }
+        Why(job), ReservationRows, Deploy { id, spec }, Services { all_tenants }, Service(service),
+        Scale { service, to }, Rollout { service, action }, Undeploy(service) }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
@@ -364,8 +367,8 @@ enums! {
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
         Reservations(reservations), NodeDetails(nodes), Schedules(rows),
         Workflow(detail), JobKinds(kinds), Remembered(tasks),
-        Why(why), ReservationRows(rows) }
-    JobKind { Job, Workflow, Step(workflow) }
+        Why(why), ReservationRows(rows), Deployed(deployed), Services(rows), Service(detail) }
+    JobKind { Job, Workflow, Step(workflow), Revision(revision) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }
     StepState { Waiting, Preparing, Running, Succeeded, Failed, Skipped, Cancelled, Reused }
@@ -377,21 +380,23 @@ enums! {
     JobState { Pending, Running, Succeeded, Failed, Cancelled }
     TaskState { Pending, Assigned, Running, Succeeded, Failed, Cancelled, Frozen, Stopping }
     LogStream { Stdout, Stderr }
-    ComponentKind { Command, Handler }
     ToWorker { Welcome { lease_ms, heartbeat_ms, now, stale }, Job { job, tenant, kind, spec },
         Assign(assignments), Resume { attempt, checkpoint }, Stop(assignments),
         Recall(assignments), Forget(job), Freeze { attempt, frozen }, Acknowledge { report },
         HeartbeatAck { beat }, AssignWith { tasks, grant }, Preempt { attempt, notice_ms },
-        ResumeWith { attempt, checkpoint, grant }, Gang { job, attempt, members } }
+        ResumeWith { attempt, checkpoint, grant }, Gang { job, attempt, members },
+        Services { whole, services }, ServicesGone(services), Nodes(nodes),
+        Drain { attempt, within_ms } }
     FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
-        Offer(offer), Listens(address) }
+        Offer(offer), Listens(address), Load(loads) }
     FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
         Offer { route, size }, AtBarrier(route), Ended(route) }
     ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }
     Refusal { Stale { current }, Unknown, NotAMember }
     Report { Started(tasks), Succeeded { tasks, usage }, Ended { attempt, result },
-        Returned(tasks), Checkpoint { attempt, content }, Preempted { attempt, usage } }
+        Returned(tasks), Checkpoint { attempt, content }, Preempted { attempt, usage },
+        Readied { attempt, state } }
     BlobRequest { Get { job, digest }, Put { job, digest, size } }
     BlobReply { Found { size }, Stored, Refused(error) }
     LiveRequest { Follow(task), Attach(task) }
