@@ -14,10 +14,11 @@ use crate::blobs::Blobs;
 use crate::data_dir::DataDir;
 use crate::executor::Executor;
 use crate::floor::{Floor, start_spiller};
-use crate::gang::{Gangs, Peers};
+use crate::gang::Gangs;
 use crate::join::membership;
 use crate::link::{Dial, QuicDial};
 use crate::log::SpillDir;
+use crate::peers::Peers;
 use crate::setup::Workshop;
 use crate::{WorkerConfig, WorkerError, link};
 

@@ -26,6 +26,7 @@ mod live;
 mod log;
 mod mounts;
 mod outbox;
+mod peers;
 mod results;
 mod setup;
 mod slots;

@@ -16,8 +16,8 @@ use super::flow::Leaving;
 use super::inbox::Violation;
 use super::link;
 use super::members::Members;
-use super::peers::Peers;
 use super::state::{State, route_of};
+use crate::peers::Peers;
 
 /// See the module.
 pub(super) struct Gang {

@@ -14,7 +14,7 @@ use wrun_sandbox::GangError;
 
 use super::attempt::Gang;
 use super::flow::Leaving;
-use super::peers::InUse;
+use crate::peers::InUse;
 
 /// How long a node may take to be reached and to know of the gang: it was told when this
 /// one was.

@@ -4,7 +4,7 @@
 //! server. A gang here is one value under one lock ([`state`]), the same for tasks on one
 //! node and for tasks apart: between tasks here, what one side says is given to the other at
 //! once; to another node it goes over a stream ([`link`], [`serve`]) on a connection that
-//! only nodes of the cluster can make ([`peers`]).
+//! only nodes of the cluster can make ([`crate::peers`]).
 //!
 //! What is sent belongs to one attempt of the gang: a stream is opened for an attempt, and
 //! refused where that is over. Once a node of the gang is lost, the gang is lost here: its
@@ -13,11 +13,9 @@
 
 mod attempt;
 mod flow;
-
 mod inbox;
 mod link;
 mod members;
-mod peers;
 mod registry;
 mod seat;
 mod serve;
@@ -25,5 +23,5 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use peers::Peers;
 pub(crate) use registry::Gangs;
+pub(crate) use serve::serve;

@@ -12,8 +12,8 @@ use wrun_sandbox::{GangError, GangSeat, TaskMemory};
 
 use super::attempt::Gang;
 use super::members::Members;
-use super::peers::Peers;
 use super::seat::Seat;
+use crate::peers::Peers;
 
 /// See the module.
 pub(crate) struct Gangs {

@@ -2,20 +2,16 @@
 //! waits for a task: what comes was allowed, and there is room for it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 use wrun_net::{RecvError, RecvStream, SendStream};
-use wrun_protocol::NodeId;
 use wrun_protocol::wire::peer::{FromPeer, ToPeer, stream_code};
+use wrun_protocol::{JobId, NodeId};
 use wrun_sandbox::GangError;
 
 use super::attempt::Gang;
 use super::registry::Gangs;
-
-/// How long a new stream may take to say what it is for.
-const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why reading has ended.
 enum End {
@@ -23,12 +19,14 @@ enum End {
     Lost(String),
 }
 
-/// Serves one stream that `node` has opened, to its end.
-pub(super) async fn serve(gangs: &Gangs, node: NodeId, mut send: SendStream, mut recv: RecvStream) {
-    let first = tokio::time::timeout(OPEN_WITHIN, recv.recv::<FromPeer>()).await;
-    let Ok(Ok(Some(FromPeer::Open { job, attempt }))) = first else {
-        return send.reset(stream_code::PROTOCOL);
-    };
+/// Serves one stream that `node` has opened for an attempt of a gang, to its end.
+pub(crate) async fn serve(
+    gangs: &Gangs,
+    node: NodeId,
+    (job, attempt): (JobId, u32),
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
     let gang = match gangs.opened(node, job, attempt) {
         Ok(gang) => gang,
         Err(refusal) => {

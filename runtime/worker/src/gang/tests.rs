@@ -12,7 +12,8 @@ use wrun_protocol::wire::worker::GangMember;
 use wrun_protocol::{IndexRange, JobId, NodeId};
 use wrun_sandbox::{GangError, GangSeat, TaskMemory};
 
-use super::{Gangs, Peers};
+use super::Gangs;
+use crate::peers::Peers;
 
 const JOB: JobId = JobId(7);
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! Connections between nodes: one port that only nodes of the cluster reach, and at most one
 //! connection that this node makes to another, made when it is first needed and closed when
-//! it has been of no use for a while. Whoever has made a connection opens the streams on it.
+//! it has been of no use for a while. Whoever has made a connection opens the streams on it,
+//! and says with the first frame of each what it is for.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,16 +11,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use wrun_net::{
-    ConnectError, Connection, Identity, Limits, ListenError, Listener, Peer, close_code,
+    ConnectError, Connection, Identity, Limits, ListenError, Listener, Peer, RecvStream,
+    SendStream, close_code,
 };
 use wrun_protocol::NodeId;
+use wrun_protocol::wire::peer::{FromPeer, stream_code};
 
-use super::registry::Gangs;
-use super::serve::serve;
+use crate::gang::{self, Gangs};
 
-/// Streams of one node that are served at once: one for each gang that the two share. QUIC
-/// lets a further one wait.
+/// Streams of one node that are served at once: one for each gang that the two share, and
+/// one for each request that it brings to replicas here. QUIC lets a further one wait.
 const STREAMS: u32 = 4096;
+
+/// How long a new stream may take to say what it is for.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection without a stream for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -60,7 +65,7 @@ struct Kept {
 }
 
 /// A connection that is kept open while this is held.
-pub(super) struct InUse {
+pub(crate) struct InUse {
     kept: Kept,
 }
 
@@ -114,7 +119,7 @@ impl Peers {
     }
 
     /// Serves what other nodes open, for `gangs`, until closed.
-    pub(super) fn serve(self: &Arc<Self>, gangs: &Arc<Gangs>) {
+    pub(crate) fn serve(self: &Arc<Self>, gangs: &Arc<Gangs>) {
         let (peers, gangs) = (Arc::clone(self), Arc::downgrade(gangs));
         tokio::spawn(async move {
             while let Some(connection) = peers.listener.accept().await {
@@ -129,7 +134,7 @@ impl Peers {
     }
 
     /// Closes every connection, and accepts no more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let why = "the worker has ended";
         self.listener.close_now(close_code::GOING_AWAY, why);
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +154,7 @@ impl Peers {
     }
 
     /// The connection to that node, made now if there is none.
-    pub(super) async fn connection(
+    pub(crate) async fn connection(
         &self,
         node: NodeId,
         address: SocketAddr,
@@ -170,7 +175,7 @@ impl Peers {
 
     /// The node does not answer on its connection: the next use makes another one. Others may
     /// go on with this.
-    pub(super) async fn avoid(&self, node: NodeId) {
+    pub(crate) async fn avoid(&self, node: NodeId) {
         self.slot(node).current.lock().await.take();
     }
 }
@@ -194,7 +199,24 @@ async fn close_when_unused(kept: Kept) {
 /// Serves the streams that another node opens on its connection.
 async fn serve_streams(gangs: Weak<Gangs>, connection: Connection, node: NodeId) {
     while let Ok((send, recv)) = connection.accept().await {
-        let Some(gangs) = gangs.upgrade() else { return };
-        tokio::spawn(async move { serve(&gangs, node, send, recv).await });
+        let gangs = gangs.clone();
+        tokio::spawn(async move { serve_stream(&gangs, node, send, recv).await });
+    }
+}
+
+async fn serve_stream(
+    gangs: &Weak<Gangs>,
+    node: NodeId,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
+    let first = tokio::time::timeout(OPEN_WITHIN, recv.recv::<FromPeer>()).await;
+    match first {
+        Ok(Ok(Some(FromPeer::Open { job, attempt }))) => {
+            if let Some(gangs) = gangs.upgrade() {
+                gang::serve(&gangs, node, (job, attempt), send, recv).await;
+            }
+        }
+        _ => send.reset(stream_code::PROTOCOL),
     }
 }
