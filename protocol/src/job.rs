@@ -220,15 +220,16 @@ impl JobSpec {
     /// whether a node can hold a task.
     pub fn check(&self) -> Result<(), SpecError> {
         self.check_names()?;
+        let fields = |(field, problem)| SpecError::Field { field, problem };
+        if let Some(service) = &self.service {
+            // What a replica takes follows from what it is.
+            service.check(self).map_err(fields)?;
+        }
         self.check_sizes()?;
         self.check_limits()?;
         self.mounts.iter().try_for_each(Mount::check)?;
         if self.scheduling.cache {
             crate::remembered::check(self)?;
-        }
-        let fields = |(field, problem)| SpecError::Field { field, problem };
-        if let Some(service) = &self.service {
-            service.check(self).map_err(fields)?;
         }
         self.scheduling.check(self.count).map_err(fields)
     }

@@ -16,6 +16,9 @@ mod route;
 pub use name::{ParseServiceNameError, SERVICE_DOMAIN, ServiceId, ServiceName};
 pub use route::{ParseRouteError, Route};
 
+#[cfg(test)]
+mod tests;
+
 /// What a job's specification says of the service that it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
