@@ -219,6 +219,23 @@ impl Core {
             Input::StepPrepared { workflow, step, prepared } => {
                 self.on_step_prepared(workflow, step, prepared);
             }
+            Input::Deploy { request, tenant, id, kind, spec } => {
+                let answer = self.on_deploy(tenant, id, kind, spec).map(Answer::Deployed);
+                self.reply(request, answer);
+            }
+            Input::Undeploy { request, service } => {
+                let answer = self.on_undeploy(&service);
+                self.reply(request, answer);
+            }
+            Input::Scale { request, service, to } => {
+                let answer = self.on_scale(&service, to);
+                self.reply(request, answer);
+            }
+            Input::Rollout { request, service, action } => {
+                let answer = self.on_rollout(&service, action);
+                self.reply(request, answer);
+            }
+            Input::Load { node, loads } => self.on_load(node, loads),
             Input::Timeout => {}
         }
         self.mend_gangs();

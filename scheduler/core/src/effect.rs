@@ -1,6 +1,8 @@
 //! What the core wants done. Effects are data, and ordered: one that follows an
 //! [`Effect::Append`] may be released only when that append is durable.
 
+use wrun_protocol::service::ServiceId;
+use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::wire::worker::ToWorker;
 use wrun_protocol::{JobId, NodeId};
@@ -34,6 +36,11 @@ pub enum Effect {
     },
     /// Something that a watcher of this job can see has changed. May be coalesced.
     JobChanged(JobId),
+    /// What gateways need to know of this service has changed: every worker is to be told what
+    /// [`crate::Core::endpoints`] says now, or that the service is gone where it says nothing.
+    /// It comes before the [`Effect::Append`] of its cause, so that gateways need not wait for
+    /// the disk; may be coalesced.
+    Endpoints(ServiceId),
     /// Gather what a step takes of others and make its job → [`crate::Input::StepPrepared`].
     PrepareStep(Box<Preparation>),
 }
@@ -47,4 +54,6 @@ pub enum Answer {
     Done,
     /// The node's number.
     Joined(NodeId),
+    /// What a deployment came to.
+    Deployed(Deployed),
 }

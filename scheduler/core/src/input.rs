@@ -7,7 +7,9 @@ use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
 use wrun_protocol::schedule::Schedule;
 use wrun_protocol::scheduling::Offer;
+use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
+use wrun_protocol::wire::service::{RolloutAction, ScaleTo, ServiceLoad};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
 use wrun_protocol::workflow::{EncodedWorkflow, Reused};
@@ -295,6 +297,52 @@ pub enum Input {
         step: u16,
         /// Its job, or why there is none.
         prepared: Prepared,
+    },
+    /// A user deploys a service → `Reply` with [`crate::Answer::Deployed`], after the facts.
+    Deploy {
+        /// Echoed.
+        request: RequestId,
+        /// Whose it is.
+        tenant: TenantName,
+        /// Repeating it returns the same revision.
+        id: SubmitId,
+        /// As the server found by reading the component.
+        kind: ComponentKind,
+        /// As the client sent it; checked here.
+        spec: EncodedSpec,
+    },
+    /// A user takes a service down → `Reply` with [`crate::Answer::Done`]. Its replicas are
+    /// drained after that.
+    Undeploy {
+        /// Echoed.
+        request: RequestId,
+        /// Which; that the caller may see it has been checked.
+        service: ServiceId,
+    },
+    /// A user wants another number of replicas → `Reply` with [`crate::Answer::Done`].
+    Scale {
+        /// Echoed.
+        request: RequestId,
+        /// Which; that the caller may see it has been checked.
+        service: ServiceId,
+        /// How many; checked here.
+        to: ScaleTo,
+    },
+    /// A user steers a rollout → `Reply` with [`crate::Answer::Done`].
+    Rollout {
+        /// Echoed.
+        request: RequestId,
+        /// Which; that the caller may see it has been checked.
+        service: ServiceId,
+        /// What to do.
+        action: RolloutAction,
+    },
+    /// What a node's gateway has seen since it last told. Not recorded; nothing is owed.
+    Load {
+        /// Whose gateway.
+        node: NodeId,
+        /// For each service with something to tell.
+        loads: Vec<ServiceLoad>,
     },
     /// The instant of [`crate::Core::poll_timeout`] has come. Early or late is harmless.
     Timeout,

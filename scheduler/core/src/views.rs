@@ -6,6 +6,7 @@ pub mod forecast;
 mod policy;
 mod reasons;
 mod schedules;
+mod services;
 mod survey;
 mod workflows;
 

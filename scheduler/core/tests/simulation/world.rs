@@ -227,7 +227,8 @@ impl World {
             Effect::JobChanged(_)
             | Effect::Append(_)
             | Effect::Ended(_)
-            | Effect::PrepareStep(_) => {}
+            | Effect::PrepareStep(_)
+            | Effect::Endpoints(_) => {}
         }
     }
 

@@ -282,6 +282,7 @@ impl Run {
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
                 Effect::JobChanged(job) => Held::Changed(job),
                 Effect::PrepareStep(preparation) => Held::Prepare(preparation),
+                Effect::Endpoints(_) => continue,
             };
             self.held.hold(self.emitted, held);
         }
