@@ -21,7 +21,8 @@ use crate::permits::Demand;
 use crate::seal::Sealer;
 use crate::seat::Seat;
 use crate::{
-    NextTask, PrepareError, SandboxConfig, SandboxError, StartError, TaskEvents, TaskStart,
+    NextTask, PrepareError, Replica, ReplicaEvents, ReplicaStart, SandboxConfig, SandboxError,
+    StartError, TaskEvents, TaskStart,
 };
 
 /// Runs components. Cheap to clone. When the last clone goes, every task that still runs
@@ -144,6 +145,23 @@ impl Sandbox {
             }
         }
         Ok(TaskHandle { seat, token })
+    }
+
+    /// Opens a replica of an HTTP service; never waits. It takes nothing of the pool until
+    /// there is a request.
+    ///
+    /// # Errors
+    /// [`StartError::Refused`] for a component that is no HTTP service, or for more than
+    /// this node can give; [`StartError::Closed`] when the sandbox is closing.
+    #[expect(clippy::todo, reason = "skeleton")]
+    pub fn open_replica(
+        &self,
+        prepared: &Arc<Prepared>,
+        replica: ReplicaStart,
+        events: Arc<dyn ReplicaEvents>,
+    ) -> Result<Replica, StartError> {
+        let _ = (prepared, replica, events);
+        todo!()
     }
 
     fn check(&self, prepared: &Prepared, task: &TaskStart) -> Result<(), StartError> {

@@ -12,6 +12,7 @@ use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, Resources, TenantName};
 
+use crate::ServiceCaller;
 use crate::gang::{GangSeat, TaskMemory};
 
 /// What all tasks of a job have in common.
@@ -38,6 +39,10 @@ pub struct JobContext {
     pub mounts: Vec<(String, PathBuf)>,
     /// Hosts that the guest may reach.
     pub network: Vec<HostGrant>,
+    /// TCP ports on which the guest may listen, on every address.
+    pub listen: Vec<u16>,
+    /// Carries requests to services of the cluster; `None`: there is nobody who does.
+    pub services: Option<Arc<dyn ServiceCaller>>,
 }
 
 /// What a program reads from standard input, or a handler is given.

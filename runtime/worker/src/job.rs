@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use wrun_protocol::job::{EncodedSpec, Input, OnDisconnect, SpecError};
 use wrun_protocol::remembered::Keys;
+use wrun_protocol::service::ServiceKind;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
 use wrun_sandbox::{JobContext, TaskInput};
@@ -159,6 +160,14 @@ impl<E: Executor> Job<E> {
         self.is_deterministic().then(keys)
     }
 
+    /// The ports on which its tasks may listen.
+    fn ports(&self) -> &[u16] {
+        match self.spec.service.as_ref().map(|service| &service.kind) {
+            Some(ServiceKind::Program(program)) => &program.ports,
+            Some(ServiceKind::Http(_)) | None => &[],
+        }
+    }
+
     /// What the sandbox is told, with directories that are there by now.
     pub(crate) fn context(&self, mounts: Vec<(String, PathBuf)>) -> JobContext {
         // The name is not part of the key of a result.
@@ -175,6 +184,8 @@ impl<E: Executor> Job<E> {
             resources: self.spec.resources,
             mounts,
             network: self.spec.network.clone(),
+            listen: self.ports().to_vec(),
+            services: None,
         }
     }
 }

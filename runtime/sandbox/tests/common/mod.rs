@@ -154,6 +154,8 @@ pub fn job() -> JobContext {
         resources: JobSpec::DEFAULT_RESOURCES,
         mounts: Vec::new(),
         network: Vec::new(),
+        listen: Vec::new(),
+        services: None,
     }
 }
 
