@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 const ROOMS: &str = ".cargo .ci .config .git .gitignore ARCHITECTURE.md CHANGELOG.md \
     CONTRIBUTING.md Cargo.lock Cargo.toml LICENSE README.md benches cli clippy.toml deny.toml docs \
-    examples net protocol runtime rust-toolchain.toml rustfmt.toml scheduler sdk target tests wit \
+    examples gateway net protocol runtime rust-toolchain.toml rustfmt.toml scheduler sdk target tests wit \
     xtask";
 
 #[test]

@@ -1,0 +1,29 @@
+//! Where HTTP enters the cluster, and from where services call one another: listeners,
+//! routes, limits, balancing, and what goes with a request on its way to a replica.
+//!
+//! A gateway keeps what it was told of services and goes on with it when nobody tells it
+//! more. It decides nothing about how many replicas there are, and runs none: an [`Upstream`]
+//! carries a request to one.
+
+mod body;
+mod config;
+mod error;
+mod gateway;
+mod listen;
+mod upstream;
+
+pub use body::{Body, BodyError, empty, full};
+pub use config::{AccessLog, AddressRange, GatewayConfig, ListenConfig, ParseRangeError, TlsFiles};
+pub use error::{CallError, ListenError};
+pub use gateway::Gateway;
+pub use listen::Listening;
+pub use upstream::{Target, Upstream, UpstreamError, UpstreamErrorKind, UpstreamFuture};
+
+/// The field that counts how often a request went from service to service. Gateways alone
+/// set it: what a client sends is dropped. A replica gets it with the request; the node that
+/// runs the replica puts the same value on what the guest asks of other services while it
+/// handles the request, so that a circle of services ends ([`CallError::Loop`]).
+pub const HOPS: &str = "wrun-hops";
+
+/// Calls from service to service behind one request, at most.
+pub const MAX_HOPS: u32 = 16;
