@@ -16,6 +16,8 @@ pub mod input;
 mod kept_back;
 mod profile;
 pub mod reason;
+#[cfg_attr(not(test), expect(dead_code, reason = "not yet"))]
+mod scaling;
 mod state;
 pub mod views;
 pub mod workflow;
