@@ -17,6 +17,8 @@ mod kept_back;
 mod profile;
 pub mod reason;
 #[cfg_attr(not(test), expect(dead_code, reason = "not yet"))]
+mod rollout;
+#[cfg_attr(not(test), expect(dead_code, reason = "not yet"))]
 mod scaling;
 mod state;
 pub mod views;

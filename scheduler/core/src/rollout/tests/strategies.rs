@@ -1,0 +1,210 @@
+//! Each strategy, step by step.
+
+use wrun_protocol::Timestamp;
+use wrun_protocol::service::{
+    HttpService, ProgramService, Rollout, ServiceKind, ServiceSpec, Strategy,
+};
+use wrun_protocol::wire::service::RolledBackBy;
+
+use super::model::{Model, START_MS, blue_green, canary, rolling};
+use crate::rollout::{Policy, Side, Turn};
+use crate::scaling::Watched;
+
+#[test]
+fn a_rolling_update_exchanges_as_many_at_a_time_as_may_be_too_many_or_too_few() {
+    let mut model = Model::new(rolling(1, 0), 3);
+    assert_eq!(model.follow().awake(), (1, 3));
+    assert_eq!(model.all_ready().awake(), (2, 2));
+    assert_eq!(model.all_ready().awake(), (3, 1));
+    assert_eq!(model.all_ready().awake(), (3, 0));
+    assert!(model.is_done());
+    let mut model = Model::new(rolling(2, 1), 4);
+    assert_eq!(model.follow().awake(), (3, 3));
+    assert_eq!(model.all_ready().awake(), (4, 0));
+    assert!(!model.is_done());
+    assert!(model.all_ready().is_done());
+}
+
+#[test]
+fn a_rolling_update_that_watches_for_errors_waits_for_answers_of_its_first_replicas() {
+    let watching = Rollout { max_errors_milli: 50, ..rolling(1, 0) };
+    let mut model = Model::new(watching.clone(), 3);
+    assert_eq!(model.follow().all_ready().awake(), (1, 2));
+    assert_eq!(model.wait(9999).awake(), (1, 2));
+    model.answers = Watched { answers: 20, errors: 0 };
+    assert_eq!(model.follow().awake(), (2, 2));
+    assert!(model.end());
+    // Without requests it goes on after a while.
+    let mut model = Model::new(watching.clone(), 3);
+    assert_eq!(model.follow().all_ready().wait(10_000).awake(), (2, 2));
+    // With errors it goes back.
+    let mut model = Model::new(watching, 3);
+    model.follow().all_ready();
+    model.answers = Watched { answers: 19, errors: 19 };
+    assert_eq!(model.follow().awake(), (1, 2));
+    model.answers = Watched { answers: 20, errors: 1 };
+    model.follow();
+    assert_eq!(model.turns, [Turn::Reached, Turn::Back(RolledBackBy::Errors)]);
+    assert!(model.end());
+    assert_eq!(model.awake(), (3, 0));
+}
+
+#[test]
+fn a_canary_goes_step_by_step_as_time_or_a_user_lets_it() {
+    let mut model = Model::new(canary(&[(10, Some(5000)), (50, None)]), 10);
+    assert_eq!(model.follow().awake(), (1, 10));
+    assert_eq!(model.plan().weights.header, None);
+    assert_eq!(model.all_ready().awake(), (1, 9));
+    let plan = model.plan();
+    assert_eq!((plan.weights.new, &plan.weights.olds[..]), (9 * 10, &[9 * 90][..]));
+    assert!(plan.weights.header.is_some());
+    assert_eq!(plan.goes_on, Some(Timestamp(model.now.0 + 5000)));
+    assert_eq!(model.progress.step(&model.rollout), Some((1, 2)));
+    assert_eq!(model.wait(4999).awake(), (1, 9));
+    assert_eq!(model.wait(1).awake(), (2, 9));
+    (0..8).for_each(|_| _ = model.all_ready());
+    assert_eq!(model.awake(), (5, 5));
+    assert_eq!(model.plan().goes_on, None);
+    assert_eq!(model.wait(1 << 40).awake(), (5, 5));
+    model.progress = model.progress.resumed(&model.rollout, model.now).unwrap();
+    assert!(model.end());
+    assert_eq!(model.awake(), (10, 0));
+}
+
+#[test]
+fn a_rollout_that_is_paused_goes_no_further_and_still_follows_the_load() {
+    let mut model = Model::new(rolling(1, 0), 6);
+    model.follow().all_ready();
+    assert_eq!(model.awake(), (2, 5));
+    model.progress.paused = true;
+    assert_eq!(model.all_ready().awake(), (2, 5));
+    assert_eq!(model.wait(1 << 40).awake(), (2, 5));
+    model.wanted = 12;
+    assert_eq!(model.follow().awake(), (2, 10));
+    model.all_ready();
+    model.wanted = 3;
+    assert_eq!(model.follow().awake(), (2, 2));
+    // What fails is given up even so.
+    model.failures = 3;
+    model.follow();
+    assert_eq!(model.turns, [Turn::Back(RolledBackBy::NotReady)]);
+    let mut model = Model::new(rolling(1, 0), 2);
+    model.progress.paused = true;
+    assert_eq!(model.follow().awake(), (0, 2));
+    model.progress = model.progress.resumed(&model.rollout, model.now).unwrap();
+    assert!(model.end());
+    assert_eq!(model.progress.resumed(&model.rollout, model.now), None);
+}
+
+#[test]
+fn an_exchange_is_at_once_and_can_be_taken_back_while_the_old_ones_are_kept() {
+    let mut model = Model::new(blue_green(60_000), 3);
+    assert_eq!(model.follow().awake(), (3, 3));
+    model.new.ready = 2;
+    assert_eq!(model.follow().plan().weights.new, 0);
+    model.all_ready();
+    assert_eq!((model.awake(), model.turns.as_slice()), ((3, 3), &[Turn::Reached][..]));
+    assert_eq!(model.plan().weights.olds, [0]);
+    assert_eq!(model.wait(59_999).awake(), (3, 3));
+    let mut back = model.clone();
+    back.go_back();
+    assert!(back.follow().is_done());
+    assert_eq!(back.awake(), (3, 0));
+    assert_eq!(model.wait(1).awake(), (3, 0));
+    assert!(model.is_done());
+}
+
+#[test]
+fn an_exchange_that_is_paused_waits_for_a_user_before_it_switches() {
+    let mut model = Model::new(blue_green(1), 2);
+    model.follow();
+    model.progress.paused = true;
+    assert_eq!(model.all_ready().wait(1 << 40).plan().weights.new, 0);
+    model.progress = model.progress.resumed(&model.rollout, model.now).unwrap();
+    assert!(model.end());
+}
+
+#[test]
+fn a_revision_that_is_not_ready_in_its_time_is_given_up() {
+    let mut model = Model::new(rolling(1, 0), 3);
+    model.follow();
+    assert_eq!(model.plan().look, Some(Timestamp(model.now.0 + START_MS)));
+    assert_eq!(model.wait(START_MS - 1).turns, []);
+    model.wait(1);
+    assert_eq!(model.turns, [Turn::Back(RolledBackBy::NotReady), Turn::Done]);
+    assert_eq!((model.awake(), model.ready()), ((3, 0), 3));
+    // One that has no room on any node has not begun, and waits.
+    let mut model = Model::new(rolling(1, 0), 3);
+    model.follow();
+    model.starting = None;
+    assert_eq!(model.plan().look, None);
+}
+
+#[test]
+fn a_replica_that_fails_again_and_again_is_the_end_of_its_revision() {
+    for rollout in [rolling(1, 0), canary(&[(20, None)]), blue_green(1000)] {
+        let mut model = Model::new(rollout, 5);
+        model.follow().all_ready();
+        model.failures = 2;
+        let turns = model.turns.len();
+        assert_eq!(model.follow().turns.len(), turns);
+        model.failures = 3;
+        model.follow();
+        assert!(model.turns.contains(&Turn::Back(RolledBackBy::NotReady)));
+        assert!(model.end());
+        assert_eq!(model.awake(), (5, 0));
+    }
+}
+
+#[test]
+fn on_the_way_back_nothing_is_given_up_again() {
+    let mut model = Model::new(rolling(1, 0), 3);
+    model.progress.back = true;
+    model.follow();
+    model.failures = 99;
+    model.answers = Watched { answers: 100, errors: 100 };
+    model.starting = Some(Timestamp(0));
+    model.follow();
+    assert_eq!(model.turns, []);
+    assert_eq!(model.plan().look, None);
+}
+
+#[test]
+fn a_spike_amid_a_rollout_is_met_by_the_revision_that_is_in_place() {
+    let mut model = Model::new(rolling(1, 0), 3);
+    model.follow();
+    model.wanted = 30;
+    assert_eq!(model.follow().awake(), (1, 30));
+    assert!(model.end());
+}
+
+#[test]
+fn a_service_without_replicas_changes_its_revision_at_once() {
+    for rollout in [rolling(1, 0), canary(&[(20, Some(0))]), blue_green(0)] {
+        let mut model = Model::new(rollout, 0);
+        assert!(model.follow().is_done(), "{model:?}");
+        assert_eq!(model.awake(), (0, 0));
+    }
+}
+
+#[test]
+fn of_revisions_that_were_on_their_way_those_that_are_ready_stay_as_long_as_they_are_needed() {
+    let mut model = Model::new(rolling(1, 0), 4);
+    model.olds = vec![Side { awake: 2, ready: 2 }, Side { awake: 3, ready: 1 }];
+    model.follow();
+    // Three are ready; the one that is missing is the old one's, which is proven.
+    let awake: Vec<u32> = model.olds.iter().map(|old| old.awake).collect();
+    assert_eq!((model.new.awake, awake), (1, vec![3, 1]));
+    assert!(model.end());
+    assert!(matches!(model.rollout.strategy, Strategy::Rolling));
+}
+
+#[test]
+fn a_program_may_take_as_long_as_it_runs_before_it_counts_as_ready() {
+    let program = ProgramService { ready_after_ms: 5000, ports: Vec::new() };
+    let program = ServiceSpec::new(ServiceKind::Program(program));
+    assert_eq!(Policy::new(&program).start_ms, 65_000);
+    let mut http = HttpService::default();
+    http.readiness.start_ms = 7000;
+    assert_eq!(Policy::new(&ServiceSpec::new(ServiceKind::Http(http))).start_ms, 7000);
+}
