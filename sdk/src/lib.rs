@@ -46,6 +46,11 @@
 //! failure. [`Error::retryable`] and [`Retry::retryable`] mark what another attempt may
 //! cure. A panic is a trap, and its message is in the task's log.
 //!
+//! # Services
+//!
+//! With the feature `http`, [`macro@http`] makes an async function a service: see the module
+//! `http`.
+//!
 //! # Outside a cluster
 //!
 //! The context works on the build machine too, so that functions that use it can be
@@ -56,6 +61,8 @@ mod codec;
 mod context;
 mod error;
 pub mod gang;
+#[cfg(feature = "http")]
+pub mod http;
 mod log;
 
 #[cfg(not(target_family = "wasm"))]
@@ -102,6 +109,39 @@ pub use log::{Level, log};
 /// }
 /// ```
 pub use wrun_sdk_macros::task;
+
+/// Makes a function the component's answer to HTTP requests; one in a component.
+///
+/// The function is `async` or not, takes no argument or one
+/// ([`FromRequest`](http::FromRequest)), and returns what can be an answer
+/// ([`IntoResponse`](http::IntoResponse)):
+///
+/// ```
+/// #[wrun_sdk::http]
+/// async fn hello() -> &'static str {
+///     "Hello, world!\n"
+/// }
+/// ```
+///
+/// What cannot be a service does not compile, and says why:
+///
+/// ```compile_fail
+/// #[wrun_sdk::http]
+/// async fn add(a: u32, b: u32) -> String {
+///     (a + b).to_string()
+/// }
+/// ```
+///
+/// ```compile_fail
+/// struct Plain; // is no response
+///
+/// #[wrun_sdk::http]
+/// async fn plain() -> Plain {
+///     Plain
+/// }
+/// ```
+#[cfg(feature = "http")]
+pub use wrun_sdk_macros::http;
 
 /// What the attribute's expansion calls. Not for use by hand, and may change.
 #[doc(hidden)]

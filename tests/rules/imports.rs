@@ -51,7 +51,10 @@ fn imports(folder: &str) -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap();
-            (name(package), dependencies.iter().filter(ours).map(name).collect())
+            // A crate may name itself, to have all its features in its tests.
+            let itself = name(package);
+            let imported = dependencies.iter().filter(ours).map(name);
+            (itself.clone(), imported.filter(|import| *import != itself).collect())
         })
         .collect()
 }

@@ -1,8 +1,11 @@
-//! The attribute `#[wrun_sdk::task]`. It is documented where `wrun-sdk` re-exports it.
+//! The attributes `#[wrun_sdk::task]` and `#[wrun_sdk::http]`. They are documented where
+//! `wrun-sdk` re-exports them.
 //!
 //! The function stays as it was written, so that it can be called from tests; beside it
 //! the component's export appears, on WebAssembly only.
 
+mod http;
+mod refusal;
 mod task;
 
 use proc_macro::TokenStream;
@@ -11,4 +14,10 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(attribute.into(), item.into()).into()
+}
+
+/// Makes a function the component's answer to HTTP requests. See `wrun_sdk::http`.
+#[proc_macro_attribute]
+pub fn http(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    http::expand(attribute.into(), item.into()).into()
 }

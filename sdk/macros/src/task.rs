@@ -5,28 +5,11 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, ItemFn, ReturnType, Type};
 
+use crate::refusal;
+
 /// What replaces the annotated item: the item, and the export or what is wrong.
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    if !attribute.is_empty() {
-        let error = Error::new_spanned(attribute, "`#[task]` takes no arguments");
-        return with_error(&item, &error);
-    }
-    let function = match syn::parse2::<ItemFn>(item.clone()) {
-        Ok(function) => function,
-        Err(_) => {
-            let error = Error::new_spanned(&item, "`#[task]` goes on a function");
-            return with_error(&item, &error);
-        }
-    };
-    match export(&function) {
-        Ok(export) => quote!(#function #export),
-        Err(error) => with_error(&item, &error),
-    }
-}
-
-fn with_error(item: &TokenStream, error: &Error) -> TokenStream {
-    let error = error.to_compile_error();
-    quote!(#item #error)
+    refusal::function_with("#[task]", &attribute, item, export)
 }
 
 fn export(function: &ItemFn) -> Result<TokenStream, Error> {
