@@ -21,7 +21,7 @@ mod tests;
 mod weights;
 
 use wrun_protocol::Timestamp;
-use wrun_protocol::service::{Readiness, Rollout, ServiceKind, ServiceSpec};
+use wrun_protocol::service::Rollout;
 use wrun_protocol::wire::service::RolledBackBy;
 
 use self::replicas::{Room, replicas};
@@ -36,28 +36,6 @@ const LEAST_ANSWERS: u64 = 20;
 
 /// Failures in a row of one replica that are no accident any more.
 const MOST_FAILURES: u32 = 3;
-
-/// How a rollout is to go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy<'a> {
-    pub(crate) rollout: &'a Rollout,
-    /// How long a replica may take to be ready for the first time, in milliseconds.
-    pub(crate) start_ms: u64,
-}
-
-impl<'a> Policy<'a> {
-    /// As a service's specification says.
-    pub(crate) fn new(spec: &'a ServiceSpec) -> Self {
-        let start_ms = match &spec.kind {
-            ServiceKind::Http(http) => http.readiness.start_ms,
-            // Nobody asks a program whether it is ready: it is when it has run for a while.
-            ServiceKind::Program(program) => {
-                program.ready_after_ms.saturating_add(Readiness::default().start_ms)
-            }
-        };
-        Self { rollout: &spec.rollout, start_ms }
-    }
-}
 
 /// How far a rollout is: all that is to be remembered of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -92,8 +70,8 @@ pub(crate) struct Situation<'a> {
     /// Of the others that have replicas: first the one that was in place, then those that
     /// were on their way.
     pub(crate) olds: &'a [Side],
-    /// Since when a replica of the new revision is on a node, while none is ready.
-    pub(crate) starting: Option<Timestamp>,
+    /// When the first replica of the new revision has taken too long to be ready.
+    pub(crate) late_at: Option<Timestamp>,
     /// The most failures in a row of one of its replicas.
     pub(crate) failures: u32,
     /// Its answers of late.
@@ -131,19 +109,19 @@ pub(crate) enum Turn {
 
 impl Progress {
     /// What is to be, as things are.
-    pub(crate) fn plan(&self, policy: Policy<'_>, situation: &Situation<'_>) -> Plan {
-        let stage = Stage::of(policy.rollout, self);
-        let room = Room { rollout: policy.rollout, stage, reached: self.reached.is_some() };
+    pub(crate) fn plan(&self, rollout: &Rollout, situation: &Situation<'_>) -> Plan {
+        let stage = Stage::of(rollout, self);
+        let room = Room { rollout, stage, reached: self.reached.is_some() };
         let (new, olds) = replicas(room, self.paused, situation);
-        let given_up = self.given_up(policy, situation);
+        let given_up = self.given_up(rollout, situation);
         let turn = given_up.map(Turn::Back).or_else(|| self.turn(stage, situation));
         let goes_on = stage.over_at(self.reached).filter(|_| !self.paused);
-        let fails_at = self.fails_at(policy, situation);
+        let fails_at = self.fails_at(situation);
         let look = [goes_on, fails_at].into_iter().flatten().filter(|at| *at > situation.now);
         Plan {
             new,
             olds,
-            weights: weights(policy.rollout, stage, self, situation),
+            weights: weights(rollout, stage, self, situation),
             turn,
             goes_on,
             look: look.min(),
@@ -200,25 +178,25 @@ impl Progress {
         }
     }
 
-    fn given_up(&self, policy: Policy<'_>, situation: &Situation<'_>) -> Option<RolledBackBy> {
+    fn given_up(&self, rollout: &Rollout, situation: &Situation<'_>) -> Option<RolledBackBy> {
         if self.back {
             return None;
         }
-        let late = self.fails_at(policy, situation).is_some_and(|at| at <= situation.now);
+        let late = self.fails_at(situation).is_some_and(|at| at <= situation.now);
         if late || situation.failures >= MOST_FAILURES {
             return Some(RolledBackBy::NotReady);
         }
         let Watched { answers, errors } = situation.answers;
-        let most = u128::from(policy.rollout.max_errors_milli) * u128::from(answers);
-        let too_many = policy.rollout.max_errors_milli > 0
+        let most = u128::from(rollout.max_errors_milli) * u128::from(answers);
+        let too_many = rollout.max_errors_milli > 0
             && answers >= LEAST_ANSWERS
             && u128::from(errors) * 1000 >= most;
         too_many.then_some(RolledBackBy::Errors)
     }
 
-    /// When the new revision has taken too long to be ready.
-    fn fails_at(&self, policy: Policy<'_>, situation: &Situation<'_>) -> Option<Timestamp> {
-        let since = situation.starting.filter(|_| !self.back && situation.new.ready == 0)?;
-        Some(Timestamp(since.0.saturating_add(policy.start_ms)))
+    /// When the new revision has taken too long to be ready. One of which a replica is ready
+    /// can be; what keeps another from it shows in its failures.
+    fn fails_at(&self, situation: &Situation<'_>) -> Option<Timestamp> {
+        situation.late_at.filter(|_| !self.back && situation.new.ready == 0)
     }
 }

@@ -88,7 +88,7 @@ mod tests {
             wanted: 10,
             new: side(new),
             olds: &olds,
-            starting: None,
+            late_at: None,
             failures: 0,
             answers: Watched::default(),
         };

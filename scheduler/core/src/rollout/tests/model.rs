@@ -3,7 +3,7 @@
 use wrun_protocol::Timestamp;
 use wrun_protocol::service::{CanaryStep, HeaderMatch, Rollout, Strategy};
 
-use crate::rollout::{Plan, Policy, Progress, Side, Situation, Turn};
+use crate::rollout::{Plan, Progress, Side, Situation, Turn};
 use crate::scaling::Watched;
 
 /// How long replicas may take to be ready.
@@ -59,17 +59,16 @@ impl Model {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let policy = Policy { rollout: &self.rollout, start_ms: START_MS };
         let situation = Situation {
             now: self.now,
             wanted: self.wanted,
             new: self.new,
             olds: &self.olds,
-            starting: self.starting,
+            late_at: self.starting.map(|since| Timestamp(since.0 + START_MS)),
             failures: self.failures,
             answers: self.answers,
         };
-        self.progress.plan(policy, &situation)
+        self.progress.plan(&self.rollout, &situation)
     }
 
     /// Whether it has ended.

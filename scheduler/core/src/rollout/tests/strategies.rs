@@ -1,13 +1,11 @@
 //! Each strategy, step by step.
 
 use wrun_protocol::Timestamp;
-use wrun_protocol::service::{
-    HttpService, ProgramService, Rollout, ServiceKind, ServiceSpec, Strategy,
-};
+use wrun_protocol::service::{Rollout, Strategy};
 use wrun_protocol::wire::service::RolledBackBy;
 
 use super::model::{Model, START_MS, blue_green, canary, rolling};
-use crate::rollout::{Policy, Side, Turn};
+use crate::rollout::{Side, Turn};
 use crate::scaling::Watched;
 
 #[test]
@@ -197,14 +195,4 @@ fn of_revisions_that_were_on_their_way_those_that_are_ready_stay_as_long_as_they
     assert_eq!((model.new.awake, awake), (1, vec![3, 1]));
     assert!(model.end());
     assert!(matches!(model.rollout.strategy, Strategy::Rolling));
-}
-
-#[test]
-fn a_program_may_take_as_long_as_it_runs_before_it_counts_as_ready() {
-    let program = ProgramService { ready_after_ms: 5000, ports: Vec::new() };
-    let program = ServiceSpec::new(ServiceKind::Program(program));
-    assert_eq!(Policy::new(&program).start_ms, 65_000);
-    let mut http = HttpService::default();
-    http.readiness.start_ms = 7000;
-    assert_eq!(Policy::new(&ServiceSpec::new(ServiceKind::Http(http))).start_ms, 7000);
 }
