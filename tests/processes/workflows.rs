@@ -50,14 +50,32 @@ async fn kill_server(cluster: &mut Cluster, client: &mut Client) {
     client.reconnect().await;
 }
 
-/// Waits for the end and holds that the squares are right and that no task ran twice.
-async fn ends_well(client: &Client, workflow: JobId) {
+/// Tasks that a node has begun with, or that have ended.
+async fn begun(client: &Client, workflow: JobId) -> Vec<(String, u32)> {
+    let mut begun = Vec::new();
+    for step in client.workflow(workflow).await.steps {
+        let Some(job) = step.job else { continue };
+        let tasks = client.tasks(job).await.into_iter();
+        let tasks = tasks.filter(|task| task.state != TaskState::Pending);
+        begun.extend(tasks.map(|task| (step.name.clone(), task.index)));
+    }
+    begun
+}
+
+/// Waits for the end and holds that the squares are right, and that no task that was `begun`
+/// before the server died ran twice. One that was placed, and of which no node had heard yet,
+/// has a second attempt: its placement was recorded.
+async fn ends_well(client: &Client, workflow: JobId, begun: &[(String, u32)]) {
     assert_eq!(client.wait(workflow).await.state, JobState::Succeeded);
     let detail = client.workflow(workflow).await;
     assert!(detail.steps.iter().all(|step| step.state == StepState::Succeeded), "{detail:?}");
     for step in &detail.steps {
         let tasks = client.tasks(step.job.expect("its job")).await;
-        assert!(tasks.iter().all(|task| task.attempts == 1), "{}: {tasks:?}", step.name);
+        for task in &tasks {
+            let was_begun = begun.contains(&(step.name.clone(), task.index));
+            let most = if was_begun { 1 } else { 2 };
+            assert!(task.attempts <= most, "{}: {task:?}", step.name);
+        }
     }
     let gathered = step_of(client, workflow, "gather").await.job.unwrap();
     assert_eq!(client.output(gathered, 0).await, b"0\n1\n4\n9\n16\n25\n");
@@ -71,7 +89,7 @@ async fn a_workflow_survives_the_server_s_death_right_after_its_acknowledgement(
     let workflow = squares(&client).await;
     let job = client.submit_workflow(&workflow).await;
     kill_server(&mut cluster, &mut client).await;
-    ends_well(&client, job).await;
+    ends_well(&client, job, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,11 +99,12 @@ async fn a_workflow_survives_the_server_s_death_while_a_step_runs_and_ends() {
     let workflow = squares(&client).await;
     let job = client.submit_workflow(&workflow).await;
     until("the step runs", async || runs(&client, job, "list").await).await;
+    let begun = begun(&client, job).await;
     cluster.server.kill();
     // The step ends meanwhile, and nobody is told.
     tokio::time::sleep(std::time::Duration::from_millis(900)).await;
     kill_server(&mut cluster, &mut client).await;
-    ends_well(&client, job).await;
+    ends_well(&client, job, &begun).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,8 +117,9 @@ async fn a_workflow_survives_the_server_s_death_between_two_steps() {
         step_of(&client, job, "list").await.state == StepState::Succeeded
     })
     .await;
+    let begun = begun(&client, job).await;
     kill_server(&mut cluster, &mut client).await;
-    ends_well(&client, job).await;
+    ends_well(&client, job, &begun).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,8 +129,9 @@ async fn a_workflow_survives_the_server_s_death_amid_a_fan_out() {
     let workflow = squares(&client).await;
     let job = client.submit_workflow(&workflow).await;
     until("the tasks run", async || runs(&client, job, "square").await).await;
+    let begun = begun(&client, job).await;
     kill_server(&mut cluster, &mut client).await;
-    ends_well(&client, job).await;
+    ends_well(&client, job, &begun).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,8 +141,9 @@ async fn a_workflow_survives_the_server_s_death_in_its_last_step() {
     let workflow = squares(&client).await;
     let job = client.submit_workflow(&workflow).await;
     until("the last step runs", async || runs(&client, job, "tidy").await).await;
+    let begun = begun(&client, job).await;
     kill_server(&mut cluster, &mut client).await;
-    ends_well(&client, job).await;
+    ends_well(&client, job, &begun).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
