@@ -24,6 +24,8 @@ pub(crate) fn run_checks() -> Result<(), Failed> {
     build_guests()?;
     run("build", &mut cargo(".", ["build", "--workspace", "--locked"]))?;
     run("tests", &mut cargo(".", ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))?;
+    let mut examples = cargo("examples", ["test", "--locked"]);
+    run("the examples' own tests", examples.env("CARGO_TARGET_DIR", guest_target()))?;
     run("doc tests", &mut cargo(".", ["test", "--doc", "--workspace", "--locked"]))?;
     run(
         "lints",
