@@ -36,6 +36,8 @@ pub struct Config {
     pub max_workflows_per_tenant: usize,
     /// What these may take together, encoded, in bytes.
     pub max_workflow_bytes_per_tenant: usize,
+    /// Services that a tenant may have; above it a deployment of another is refused.
+    pub max_services_per_tenant: usize,
     /// How long a step waits whose job was refused for a limit that may be free again.
     pub step_retry: Duration,
     /// The least time from one run of a schedule to the next.
@@ -62,6 +64,7 @@ impl Default for Config {
             max_schedules_per_tenant: 256,
             max_workflows_per_tenant: 10_000,
             max_workflow_bytes_per_tenant: 64 << 20,
+            max_services_per_tenant: 10_000,
             step_retry: Duration::from_secs(2),
             least_schedule_period: Duration::from_secs(60),
             missed_after: Duration::from_secs(30),

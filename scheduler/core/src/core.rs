@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::wire::worker::ToWorker;
 use wrun_protocol::{JobId, TaskId, Timestamp};
@@ -13,6 +14,7 @@ use crate::decide::preempt::Preemption;
 use crate::decide::promise::Promises;
 use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
+use crate::decide::service::settle::Looks;
 use crate::decide::workflow::{Preparing, Rerun};
 use crate::effect::{Answer, Effect};
 use crate::ended::EndedJob;
@@ -46,6 +48,9 @@ pub struct Core {
     /// When to look at the reservations.
     pub(crate) boundary: Option<Timestamp>,
     pub(crate) preparing: Preparing,
+    pub(crate) looks: Looks,
+    /// Services in [`Self::effects`] of which gateways are to be told.
+    told: BTreeSet<ServiceId>,
 }
 
 impl Core {
@@ -77,6 +82,8 @@ impl Core {
             promises: Promises::default(),
             boundary: None,
             preparing: Preparing::default(),
+            looks: Looks::default(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -117,6 +124,9 @@ impl Core {
         self.on_boundary();
         self.state.dependents.doubt_all();
         self.state.workflows.doubt_all();
+        self.state.services.doubt_all();
+        // Workers are told all when they connect.
+        self.state.services.changed.clear();
         self.settle();
     }
 
@@ -247,6 +257,7 @@ impl Core {
         loop {
             self.settle_dependents();
             self.advance_workflows();
+            self.settle_services();
             if self.state.dependents.due.is_empty() {
                 break;
             }
@@ -262,7 +273,11 @@ impl Core {
             self.place_tasks();
             self.settle();
         }
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if let Some(Effect::Endpoints(id)) = &effect {
+            self.told.remove(id);
+        }
+        effect
     }
 
     /// When to call [`Self::handle`] with [`Input::Timeout`], if nothing happens before.
@@ -272,7 +287,8 @@ impl Core {
         let timer = self.state.timers.first().map(|(at, _)| *at);
         let run = self.state.schedules.first_due().map(|(at, _)| *at);
         let step = self.preparing.first_retry();
-        let due = [self.preemption_due(), self.promises_due(), self.boundary, step];
+        let service = self.looks.first();
+        let due = [self.preemption_due(), self.promises_due(), self.boundary, step, service];
         [lease, delay, timer, run].into_iter().chain(due).flatten().min()
     }
 
@@ -293,6 +309,7 @@ impl Core {
         }
         self.run_schedules();
         self.retry_steps();
+        self.look_at_services();
     }
 
     /// Makes a decision so, and has it made durable.
@@ -304,9 +321,19 @@ impl Core {
     /// Has a decision made durable whose parts were applied one by one.
     pub(crate) fn append_applied(&mut self, fact: Fact) {
         self.state.at = self.state.at.max(fact.at());
+        self.tell_gateways();
         self.effects.push_back(Effect::Append(fact));
         let ended = self.state.ended.drain(..);
         self.effects.extend(ended.map(|job| Effect::Ended(Box::new(job))));
+    }
+
+    /// Gateways are told of services that have changed; once, if they were not yet.
+    fn tell_gateways(&mut self) {
+        while let Some(id) = self.state.services.changed.pop_first() {
+            if self.told.insert(id.clone()) {
+                self.effects.push_back(Effect::Endpoints(id));
+            }
+        }
     }
 
     /// Sends to a node, if it is connected.
@@ -328,6 +355,7 @@ impl Core {
     }
 
     fn tell_changes(&mut self) {
+        self.tell_gateways();
         self.effects.extend(self.changed.drain(..).map(Effect::JobChanged));
     }
 }

@@ -13,9 +13,11 @@ use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
 use wrun_protocol::schedule::Schedule;
 use wrun_protocol::scheduling::{Dependency, Offer};
+use wrun_protocol::service::ServiceId;
 use wrun_protocol::task::{Content, Usage};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::schedule::WhyLeftOut;
+use wrun_protocol::wire::service::{Readied, ScaleTo, ScaledBy};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::workflow::{EncodedWorkflow, Reused, StepReason, StepState};
@@ -398,6 +400,92 @@ pub enum Fact {
         /// The final state of the job, where these were its last tasks.
         ends_job: Option<JobState>,
     },
+    /// A service was deployed: this revision of it is wanted from now on. Its job was
+    /// accepted, and all of its tasks, the replicas, sleep.
+    ServiceDeployed {
+        /// When.
+        at: Timestamp,
+        /// Which service.
+        service: ServiceId,
+        /// The number of the revision.
+        revision: u32,
+        /// The job's number.
+        job: JobId,
+        /// The client's id of the deployment.
+        id: SubmitId,
+        /// Which interface it exports.
+        kind: ComponentKind,
+        /// The specification, as accepted.
+        spec: EncodedSpec,
+    },
+    /// A user takes a service down: no replica of it is wanted any more. It is gone when the
+    /// jobs of its revisions have ended.
+    ServiceUndeployed {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        service: ServiceId,
+    },
+    /// A user said how many replicas a service may have.
+    ServiceScaleSet {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        service: ServiceId,
+        /// How many.
+        to: ScaleTo,
+    },
+    /// Another number of replicas of a service is wanted.
+    ServiceScaled {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        service: ServiceId,
+        /// How many now, of whatever revisions.
+        to: u32,
+        /// Why.
+        why: ScaledBy,
+    },
+    /// Replicas that slept wait to be placed.
+    ReplicasWoken {
+        /// When.
+        at: Timestamp,
+        /// The job of their revision.
+        job: JobId,
+        /// Which.
+        replicas: Vec<IndexRange>,
+    },
+    /// Replicas sleep, wherever they were. The attempts of those on nodes are fenced.
+    ReplicasSlept {
+        /// When.
+        at: Timestamp,
+        /// The job of their revision.
+        job: JobId,
+        /// Which.
+        replicas: Vec<IndexRange>,
+    },
+    /// A replica can have requests, or is not to have any for now.
+    ReplicaReadied {
+        /// When this was reported.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        attempt: AttemptId,
+        /// How it is.
+        state: Readied,
+    },
+    /// A replica gets no new requests, and was told to go when those under way are over.
+    ReplicaDraining {
+        /// When.
+        at: Timestamp,
+        /// Where.
+        node: NodeId,
+        /// Which.
+        attempt: AttemptId,
+        /// When it is stopped at the latest.
+        until: Timestamp,
+    },
 }
 
 /// A result that was known from before.
@@ -436,6 +524,13 @@ pub enum Next {
     Retry {
         /// Not before this instant.
         not_before: Timestamp,
+    },
+    /// It is a replica, and is started again.
+    Restart {
+        /// Not before this instant.
+        not_before: Timestamp,
+        /// How often it has ended in a row without having run for long.
+        failures: u32,
     },
 }
 
@@ -494,7 +589,15 @@ impl Fact {
             | Self::StepEnded { at, .. }
             | Self::WorkflowCancelled { at, .. }
             | Self::WorkflowEnded { at, .. }
-            | Self::Remembered { at, .. } => *at,
+            | Self::Remembered { at, .. }
+            | Self::ServiceDeployed { at, .. }
+            | Self::ServiceUndeployed { at, .. }
+            | Self::ServiceScaleSet { at, .. }
+            | Self::ServiceScaled { at, .. }
+            | Self::ReplicasWoken { at, .. }
+            | Self::ReplicasSlept { at, .. }
+            | Self::ReplicaReadied { at, .. }
+            | Self::ReplicaDraining { at, .. } => *at,
         }
     }
 }

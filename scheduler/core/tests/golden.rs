@@ -18,9 +18,11 @@ use wrun_protocol::node::NodeInfo;
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::schedule::{Missed, Overlap, Schedule};
 use wrun_protocol::scheduling::{Dependency, DependsOn, Gpu, Offer};
+use wrun_protocol::service::ServiceId;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::schedule::WhyLeftOut;
+use wrun_protocol::wire::service::{Readied, ScaleTo, ScaledBy};
 use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::workflow::{Reused, StepReason, StepState};
@@ -65,6 +67,7 @@ fn facts() -> Vec<Fact> {
         due: Timestamp(299),
         run,
     };
+    let service = ServiceId { tenant: "ann".parse().unwrap(), name: "web".parse().unwrap() };
     let requeued = |cause| Fact::Requeued { at, node, cause, tasks: vec![tasks] };
     vec![
         Fact::TokenCreated { at, hash: [1; 32], expires: Timestamp(301) },
@@ -162,6 +165,33 @@ fn facts() -> Vec<Fact> {
             }],
             ends_job: Some(JobState::Succeeded),
         },
+        Fact::ServiceDeployed {
+            at,
+            service: service.clone(),
+            revision: 2,
+            job,
+            id: SubmitId([7; 16]),
+            kind: ComponentKind::Http,
+            spec: EncodedSpec::from(bytes::Bytes::from_static(b"spec")),
+        },
+        Fact::ServiceUndeployed { at, service: service.clone() },
+        Fact::ServiceScaleSet {
+            at,
+            service: service.clone(),
+            to: ScaleTo::Bounds { min: 1, max: 300 },
+        },
+        Fact::ServiceScaled { at, service, to: 3, why: ScaledBy::Request },
+        Fact::ReplicasWoken { at, job, replicas: vec![tasks.tasks] },
+        Fact::ReplicasSlept { at, job, replicas: vec![tasks.tasks] },
+        Fact::ReplicaReadied { at, node, attempt, state: Readied::Ready },
+        Fact::ReplicaReadied {
+            at,
+            node,
+            attempt,
+            state: Readied::NotReady { why: "503".to_owned() },
+        },
+        Fact::ReplicaDraining { at, node, attempt, until: Timestamp(400) },
+        ended(Next::Restart { not_before: Timestamp(400), failures: 2 }),
     ]
 }
 

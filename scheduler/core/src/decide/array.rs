@@ -22,6 +22,7 @@ impl Core {
         id: JobId,
         tasks: &TaskSet,
     ) -> Result<Answer, RequestError> {
+        self.check_no_revision(id)?;
         let Some(ranges) = self.named(id, tasks)? else { return self.on_cancel(id) };
         let Some(Tasks::Many(array)) = self.state.jobs.get(id).map(|job| &job.tasks) else {
             return self.on_cancel(id);
@@ -60,6 +61,7 @@ impl Core {
 
     /// Lets those of `tasks` run again that failed or were cancelled.
     pub(crate) fn on_retry(&mut self, id: JobId, tasks: &TaskSet) -> Result<Answer, RequestError> {
+        self.check_no_revision(id)?;
         let ranges = self.named(id, tasks)?.unwrap_or_else(|| vec![ALL]);
         let mut again: Vec<Assignment> = Vec::new();
         if let Some(Tasks::Many(array)) = self.state.jobs.get(id).map(|job| &job.tasks) {
@@ -84,6 +86,7 @@ impl Core {
         id: JobId,
         tasks: &TaskSet,
     ) -> Result<Answer, RequestError> {
+        self.check_no_revision(id)?;
         let ranges = self.named(id, tasks)?.unwrap_or_else(|| vec![ALL]);
         let runs: Vec<_> = ranges.iter().flat_map(|tasks| self.placed_within(id, *tasks)).collect();
         if runs.is_empty() {

@@ -164,6 +164,7 @@ impl Core {
         };
         let outclassed = |above| class(&self.state.rules, &entry.key) < above;
         if entry.key.needs_grant()
+            || self.state.is_service(&entry.key)
             || !node.suits(&entry.key)
             || filling.above.is_some_and(outclassed)
         {

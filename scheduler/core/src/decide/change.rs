@@ -18,6 +18,7 @@ impl Core {
         change: JobChange,
     ) -> Result<Answer, RequestError> {
         let Some(mut spec) = self.state.spec_of(id) else { return Err(self.not_live(id)) };
+        self.check_no_revision(id)?;
         check_change(&change, &spec)?;
         if let Some(tenant) = self.job_tenant(id).cloned()
             && names_or_times(&change, &mut spec)

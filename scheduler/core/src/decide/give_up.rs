@@ -41,6 +41,10 @@ impl Core {
 
     /// Fails those that have no requeue left.
     fn fail_exhausted(&mut self, ix: NodeIx, tasks: Assignment) {
+        if self.state.services.has_job(tasks.job) {
+            // A replica stays, whatever it has cost.
+            return;
+        }
         let Some(policy) = self.retry_policy(tasks.job) else { return };
         let (first, end) = (tasks.tasks.first, tasks.tasks.end());
         let gang = self.gang_exhausted(tasks.job, &policy);
@@ -92,6 +96,10 @@ impl Core {
 
     /// The final state of a job, if `count` tasks are its last ones.
     pub(crate) fn ending(&self, job: JobId, count: u32, failed: bool) -> Option<JobState> {
+        if self.state.services.has_job(job) {
+            // What sleeps has not ended.
+            return None;
+        }
         let job = self.state.jobs.get(job)?;
         if job.live_tasks() != count {
             return None;

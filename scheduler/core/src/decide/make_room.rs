@@ -183,7 +183,11 @@ impl Core {
             let elapsed = millis(self.now.since(placed));
             for index in run.tasks.indices().take(MAX_TASKS) {
                 let task = run.job.task(index);
-                if self.state.noticed.contains_key(&task) || self.state.frozen.holds(task) {
+                let replica = self.state.services.replica(task);
+                if self.state.noticed.contains_key(&task)
+                    || self.state.frozen.holds(task)
+                    || replica.is_some_and(|replica| replica.drain.is_some())
+                {
                     continue;
                 }
                 let lost = self.lost_by(task, elapsed, key);

@@ -34,7 +34,7 @@ mod remembered;
 mod reports;
 mod reservation;
 mod schedule;
-mod service;
+pub(crate) mod service;
 mod submit;
 mod thaw;
 mod victims;

@@ -103,6 +103,7 @@ impl Core {
         let now = self.now;
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
         node.session.connected = true;
+        node.session.since = now;
         node.session.last_seen = now;
         let mut unlisted = node.tasks.clone();
         let mut stale = Vec::new();
@@ -129,6 +130,8 @@ impl Core {
         self.tell_members(adopted.iter());
         self.repeat_notices(ix, &adopted);
         self.repeat_freezes(ix, &adopted);
+        self.repeat_drains(ix, &adopted);
+        self.state.doubt_services_on(ix);
         self.state.nodes.dirty.insert(ix);
         self.arm_lease(ix);
         if self.state.nodes.get(ix).is_some_and(|node| node.drain) {
@@ -171,6 +174,7 @@ impl Core {
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
         node.session.draining = true;
         self.state.nodes.dirty.insert(ix);
+        self.state.doubt_services_on(ix);
         self.recall_all(ix);
     }
 

@@ -88,7 +88,10 @@ impl Core {
                 self.record(ix, batch);
                 self.on_preempted(ix, alone(attempt));
             }
-            Report::Readied { .. } => {}
+            Report::Readied { attempt, state } => {
+                self.record(ix, batch);
+                self.on_readied(ix, attempt, state);
+            }
             Report::Checkpoint { attempt, content } => {
                 self.record(ix, batch);
                 if self.state.holds(ix, attempt.task, attempt.attempt) {
@@ -110,6 +113,10 @@ impl Core {
         }
         let mut usage = Some(usage);
         runs.for_each(|run| {
+            if self.state.services.has_job(run.job) {
+                self.record(ix, batch);
+                return self.on_replicas_succeeded(ix, run, usage.take().unwrap_or_default());
+            }
             // A sum cannot be split: the first run that counts has it all.
             let usage = usage.take().unwrap_or_default();
             let ends_job = self.ending(run.job, run.tasks.count, false);
@@ -130,6 +137,9 @@ impl Core {
     fn on_ended(&mut self, ix: NodeIx, attempt: AttemptId, result: Box<TaskResult>) {
         if !self.state.holds(ix, attempt.task, attempt.attempt) {
             return;
+        }
+        if self.state.services.has_job(attempt.task.job) {
+            return self.on_replica_ended(ix, attempt, result);
         }
         self.observe(attempt.task.job, result.usage.wall_us, 1);
         let retry_at = match &result.outcome {

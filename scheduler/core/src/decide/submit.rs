@@ -31,6 +31,10 @@ impl Core {
         let decoded = spec
             .decode()
             .map_err(|error| RequestError::new(ErrorCode::InvalidInput, error.to_string()))?;
+        if decoded.service.is_some() {
+            let text = "it is a service: deploy it with `wrun deploy`";
+            return Err(RequestError::new(ErrorCode::InvalidInput, text));
+        }
         let mut resolved = decoded.clone();
         self.check_wishes(&tenant, &mut resolved)?;
         self.check_quota(known, decoded.count)?;
@@ -53,7 +57,11 @@ impl Core {
         Ok(job)
     }
 
-    fn check_quota(&self, tenant: Option<TenantIx>, count: u32) -> Result<(), RequestError> {
+    pub(super) fn check_quota(
+        &self,
+        tenant: Option<TenantIx>,
+        count: u32,
+    ) -> Result<(), RequestError> {
         let queued = tenant
             .and_then(|tenant| self.state.tenants.get(tenant))
             .map_or(0, |tenant| tenant.live_tasks);
@@ -89,6 +97,7 @@ impl Core {
         if self.state.jobs.get(job).is_none() {
             return Err(self.not_live(job));
         }
+        self.check_no_revision(job)?;
         self.cancel_job(job);
         Ok(Answer::Done)
     }

@@ -54,6 +54,7 @@ impl State {
                 if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
                     node.drain = *drain;
                 }
+                self.doubt_services_on(node_ix(*node));
                 self.nodes.dirty.insert(node_ix(*node));
             }
             Fact::NodeRemoved { node, .. } => self.nodes.remove(node_ix(*node)),
@@ -124,6 +125,7 @@ impl State {
                 if self.holds(node_ix(*node), attempt.task, attempt.attempt) {
                     self.noticed.insert(attempt.task, *until);
                     self.forget_oldest(attempt.task);
+                    self.services.tell_job(attempt.task.job);
                 }
             }
             Fact::JobChanged { at, job, change } => self.change(*at, *job, change),
@@ -148,6 +150,14 @@ impl State {
             | Fact::StepEnded { .. }
             | Fact::WorkflowCancelled { .. }
             | Fact::WorkflowEnded { .. } => self.apply_to_workflow(fact),
+            Fact::ServiceDeployed { .. }
+            | Fact::ServiceUndeployed { .. }
+            | Fact::ServiceScaleSet { .. }
+            | Fact::ServiceScaled { .. }
+            | Fact::ReplicasWoken { .. }
+            | Fact::ReplicasSlept { .. }
+            | Fact::ReplicaReadied { .. }
+            | Fact::ReplicaDraining { .. } => self.apply_to_service(fact),
         }
     }
 
@@ -181,7 +191,6 @@ impl State {
     /// A job was accepted; `decoded` is its specification.
     pub(crate) fn submit(&mut self, submitted: Submitted<'_>, mut decoded: JobSpec) {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
-        let count = decoded.count;
         let tasks = Job::tasks_of(id, &decoded);
         let of = self.tenants.enter(tenant);
         let mut job = Job {
@@ -210,7 +219,7 @@ impl State {
         self.at = self.at.max(at);
         self.next_job = self.next_job.max(id.0 + 1);
         self.submits.enter(tenant, submit, id);
-        self.count_live(group, count.into(), 0);
+        self.count_live(group, job.live_tasks().into(), 0);
         let ready = job.ready_tasks();
         self.jobs.insert(id, job);
         self.groups.set_ready(group, id, 0, ready);
@@ -311,6 +320,7 @@ impl State {
         self.groups.count_placed(group, placed);
         self.groups.set_ready(group, tasks.job, was_ready, ready);
         self.start_job(tasks.job, at);
+        self.services.doubt_job(tasks.job);
         Some((group, placed))
     }
 
@@ -398,6 +408,7 @@ impl State {
                     self.progress.remove(&tasks.job.task(index));
                 }
             }
+            self.services.on_vacated(tasks);
         }
         count
     }
@@ -450,6 +461,7 @@ impl State {
             return;
         }
         match next {
+            Next::Final { .. } if self.services.has_job(task.job) => self.rest(attempt, result),
             Next::Final { ends_job } => {
                 if result.outcome.is_success() {
                     self.learn(task.job, result.usage.wall_us, 1);
@@ -463,6 +475,10 @@ impl State {
                 }
             }
             Next::Retry { not_before } => self.delay(attempt, result, not_before),
+            Next::Restart { not_before, failures } => {
+                self.delay(attempt, result, not_before);
+                self.services.on_restart(self.at, task, failures, &result.outcome);
+            }
         }
     }
 
@@ -581,6 +597,7 @@ impl State {
     /// The job has ended: nothing of it stays but the id of its submission.
     pub(super) fn drop_job(&mut self, id: JobId, state: JobState) {
         self.leave_dependencies(id, state);
+        let live = self.jobs.get(id).map_or(0, Job::live_tasks);
         let spots = self.spots(id);
         for (node, tasks) in spots {
             self.take_placed(node, tasks);
@@ -590,17 +607,11 @@ impl State {
         let Some(job) = self.jobs.remove(id) else { return };
         self.schedules.on_job_ended(id);
         self.workflows.on_job_ended(id, state, job.final_counts(state));
+        self.services.on_job_ended(id);
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };
         self.submits.end(tenant, job.id, id);
-        let live = match &job.tasks {
-            Tasks::One(_) => 1,
-            Tasks::Many(array) => {
-                let counts = &array.counts;
-                array.count - counts.succeeded - counts.failed - counts.cancelled
-            }
-        };
         self.count_live(job.group, 0, live.into());
         self.groups.leave(job.group);
     }

@@ -114,7 +114,7 @@ impl State {
 
 impl Array {
     /// Takes those of `tasks` out that are not placed and have not ended.
-    fn take_pending(&mut self, id: JobId, tasks: IndexRange) -> Vec<Assignment> {
+    pub(super) fn take_pending(&mut self, id: JobId, tasks: IndexRange) -> Vec<Assignment> {
         let mut taken = Vec::new();
         self.ready.take_all(id, tasks, |run, ()| taken.push(run));
         self.waiting.take_all(id, tasks, |run, ()| taken.push(run));

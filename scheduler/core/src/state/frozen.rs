@@ -119,6 +119,7 @@ impl State {
                 self.nodes.dirty.insert(node);
             }
         }
+        self.services.tell_job(run.job);
     }
 
     pub(super) fn set_ice(&mut self, task: TaskId, ice: Ice) {

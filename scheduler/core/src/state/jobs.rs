@@ -97,7 +97,8 @@ pub(crate) struct Spot {
     pub(crate) running: bool,
 }
 
-/// The tasks of an array. A task that is in none of the sets has ended well.
+/// The tasks of an array. A task that is in none of the sets has ended well, or is a replica
+/// that sleeps.
 #[derive(Debug, Default)]
 pub(crate) struct Array {
     pub(crate) count: u32,
@@ -154,6 +155,10 @@ impl Job {
         let max_running = spec.scheduling.max_running.unwrap_or(0);
         let mut array =
             Array { count, max_running, gang: spec.scheduling.gang, ..Array::default() };
+        if spec.service.is_some() {
+            // Its replicas sleep.
+            return Tasks::Many(Box::new(array));
+        }
         array.counts.pending = count;
         let tasks = IndexRange { first: 0, count };
         array.ready.insert(Assignment { job, attempt: 0, tasks }, ());

@@ -26,6 +26,7 @@ pub(crate) mod register;
 pub(crate) mod reservations;
 pub(crate) mod room;
 pub(crate) mod schedules;
+pub(crate) mod services;
 pub(crate) mod snapshot;
 pub(crate) mod span;
 pub(crate) mod spec;
@@ -52,6 +53,7 @@ use policy::Rules;
 use register::Jobs;
 use reservations::Reservations;
 use schedules::Schedules;
+use services::Services;
 use spec::{Models, Spec};
 use stock::Pools;
 use submits::Submits;
@@ -88,6 +90,7 @@ pub(crate) struct State {
     pub(crate) frozen: Frozen,
     pub(crate) schedules: Schedules,
     pub(crate) workflows: Workflows,
+    pub(crate) services: Services,
     /// Gangs that lost a task since they were looked at. Not recorded.
     pub(crate) broken_gangs: BTreeSet<JobId>,
     /// Placed tasks that were told that they will be stopped, and when at the latest.
@@ -175,6 +178,7 @@ impl State {
             frozen: Frozen::default(),
             schedules: Schedules::default(),
             workflows: Workflows::default(),
+            services: Services::default(),
             broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),

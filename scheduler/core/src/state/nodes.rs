@@ -54,6 +54,8 @@ pub(crate) struct Node {
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     pub(crate) connected: bool,
+    /// When it connected.
+    pub(crate) since: Timestamp,
     pub(crate) last_seen: Timestamp,
     /// The worker itself wants no more.
     pub(crate) draining: bool,

@@ -144,7 +144,7 @@ impl Rules {
         if wishes.partition.is_none() {
             wishes.partition = partition.map(|partition| partition.name.clone());
         }
-        if spec.limits.wall_ms.is_none() {
+        if spec.limits.wall_ms.is_none() && spec.service.is_none() {
             let qos = wishes.qos.as_deref().and_then(|name| self.qos(name));
             let most = [partition.and_then(|p| p.max_time_ms), qos.and_then(|q| q.max_time_ms)];
             spec.limits.wall_ms = most.into_iter().flatten().min();

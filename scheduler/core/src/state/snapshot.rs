@@ -28,6 +28,7 @@ use super::load::Load;
 use super::nodes::Node;
 use super::policy::Rules;
 use super::schedules::Schedules;
+use super::services::Services;
 use super::span::Spans;
 use super::spec::Spec;
 use super::stock::{Holding, Stock};
@@ -68,6 +69,8 @@ enum Section {
     Workflows(Box<Workflows>),
     /// How long attempts were frozen that went on since, in milliseconds.
     Thawed(BTreeMap<TaskId, u64>),
+    /// Services.
+    Services(Box<Services>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -254,6 +257,9 @@ impl State {
         if !self.workflows.is_empty() {
             sections.push(Section::Workflows(Box::new(self.workflows.clone())));
         }
+        if !self.services.is_empty() {
+            sections.push(Section::Services(Box::new(self.services.clone())));
+        }
         sections
     }
 
@@ -288,6 +294,7 @@ impl State {
                 self.schedules.derive();
             }
             Section::Workflows(workflows) => self.restore_workflows(*workflows),
+            Section::Services(services) => self.restore_services(*services),
         }
     }
 

@@ -1,46 +1,197 @@
 //! What can be seen of services, by users and by gateways.
 
+use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::service::ServiceId;
-use wrun_protocol::wire::service::{Endpoints, ServiceDetail, ServiceRow};
+use wrun_protocol::wire::service::ScaleTo;
+use wrun_protocol::wire::service::{
+    Endpoint, Endpoints, ReplicaRow, ReplicaState, RevisionEndpoints, RevisionRow, Scaling,
+    ServiceDetail, ServiceRow, ServiceState,
+};
 use wrun_protocol::{JobId, TenantName};
 
 use crate::core::Core;
+use crate::state::jobs::Tasks;
+use crate::state::nodes::node_id;
+use crate::state::services::{Health, Revision, Service};
+
+/// A replica that failed so often in a row is told of as failing.
+const FAILING: u32 = 2;
 
 impl Core {
     /// Services in order of tenant and name; of one tenant, or all. At most
     /// [`wrun_protocol::limits::MAX_PAGE`], from the first after `after`.
-    #[expect(clippy::unused_self, reason = "not yet")]
     pub fn services(
         &self,
-        _tenant: Option<&TenantName>,
-        _after: Option<&ServiceId>,
+        tenant: Option<&TenantName>,
+        after: Option<&ServiceId>,
     ) -> Vec<ServiceRow> {
-        Vec::new()
+        let found = self.state.services.after(tenant, after);
+        let rows = found.filter_map(|(id, service)| self.service_row(id, service));
+        rows.take(MAX_PAGE as usize).collect()
     }
 
     /// One service in full.
-    #[expect(clippy::unused_self, reason = "not yet")]
-    pub fn service(&self, _id: &ServiceId) -> Option<ServiceDetail> {
-        None
+    pub fn service(&self, id: &ServiceId) -> Option<ServiceDetail> {
+        let service = self.state.services.get(id)?;
+        let shares = self.weights(service);
+        let all: u32 = shares.iter().map(|(_, weight)| *weight).sum();
+        let targets = self.share_out(id);
+        let revision = |(number, of): (&u32, &Revision)| {
+            let spec = self.state.jobs.get(of.job)?.spec.encoded().decode().ok()?;
+            let weight = shares.iter().find(|(revision, _)| revision == number);
+            let percent = weight.map_or(0, |(_, weight)| weight * 100 / all.max(1));
+            Some(RevisionRow {
+                revision: *number,
+                job: of.job,
+                component: spec.component,
+                resources: spec.resources,
+                deployed: of.deployed,
+                percent: percent as u8,
+                wanted: targets.get(number).copied().unwrap_or_default(),
+                ready: self.ready_replicas(of).count() as u32,
+            })
+        };
+        let replicas = service.revisions.iter();
+        let replicas = replicas.flat_map(|(number, of)| self.replica_rows(*number, of));
+        Some(ServiceDetail {
+            row: self.service_row(id, service)?,
+            scaling: scaling(service)?,
+            revisions: service.revisions.iter().rev().filter_map(revision).collect(),
+            replicas: replicas.take(MAX_PAGE as usize).collect(),
+            rollout: None,
+            load: None,
+            events: service.events.iter().rev().cloned().collect(),
+        })
     }
 
     /// What gateways need to know of a service now. `None` for a program, and where there
     /// is no such service: gateways are to forget it.
-    #[expect(clippy::unused_self, reason = "not yet")]
-    pub fn endpoints(&self, _id: &ServiceId) -> Option<Endpoints> {
-        None
+    pub fn endpoints(&self, id: &ServiceId) -> Option<Endpoints> {
+        let service = self.state.services.get(id).filter(|service| !service.stopping)?;
+        let http = service.wanted()?.spec.http()?.clone();
+        let revisions = self.weights(service).into_iter().filter_map(|(number, weight)| {
+            let of = service.revisions.get(&number)?;
+            let replicas = self.ready_replicas(of).map(|(index, attempt, ix)| Endpoint {
+                index,
+                attempt,
+                node: node_id(ix),
+            });
+            Some(RevisionEndpoints {
+                revision: number,
+                job: of.job,
+                weight,
+                header: None,
+                concurrency: of.spec.http()?.concurrency,
+                replicas: replicas.collect(),
+            })
+        });
+        Some(Endpoints { id: id.clone(), http, revisions: revisions.collect() })
     }
 
     /// The same of every service that gateways send requests to, in order of tenant and
     /// name: for a worker that connects.
-    #[expect(clippy::unused_self, reason = "not yet")]
     pub fn all_endpoints(&self) -> Vec<Endpoints> {
-        Vec::new()
+        self.state.services.iter().filter_map(|(id, _)| self.endpoints(id)).collect()
     }
 
     /// Of which service a live job is a revision, and which.
-    #[expect(clippy::unused_self, reason = "not yet")]
-    pub fn revision_of(&self, _job: JobId) -> Option<(ServiceId, u32)> {
-        None
+    pub fn revision_of(&self, job: JobId) -> Option<(ServiceId, u32)> {
+        self.state.services.of_job(job).cloned()
     }
+
+    /// The share of the requests of each revision that gets any: while one takes the place of
+    /// another, by their numbers of ready replicas.
+    fn weights(&self, service: &Service) -> Vec<(u32, u32)> {
+        let ready = service.revisions.iter().map(|(number, of)| {
+            let ready = self.ready_replicas(of).count() as u32;
+            (*number, ready)
+        });
+        let mut weights: Vec<(u32, u32)> =
+            ready.filter(|(number, ready)| *number == service.wanted || *ready > 0).collect();
+        if let [(_, alone)] = weights.as_mut_slice() {
+            *alone = (*alone).max(1);
+        }
+        weights
+    }
+
+    fn service_row(&self, id: &ServiceId, service: &Service) -> Option<ServiceRow> {
+        let wanted = service.wanted()?;
+        let ready = service.revisions.values().map(|of| self.ready_replicas(of).count() as u32);
+        let ready = ready.sum();
+        let routes = wanted.spec.http().map(|http| http.routes.clone());
+        Some(ServiceRow {
+            id: id.clone(),
+            kind: self.state.jobs.get(wanted.job)?.kind,
+            state: state_of(service, ready),
+            revision: service.wanted,
+            wanted: service.number,
+            ready,
+            routes: routes.unwrap_or_default(),
+            deployed: wanted.deployed,
+        })
+    }
+
+    fn replica_rows<'a>(
+        &'a self,
+        revision: u32,
+        of: &'a Revision,
+    ) -> impl Iterator<Item = ReplicaRow> + 'a {
+        let array = match self.state.jobs.get(of.job).map(|job| &job.tasks) {
+            Some(Tasks::Many(array)) => Some(array),
+            _ => None,
+        };
+        of.replicas.iter().filter_map(move |(index, replica)| {
+            let task = of.job.task(*index);
+            let (attempt, spot) = self.state.jobs.get(of.job)?.task(task)?;
+            let waits = array?.delayed.contains_key(index);
+            let extra = self.state.extras.get(&task);
+            let state = match (spot, &replica.health) {
+                (None, _) if waits => ReplicaState::BackingOff,
+                (None, _) => ReplicaState::Pending,
+                (Some(_), _) if replica.drain.is_some() => ReplicaState::Draining,
+                (Some(_), Health::Starting) => ReplicaState::Starting,
+                (Some(_), Health::Ready) => ReplicaState::Ready,
+                (Some(_), Health::NotReady { .. }) => ReplicaState::NotReady,
+            };
+            Some(ReplicaRow {
+                revision,
+                index: *index,
+                attempt,
+                node: spot.map(|spot| node_id(spot.node)),
+                state,
+                failures: replica.failures,
+                outcome: extra.and_then(|extra| extra.outcome.as_deref().cloned()),
+                not_before: extra.map(|extra| extra.not_before).filter(|_| waits),
+            })
+        })
+    }
+}
+
+fn state_of(service: &Service, ready: u32) -> ServiceState {
+    let awake = service.revisions.values().any(|of| !of.replicas.is_empty());
+    let mut others = service.revisions.iter().filter(|(number, _)| **number != service.wanted);
+    let mut replicas = service.revisions.values().flat_map(|of| of.replicas.values());
+    if service.stopping {
+        ServiceState::Stopping
+    } else if replicas.any(|replica| replica.failures >= FAILING && !replica.is_ready()) {
+        ServiceState::Failing
+    } else if others.any(|(_, of)| of.kept() > 0) {
+        ServiceState::RollingOut
+    } else if service.number == 0 && !awake {
+        ServiceState::Asleep
+    } else if ready >= service.number {
+        ServiceState::Ready
+    } else {
+        ServiceState::Starting
+    }
+}
+
+fn scaling(service: &Service) -> Option<Scaling> {
+    let scale = &service.wanted()?.spec.scale;
+    let (min, max) = match service.scale {
+        Some(ScaleTo::Replicas(replicas)) => (replicas, replicas),
+        Some(ScaleTo::Bounds { min, max }) => (min, max),
+        None | Some(ScaleTo::Specified) => (scale.min, scale.max),
+    };
+    Some(Scaling { min, max, on: scale.on, overridden: service.scale.is_some() })
 }

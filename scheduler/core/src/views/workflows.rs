@@ -54,7 +54,9 @@ impl Core {
         if let Some(flow) = self.state.workflows.get(flow) {
             return Some((self.state.tenants.get(flow.tenant)?.name.clone(), kind));
         }
-        Some((self.job_tenant(id)?.clone(), JobKind::Job))
+        let revision = self.revision_of(id);
+        let kind = revision.map_or(JobKind::Job, |(_, revision)| JobKind::Revision(revision));
+        Some((self.job_tenant(id)?.clone(), kind))
     }
 
     /// Whether that job was that step's of a live workflow; `None` of one that does not live.

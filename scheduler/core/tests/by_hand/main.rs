@@ -15,5 +15,6 @@ mod cluster;
 mod devices;
 mod explain;
 mod policy;
+mod services;
 mod structure;
 mod time;

@@ -127,7 +127,7 @@ impl Model {
                 let entry = &mut self.jobs.get_mut(&id.job).unwrap().tasks[id.index as usize];
                 assert_eq!(*entry, (attempt.attempt, Task::Placed(*node)), "{fact:?}");
                 entry.1 = match next {
-                    Next::Retry { .. } => Task::Pending,
+                    Next::Retry { .. } | Next::Restart { .. } => Task::Pending,
                     Next::Final { .. } if success => Task::Succeeded,
                     Next::Final { .. } => Task::Failed,
                 };

@@ -207,7 +207,7 @@ impl Layer {
     ) {
         let success = result.outcome.is_success();
         let (ends_job, state) = match next {
-            Next::Retry { .. } => (None, TaskState::Pending),
+            Next::Retry { .. } | Next::Restart { .. } => (None, TaskState::Pending),
             Next::Final { ends_job } if success => (ends_job, TaskState::Succeeded),
             Next::Final { ends_job } => (ends_job, TaskState::Failed),
         };

@@ -102,10 +102,12 @@ impl JobRow {
     pub fn summary(&self, id: JobId) -> JobSummary {
         let (name, priority, count) = match self.workflow() {
             Some(record) => (record.open().0.name, 0, record.steps.len() as u32),
-            None => self
-                .spec
-                .decode()
-                .map_or((String::new(), 0, 1), |spec| (spec.name, spec.priority, spec.count)),
+            None => self.spec.decode().map_or((String::new(), 0, 1), |spec| {
+                // What replicas of a service have not come to their end was asleep.
+                let ended = self.succeeded.saturating_add(self.failed);
+                let count = if spec.service.is_some() { ended } else { spec.count };
+                (spec.name, spec.priority, count)
+            }),
         };
         let cancelled = count.saturating_sub(self.succeeded).saturating_sub(self.failed);
         JobSummary {

@@ -38,7 +38,7 @@ pub(crate) struct Wishes {
     pub(crate) preemptible: Preemptible,
     pub(crate) reservation: Option<String>,
     /// The job alone: it has bounds of its own ([`wrun_protocol::scheduling::Scheduling`]'s
-    /// `max_running`, arrangements within a job), so that no other is like it.
+    /// `max_running`, arrangements within a job) or is a service, so that no other is like it.
     pub(crate) job: Option<JobId>,
 }
 
@@ -46,7 +46,10 @@ impl GroupKey {
     /// The key of job `id`.
     pub(crate) fn of(tenant: TenantIx, id: JobId, spec: JobSpec) -> Self {
         let length = spec.limits.wall_ms.map_or(Length::Like(spec.component), Length::Limit);
-        let wishes = Wishes::of(id, spec.count, spec.scheduling);
+        let mut wishes = Wishes::of(id, spec.count, spec.scheduling);
+        if spec.service.is_some() {
+            wishes.job = Some(id);
+        }
         Self {
             priority: spec.priority,
             tenant,

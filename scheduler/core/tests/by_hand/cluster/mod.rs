@@ -16,7 +16,8 @@ use std::time::Duration;
 use wrun_core::{Answer, Config, Core, Effect, Fact, Input, RequestId};
 use wrun_protocol::policy::Policy;
 use wrun_protocol::wire::user::RequestError;
-use wrun_protocol::{JobId, Timestamp};
+use wrun_protocol::wire::worker::ToWorker;
+use wrun_protocol::{JobId, NodeId, Timestamp};
 
 pub(crate) use self::effects::{
     answer, assigned, ended, facts, started, stopped, submitted_job, told_to_stop,
@@ -48,6 +49,8 @@ pub(crate) struct Cluster {
     open: BTreeSet<usize>,
     /// How long the tasks of these jobs last.
     lasts: BTreeMap<JobId, Duration>,
+    /// What nodes were told and was not looked at, where a test has them listen.
+    pub(crate) inbox: Option<Vec<(NodeId, ToWorker)>>,
 }
 
 /// So many seconds after the begin.
@@ -85,6 +88,7 @@ impl Cluster {
             starts: Vec::new(),
             open: BTreeSet::new(),
             lasts: BTreeMap::new(),
+            inbox: None,
         }
     }
 
@@ -104,6 +108,12 @@ impl Cluster {
             self.journal.push(fact);
         }
         self.note_starts(&effects);
+        if let Some(inbox) = &mut self.inbox {
+            inbox.extend(effects.iter().filter_map(|effect| match effect {
+                Effect::Send { node, message } => Some((*node, message.clone())),
+                _ => None,
+            }));
+        }
         let snapshot = self.core.snapshot();
         assert!(snapshot == self.shadow.snapshot(), "applying the facts gives another state");
         let restored = Core::restore(self.core.config().clone(), &snapshot).unwrap();
