@@ -42,7 +42,8 @@ pub struct GatewayConfig {
     pub gather: usize,
     /// Bytes gathered at once in all requests, at most; above it bodies go through as they come.
     pub gathered: usize,
-    /// How long a client may take for a body, besides the time that [`Self::body_rate`] gives.
+    /// How long a client may send or take nothing of a body; in all so long too, besides the
+    /// time that [`Self::body_rate`] gives.
     pub body_grace: Duration,
     /// Bytes a second at which a client must send or take a body, at least, once the grace is
     /// used up. Only time that was spent waiting for the client counts.
@@ -122,7 +123,7 @@ impl GatewayConfig {
             resets: 20,
             gather: 64 << 10,
             gathered: 256 << 20,
-            body_grace: Duration::from_secs(10),
+            body_grace: Duration::from_secs(20),
             body_rate: 1 << 10,
         }
     }

@@ -28,6 +28,14 @@ pub enum ListenError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The access log cannot be opened.
+    #[error("cannot write the access log {path}: {source}")]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The certificate cannot be used.
     #[error("cannot use the certificate in {certificate} with the key in {key}: {problem}")]
     Certificate {
@@ -68,7 +76,10 @@ pub enum CallError {
         /// What it takes.
         limit: u64,
     },
-    /// The body came too slowly, or broke off.
+    /// The client took too long for the body.
+    #[error("the body of the request came too slowly")]
+    TooSlow,
+    /// The body broke off.
     #[error("the body of the request broke off: {0}")]
     Body(String),
     /// The tenant has as many requests under way at this gateway as it may.

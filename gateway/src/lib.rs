@@ -6,10 +6,18 @@
 //! carries a request to one.
 
 mod body;
+mod clock;
 mod config;
+mod entry;
 mod error;
 mod gateway;
 mod listen;
+mod proxy;
+mod service;
+mod table;
+#[cfg(test)]
+mod tests;
+
 mod upstream;
 
 pub use body::{Body, BodyError, empty, full};
