@@ -120,14 +120,6 @@ pub enum ComponentError {
         /// The most there may be.
         allowed: u32,
     },
-    /// An HTTP service submitted where only batch work runs.
-    #[error(
-        "it exports `{export}`: an HTTP service, not a batch job; a batch job exports `wasi:cli/run` or `wrun:task/handler`"
-    )]
-    Service {
-        /// The export with its version.
-        export: String,
-    },
 }
 
 fn imports_message(names: &[String]) -> String {
@@ -144,6 +136,6 @@ fn exports_message(found: &[String]) -> String {
         found.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "it exports {found}; a batch job exports `wasi:cli/run` (a program) or `wrun:task/handler` (a function)"
+        "it exports {found}; nodes run what exports `wasi:cli/run` (a program), `wrun:task/handler` (a function), or `wasi:http/incoming-handler` or `wasi:http/handler` (an HTTP service)"
     )
 }

@@ -81,7 +81,7 @@ pub enum Generation {
 }
 
 /// Makes `bytes` ready to run: adapts a core module for WASI preview 1, checks and
-/// classifies a component. An HTTP service is refused: nodes run batch work.
+/// classifies a component.
 ///
 /// # Errors
 /// Says what is wrong, where, and what to do.
@@ -91,14 +91,11 @@ pub fn prepare(bytes: &[u8]) -> Result<Prepared<'_>, ComponentError> {
         Layer::Module => Cow::Owned(adapt::module(bytes)?),
     };
     let inspected = inspect(&component)?;
-    if inspected.kind == Kind::Http {
-        return Err(ComponentError::Service { export: inspected.export });
-    }
     Ok(Prepared { component, inspected })
 }
 
 /// Checks and classifies bytes that must already be a component. Unlike [`prepare`] it
-/// adapts nothing and lets an HTTP service pass as [`Kind::Http`].
+/// adapts nothing.
 ///
 /// # Errors
 /// As [`prepare`]; a core module is [`ComponentError::NotAdaptable`].

@@ -16,6 +16,13 @@ fn refusal(bytes: &[u8]) -> ComponentError {
     prepare(bytes).unwrap_err()
 }
 
+/// A component that exports `handle` as a member of that interface.
+fn http(export: &str) -> String {
+    COMMAND
+        .replace("wasi:cli/run@0.2.6", export)
+        .replace("(export \"run\" (func $run))", "(export \"handle\" (func $run))")
+}
+
 /// A command with `more` put before its own definitions.
 fn command_with(more: &str) -> Vec<u8> {
     wasm(&COMMAND.replacen("(component", &format!("(component {more}"), 1))
@@ -177,15 +184,44 @@ fn a_release_candidate_of_an_interface_is_not_the_interface() {
 }
 
 #[test]
-fn an_http_service_is_known_but_not_a_batch_job() {
-    for export in ["wasi:http/incoming-handler@0.2.4", "wasi:http/handler@0.3.0"] {
-        let text = COMMAND
-            .replace("wasi:cli/run@0.2.6", export)
-            .replace("(export \"run\" (func $run))", "(export \"handle\" (func $run))");
-        let bytes = wasm(&text);
-        assert_eq!(inspect(&bytes).unwrap().kind, Kind::Http);
-        let error = refusal(&bytes);
-        assert_eq!(error, ComponentError::Service { export: export.to_owned() });
+fn an_http_service_is_known_by_either_generation_of_its_export() {
+    for (export, wasi) in [
+        ("wasi:http/incoming-handler@0.2.0", Generation::P2),
+        ("wasi:http/incoming-handler@0.2.12", Generation::P2),
+        ("wasi:http/handler@0.3.0", Generation::P3),
+        ("wasi:http/handler@0.3.2", Generation::P3),
+    ] {
+        let found = prepare(&wasm(&http(export))).unwrap().inspected;
+        assert_eq!((found.kind, found.wasi), (Kind::Http, wasi), "{export}");
+        assert_eq!(found.export, export);
+        assert_eq!(found.needs_concurrency, wasi == Generation::P3, "{export}");
+    }
+}
+
+#[test]
+fn an_http_service_may_import_what_the_proxy_world_gives_and_no_more() {
+    let imports = "(import \"wasi:http/types@0.2.3\" (instance
+            (export \"fields\" (type $fields (sub resource)))
+            (export \"[constructor]fields\" (func (result (own $fields))))))
+         (import \"wasi:http/outgoing-handler@0.2.3\" (instance (export \"handle\" (func))))
+         (import \"wasi:cli/stderr@0.2.3\" (instance))
+         (import \"wasi:clocks/wall-clock@0.2.3\" (instance))
+         (import \"wasi:random/random@0.2.3\" (instance))
+         (import \"wasi:io/streams@0.2.3\" (instance))";
+    let with = |more: &str| {
+        let text = http("wasi:http/incoming-handler@0.2.3");
+        wasm(&text.replacen("(component", &format!("(component {imports} {more}"), 1))
+    };
+    assert_eq!(prepare(&with("")).unwrap().inspected.kind, Kind::Http);
+    let error = refusal(&with("(import \"wasi:keyvalue/store@0.2.0\" (instance))"));
+    assert!(matches!(error, ComponentError::UnknownImport { .. }), "{error}");
+}
+
+#[test]
+fn an_http_service_in_a_version_that_nodes_do_not_run_is_refused() {
+    for export in ["wasi:http/handler@0.3.0-rc-2025-09-16", "wasi:http/incoming-handler@0.3.0"] {
+        let error = refusal(&wasm(&http(export)));
+        assert!(matches!(error, ComponentError::ExportVersion { .. }), "{error}");
     }
 }
 

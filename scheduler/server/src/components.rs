@@ -121,10 +121,7 @@ fn inspect(bytes: Bytes) -> Result<Found, RequestError> {
     let kind = match prepared.inspected.kind {
         Kind::Command => ComponentKind::Command,
         Kind::Handler => ComponentKind::Handler,
-        Kind::Http => {
-            let problem = "component: it is an HTTP service, not a batch job; a batch job exports `wasi:cli/run` or `wrun:task/handler`";
-            return Err(RequestError::new(ErrorCode::InvalidInput, problem));
-        }
+        Kind::Http => ComponentKind::Http,
     };
     let adapted = match prepared.component {
         Cow::Borrowed(_) => None,

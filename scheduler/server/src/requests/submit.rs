@@ -4,6 +4,7 @@
 use wrun_protocol::job::{EncodedSpec, Input};
 use wrun_protocol::limits::MAX_SUBMISSIONS;
 use wrun_protocol::scheduling::Dependency;
+use wrun_protocol::service::ServiceKind;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, Submission};
 use wrun_protocol::wire::worker::ComponentKind;
@@ -154,23 +155,49 @@ fn adapted(mut spec: JobSpec, component: Digest) -> Result<EncodedSpec, RequestE
 }
 
 fn fits(spec: &JobSpec, component: &Checked) -> Result<(), RequestError> {
+    if let Some(why) = misused(spec, component.kind) {
+        return Err(refused(ErrorCode::InvalidInput, format!("component: {why}")));
+    }
     if component.kind == ComponentKind::Handler && spec.input == Input::Attached {
         return Err(refused(
             ErrorCode::InvalidInput,
             "input: a handler takes its input as a whole; give it with `--input FILE`",
         ));
     }
-    if component.initial_memory > spec.resources.memory {
+    let memory = spec.memory_of_instance();
+    if component.initial_memory > memory {
         return Err(refused(
             ErrorCode::InvalidInput,
             format!(
-                "memory: {}, but the component's memories begin with {}; ask for more",
-                resources::Bytes(spec.resources.memory),
+                "memory: {} for an instance, but the component's memories begin with {}; ask for more",
+                resources::Bytes(memory),
                 resources::Bytes(component.initial_memory)
             ),
         ));
     }
     Ok(())
+}
+
+/// Why a component of that kind cannot be what the job makes of it.
+fn misused(spec: &JobSpec, kind: ComponentKind) -> Option<&'static str> {
+    let service = spec.service.as_ref().map(|service| &service.kind);
+    match (service, kind) {
+        (None, ComponentKind::Http) => {
+            Some("it answers HTTP requests: deploy it with `wrun deploy`")
+        }
+        (None, _)
+        | (Some(ServiceKind::Http(_)), ComponentKind::Http)
+        | (Some(ServiceKind::Program(_)), ComponentKind::Command) => None,
+        (Some(ServiceKind::Http(_)), ComponentKind::Command) => {
+            Some("it is a program and answers no HTTP requests: deploy it as a program")
+        }
+        (Some(ServiceKind::Program(_)), ComponentKind::Http) => {
+            Some("it answers HTTP requests: deploy it as a service of HTTP")
+        }
+        (Some(_), ComponentKind::Handler) => {
+            Some("it is a handler, which runs once: submit it with `wrun submit`")
+        }
+    }
 }
 
 /// Every blob that the job names is there, and as large as it says.
