@@ -164,7 +164,7 @@ impl Compiler {
         let inspected = wrun_component::inspect(&bytes)
             .map_err(|error| PrepareError::Component(error.to_string()))?;
         let facts = Facts::of(&inspected, wanted.deterministic).ok_or_else(|| {
-            let text = "this is an HTTP service; nodes run programs and handlers";
+            let text = "it answers HTTP requests, and what it answers is not remembered";
             PrepareError::Component(text.to_owned())
         })?;
         let engine = &self.engines.of(facts.flavor).map_err(PrepareError::Engine)?.engine;

@@ -11,22 +11,25 @@ use crate::engines::Flavor;
 pub(crate) struct Facts {
     pub(crate) kind: ComponentKind,
     pub(crate) flavor: Flavor,
-    /// Whether a program's `run` is that of WASI 0.3.
-    pub(crate) concurrent_run: bool,
+    /// Whether what is called is that of WASI 0.3: a program's `run`, a service's `handle`.
+    pub(crate) concurrent_call: bool,
     pub(crate) cores: u32,
     pub(crate) memories: u32,
     pub(crate) tables: u32,
 }
 
 impl Facts {
-    /// `None` for a component that is neither program nor handler.
+    /// `None` for an HTTP service that is to be deterministic.
     pub(crate) fn of(inspected: &Inspected, deterministic: bool) -> Option<Self> {
-        let kind = match inspected.kind {
-            Kind::Command => ComponentKind::Command,
-            Kind::Handler => ComponentKind::Handler,
-            Kind::Http => return None,
+        let (kind, concurrent_call) = match inspected.kind {
+            Kind::Command => (ComponentKind::Command, inspected.wasi == Generation::P3),
+            Kind::Handler => (ComponentKind::Handler, false),
+            Kind::Http if deterministic => return None,
+            Kind::Http => {
+                // It may import interfaces of WASI 0.3 and be called by that of 0.2.
+                (ComponentKind::Http, inspected.export.starts_with("wasi:http/handler@"))
+            }
         };
-        let concurrent_run = kind == ComponentKind::Command && inspected.wasi == Generation::P3;
         let concurrent = inspected.needs_concurrency || inspected.wasi == Generation::P3;
         let flavor = match (deterministic, concurrent) {
             (true, _) => Flavor::Deterministic,
@@ -36,7 +39,7 @@ impl Facts {
         Some(Self {
             kind,
             flavor,
-            concurrent_run,
+            concurrent_call,
             cores: inspected.core_instances,
             memories: inspected.memories,
             tables: inspected.tables,
@@ -49,9 +52,9 @@ impl Facts {
             ComponentKind::Handler => "handler",
             ComponentKind::Http => "http",
         };
-        let Self { flavor, concurrent_run, cores, memories, tables, .. } = self;
+        let Self { flavor, concurrent_call, cores, memories, tables, .. } = self;
         let flavor = flavor.to_word();
-        format!("{kind} {flavor} {concurrent_run} {cores} {memories} {tables}")
+        format!("{kind} {flavor} {concurrent_call} {cores} {memories} {tables}")
     }
 
     pub(crate) fn from_line(line: &str) -> Option<Self> {
@@ -69,7 +72,7 @@ impl Facts {
                 "deterministic" => Flavor::Deterministic,
                 _ => return None,
             },
-            concurrent_run: words.next()?.parse().ok()?,
+            concurrent_call: words.next()?.parse().ok()?,
             cores: words.next()?.parse().ok()?,
             memories: words.next()?.parse().ok()?,
             tables: words.next()?.parse().ok()?,
@@ -87,7 +90,7 @@ mod tests {
         let facts = Facts {
             kind: ComponentKind::Command,
             flavor: Flavor::Concurrent,
-            concurrent_run: true,
+            concurrent_call: true,
             cores: 3,
             memories: 1,
             tables: 2,

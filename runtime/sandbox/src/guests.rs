@@ -13,12 +13,27 @@ use crate::clock::Clock;
 use crate::engines::{Engines, Flavor};
 use crate::fair::{FairQueue, Virtual};
 use crate::permits::{Demand, Full, Permits};
-use crate::seat::Seat;
 use crate::ticker::Ticker;
 use crate::{SandboxConfig, SandboxError};
 
 /// Threads that wait for files and names on behalf of guests, for each guest thread.
 const BLOCKING_PER_THREAD: usize = 8;
+
+/// What takes turns at the guest threads.
+pub(crate) trait Guest: Send + Sync {
+    /// It has its place in the pool.
+    fn on_admitted(self: Arc<Self>);
+    /// Whether it no longer waits for one.
+    fn has_left(&self) -> bool;
+    /// Takes a turn on the calling thread, whose clocks were last looked at just now.
+    fn turn(self: Arc<Self>, clock: &mut Clock);
+}
+
+/// What must have ended before the threads do.
+pub(crate) trait Member: Send + Sync {
+    /// Ends soon, and then [leaves](Guests::leave).
+    fn close(self: Arc<Self>);
+}
 
 /// What all guests share.
 pub(crate) struct Guests {
@@ -26,20 +41,21 @@ pub(crate) struct Guests {
     io: Handle,
     runtime: Mutex<Option<Runtime>>,
     stack: usize,
+    parallel: usize,
     ready: Mutex<Ready>,
     work: Condvar,
     /// How many are in the queue, to be read without its lock.
     waiting: AtomicUsize,
     /// To be read without the lock too.
     closed: AtomicBool,
-    plain: Mutex<Permits<Arc<Seat>>>,
-    concurrent: Mutex<Permits<Arc<Seat>>>,
-    deterministic: Mutex<Permits<Arc<Seat>>>,
+    plain: Mutex<Permits<Arc<dyn Guest>>>,
+    concurrent: Mutex<Permits<Arc<dyn Guest>>>,
+    deterministic: Mutex<Permits<Arc<dyn Guest>>>,
 }
 
 struct Ready {
-    queue: FairQueue<Arc<Seat>>,
-    live: HashMap<u64, Arc<Seat>>,
+    queue: FairQueue<Arc<dyn Guest>>,
+    live: HashMap<u64, Arc<dyn Member>>,
     next: u64,
     threads: usize,
     /// Threads that wait for work. Waking costs a system call, so it is done only for them.
@@ -66,6 +82,7 @@ impl Guests {
             io: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             stack: config.stack,
+            parallel: config.threads,
             ready: Mutex::new(Ready {
                 queue: FairQueue::new(),
                 live: HashMap::new(),
@@ -102,6 +119,11 @@ impl Guests {
         &self.io
     }
 
+    /// How many guests run side by side.
+    pub(crate) fn threads(&self) -> usize {
+        self.parallel
+    }
+
     /// Bytes of stack that a guest may use.
     pub(crate) fn stack(&self) -> usize {
         self.stack
@@ -117,20 +139,24 @@ impl Guests {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Takes a new seat in; `None` when closed. The number names it until it leaves.
-    pub(crate) fn enter(&self, make: impl FnOnce(u64) -> Arc<Seat>) -> Option<Arc<Seat>> {
+    /// Takes a new member in; `None` when closed. The number names it until it leaves.
+    pub(crate) fn enter<M: Member + 'static>(
+        &self,
+        make: impl FnOnce(u64) -> Arc<M>,
+    ) -> Option<Arc<M>> {
         let mut ready = self.lock();
         if self.is_closed() {
             return None;
         }
         let number = ready.next;
         ready.next += 1;
-        let seat = make(number);
-        ready.live.insert(number, Arc::clone(&seat));
-        Some(seat)
+        let member = make(number);
+        let held: Arc<dyn Member> = Arc::<M>::clone(&member);
+        ready.live.insert(number, held);
+        Some(member)
     }
 
-    /// A seat is vacant, and everyone was told.
+    /// A member is done, and everyone was told.
     pub(crate) fn leave(&self, number: u64) {
         let mut ready = self.lock();
         ready.live.remove(&number);
@@ -139,38 +165,38 @@ impl Guests {
         }
     }
 
-    /// Asks for a place in the pool; `true` when the task has it at once.
+    /// Asks for a place in the pool; `true` when the guest has it at once.
     pub(crate) fn acquire(
         &self,
         flavor: Flavor,
         demand: Demand,
-        task: &Arc<Seat>,
+        guest: Arc<dyn Guest>,
     ) -> Result<bool, Full> {
-        Ok(self.permits(flavor).acquire(demand, Arc::clone(task))?.is_some())
+        Ok(self.permits(flavor).acquire(demand, guest)?.is_some())
     }
 
     /// Gives a place back and lets in who waits and fits.
     pub(crate) fn release(&self, flavor: Flavor, demand: Demand) {
         let mut permits = self.permits(flavor);
         permits.release(demand);
-        while let Some(task) = permits.next(|task| task.has_left()) {
+        while let Some(guest) = permits.next(|guest| guest.has_left()) {
             drop(permits);
-            task.on_admitted();
+            guest.on_admitted();
             permits = self.permits(flavor);
         }
     }
 
-    /// Queues a task that became ready. Returns its place.
-    pub(crate) fn push(&self, at: Virtual, task: Arc<Seat>) -> Virtual {
-        self.queue_with(|queue| queue.push(at, task))
+    /// Queues a guest that became ready. Returns its place.
+    pub(crate) fn push(&self, at: Virtual, guest: Arc<dyn Guest>) -> Virtual {
+        self.queue_with(|queue| queue.push(at, guest))
     }
 
-    /// Queues a task that has just run and goes on.
-    pub(crate) fn requeue(&self, at: Virtual, task: Arc<Seat>) {
-        self.queue_with(|queue| queue.requeue(at, task));
+    /// Queues a guest that has just run and goes on.
+    pub(crate) fn requeue(&self, at: Virtual, guest: Arc<dyn Guest>) {
+        self.queue_with(|queue| queue.requeue(at, guest));
     }
 
-    fn queue_with<R>(&self, change: impl FnOnce(&mut FairQueue<Arc<Seat>>) -> R) -> R {
+    fn queue_with<R>(&self, change: impl FnOnce(&mut FairQueue<Arc<dyn Guest>>) -> R) -> R {
         let mut ready = self.lock();
         let result = change(&mut ready.queue);
         self.waiting.store(ready.queue.len(), Ordering::Relaxed);
@@ -191,8 +217,8 @@ impl Guests {
         for flavor in [Flavor::Plain, Flavor::Concurrent, Flavor::Deterministic] {
             drop(self.permits(flavor).drain());
         }
-        for seat in live {
-            seat.close();
+        for member in live {
+            member.close();
         }
         self.work.notify_all();
     }
@@ -201,20 +227,20 @@ impl Guests {
         let entered = self.io.enter();
         self.ticker.on_busy();
         let mut clock = Clock::new();
-        while let Some(seat) = self.next(&mut clock) {
-            seat.turn(&mut clock);
+        while let Some(guest) = self.next(&mut clock) {
+            guest.turn(&mut clock);
         }
         self.ticker.on_idle();
         drop(entered);
         self.on_thread_end();
     }
 
-    fn next(&self, clock: &mut Clock) -> Option<Arc<Seat>> {
+    fn next(&self, clock: &mut Clock) -> Option<Arc<dyn Guest>> {
         let mut ready = self.lock();
         loop {
-            if let Some(task) = ready.queue.pop() {
+            if let Some(guest) = ready.queue.pop() {
                 self.waiting.store(ready.queue.len(), Ordering::Relaxed);
-                return Some(task);
+                return Some(guest);
             }
             if self.is_closed() && ready.live.is_empty() {
                 return None;
@@ -243,7 +269,7 @@ impl Guests {
         }
     }
 
-    fn permits(&self, flavor: Flavor) -> MutexGuard<'_, Permits<Arc<Seat>>> {
+    fn permits(&self, flavor: Flavor) -> MutexGuard<'_, Permits<Arc<dyn Guest>>> {
         let permits = match flavor {
             Flavor::Plain => &self.plain,
             Flavor::Concurrent => &self.concurrent,

@@ -1,6 +1,7 @@
 //! Outgoing HTTP of guests. A host must be granted, and the connection goes to an
 //! address that was checked: a name is resolved once, here, so that it cannot lead
-//! elsewhere between check and connection.
+//! elsewhere between check and connection. A service of the cluster is no address: the
+//! node carries the request there.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -9,7 +10,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderName, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use rustls::pki_types::ServerName;
@@ -19,9 +20,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks,
+};
+use wrun_protocol::service::SERVICE_DOMAIN;
 
+use crate::bodies;
 use crate::network::Network;
+use crate::{BodyError, ServiceCallError, ServiceCaller};
 
 /// Where the guest sets no time-out.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -29,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Decides over each request and sends it.
 pub(crate) struct HttpPolicy {
     network: Option<Arc<Network>>,
+    services: Option<Arc<dyn ServiceCaller>>,
 }
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -51,24 +58,86 @@ static TLS: LazyLock<Result<TlsConnector, rustls::Error>> = LazyLock::new(|| {
 });
 
 impl HttpPolicy {
-    pub(crate) fn new(network: Option<Arc<Network>>) -> Self {
-        Self { network }
+    pub(crate) fn new(
+        network: Option<Arc<Network>>,
+        services: Option<Arc<dyn ServiceCaller>>,
+    ) -> Self {
+        Self { network, services }
     }
 }
 
 impl WasiHttpHooks for HttpPolicy {
+    /// The standard answer makes a closure for every field that it is asked about.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        bodies::CHUNK
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        bodies::CHUNK
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let network = self.network.clone();
+        let (network, services) = (self.network.clone(), self.services.clone());
+        let request = request.map(bodies::unmarked);
         Box::new(async move {
             let network = network.ok_or(Error::HttpRequestDenied)?;
+            if is_service(request.uri()) {
+                return send_within(&network, services, request, options).await;
+            }
             send(&network, request, options).await
         })
     }
+}
+
+fn is_service(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
+    host.strip_suffix(SERVICE_DOMAIN).is_some_and(|labels| labels.ends_with('.'))
+}
+
+/// To a service of the cluster.
+async fn send_within(
+    network: &Network,
+    services: Option<Arc<dyn ServiceCaller>>,
+    request: Request<WasiBody>,
+    options: Option<RequestOptions>,
+) -> Sent {
+    let (host, port) = target(request.uri())?;
+    if !network.allows_host(host, port) {
+        return Err(Error::HttpRequestDenied);
+    }
+    let services = services.ok_or(Error::DestinationUnavailable)?;
+    let patience = options.and_then(|options| options.first_byte_timeout).unwrap_or(PATIENCE);
+    let answer = services.call(request.map(|body| body.map_err(Into::into).boxed_unsync()));
+    let answer = timeout(patience, answer).await.map_err(|_| Error::ConnectionReadTimeout)?;
+    let broken = |error: BodyError| Error::InternalError(Some(error.to_string()));
+    let response = answer.map_err(refusal)?.map(|body| body.map_err(broken).boxed_unsync());
+    Ok((response, Box::new(async { Ok(()) })))
+}
+
+fn refusal(error: ServiceCallError) -> Error {
+    match error {
+        ServiceCallError::NotFound => Error::DestinationNotFound,
+        ServiceCallError::Denied => Error::HttpRequestDenied,
+        ServiceCallError::Unavailable => Error::DestinationUnavailable,
+        ServiceCallError::TimedOut => Error::HttpResponseTimeout,
+        ServiceCallError::Failed(text) => Error::InternalError(Some(text)),
+    }
+}
+
+/// Host and port that a URI names.
+fn target(uri: &Uri) -> Result<(&str, u16), Error> {
+    let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
+    Ok((host, uri.port_u16().unwrap_or(default)))
 }
 
 async fn send(
@@ -101,8 +170,7 @@ async fn send(
 
 async fn connect(network: &Network, uri: &Uri) -> Result<Box<dyn Stream>, Error> {
     let secure = uri.scheme() == Some(&Scheme::HTTPS);
-    let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let (host, port) = target(uri)?;
     let addresses = network.resolve(host, port).await.ok_or(Error::HttpRequestDenied)?;
     if addresses.is_empty() {
         return Err(Error::DestinationIpProhibited);
@@ -160,7 +228,7 @@ mod tests {
 
     fn policy(host: &str) -> HttpPolicy {
         let grants = [HostGrant { host: host.to_owned(), port: None }];
-        HttpPolicy::new(Network::new(&grants))
+        HttpPolicy::new(Network::new(&grants, &[]), None)
     }
 
     async fn sent(mut policy: HttpPolicy, uri: &str) -> Sent {
@@ -191,7 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_not_granted_is_denied_before_anything_is_sent() {
-        let denied = sent(HttpPolicy::new(None), "http://127.0.0.1:1/").await;
+        let denied = sent(HttpPolicy::new(None, None), "http://127.0.0.1:1/").await;
         assert!(matches!(denied, Err(Error::HttpRequestDenied)));
         let denied = sent(policy("example.com"), "http://127.0.0.1:1/").await;
         assert!(matches!(denied, Err(Error::HttpRequestDenied)));

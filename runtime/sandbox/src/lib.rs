@@ -7,6 +7,7 @@
 
 mod account;
 mod bindings;
+mod bodies;
 mod cache;
 mod clock;
 mod compiled;
@@ -40,6 +41,7 @@ mod seat;
 mod services;
 mod state;
 mod stdio;
+mod store;
 mod task;
 mod ticker;
 

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre as PlainCommandPre;
 use wasmtime_wasi::p3::bindings::CommandIndices as ConcurrentCommandIndices;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::bindings::{Task, TaskPre};
 use crate::engines::{Engines, Flavor, Pooled, fibers_for};
@@ -21,6 +23,10 @@ pub(crate) enum Entry {
     ConcurrentCommand(InstancePre<TaskState>, ConcurrentCommandIndices),
     /// A typed function.
     Handler(TaskPre<TaskState>),
+    /// An HTTP service for WASI 0.2.
+    Http(ProxyPre<TaskState>),
+    /// An HTTP service for WASI 0.3.
+    ConcurrentHttp(ServicePre<TaskState>),
 }
 
 /// Everything a component may import, for each engine.
@@ -75,12 +81,15 @@ fn entry(instance: InstancePre<TaskState>, facts: Facts) -> wasmtime::Result<Ent
     use wrun_protocol::wire::worker::ComponentKind;
     Ok(match facts.kind {
         ComponentKind::Handler => Entry::Handler(TaskPre::new(instance)?),
-        ComponentKind::Command if facts.concurrent_run => {
+        ComponentKind::Command if facts.concurrent_call => {
             let indices = ConcurrentCommandIndices::new(&instance)?;
             Entry::ConcurrentCommand(instance, indices)
         }
         ComponentKind::Command => Entry::Command(PlainCommandPre::new(instance)?),
-        ComponentKind::Http => wasmtime::bail!("it answers HTTP requests: deploy it"),
+        ComponentKind::Http if facts.concurrent_call => {
+            Entry::ConcurrentHttp(ServicePre::new(instance)?)
+        }
+        ComponentKind::Http => Entry::Http(ProxyPre::new(instance)?),
     })
 }
 
@@ -109,6 +118,7 @@ fn with_plain_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>>
     let mut linker = Linker::new(&pooled.engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    crate::bodies::add_to_linker(&mut linker)?;
     crate::files::add_to_linker(&mut linker)?;
     crate::names::add_to_linker(&mut linker)?;
     crate::environment::add_to_linker(&mut linker)?;

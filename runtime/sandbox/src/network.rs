@@ -1,6 +1,7 @@
 //! Which addresses a guest may reach: those of the hosts it was granted, by name or
 //! address. An address of this machine, of the link or of a cloud's metadata service is
-//! reached only if that very address was granted, whatever a name resolves to.
+//! reached only if that very address was granted, whatever a name resolves to. And on
+//! which ports it may listen.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,12 +13,22 @@ use wrun_protocol::job::HostGrant;
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     grants: Vec<HostGrant>,
+    /// TCP ports on which it may listen.
+    ports: Vec<u16>,
 }
 
 impl Network {
     /// `None` when nothing is granted.
-    pub(crate) fn new(grants: &[HostGrant]) -> Option<Arc<Self>> {
-        (!grants.is_empty()).then(|| Arc::new(Self { grants: grants.to_vec() }))
+    pub(crate) fn new(grants: &[HostGrant], ports: &[u16]) -> Option<Arc<Self>> {
+        let granted = !grants.is_empty() || !ports.is_empty();
+        granted.then(|| Arc::new(Self { grants: grants.to_vec(), ports: ports.to_vec() }))
+    }
+
+    /// Whether that host was granted, by the name that the guest uses.
+    pub(crate) fn allows_host(&self, host: &str, port: u16) -> bool {
+        self.grants.iter().any(|grant| {
+            same_host(&grant.host, host) && grant.port.is_none_or(|granted| granted == port)
+        })
     }
 
     /// Whether the guest may look this name up.
@@ -28,11 +39,11 @@ impl Network {
     /// Whether the guest may use `address` so.
     pub(crate) async fn allows(&self, address: SocketAddr, reason: SocketAddrUse) -> bool {
         match reason {
-            // A socket that connects is first bound to any address and port.
-            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
-                address.ip().is_unspecified() && address.port() == 0
-            }
-            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => false,
+            SocketAddrUse::TcpBind => is_any(address) || self.ports.contains(&address.port()),
+            SocketAddrUse::UdpBind => is_any(address),
+            SocketAddrUse::TcpListen => self.ports.contains(&address.port()),
+            // Of who connects to a port on which it may listen.
+            SocketAddrUse::TcpAccept => !self.ports.is_empty(),
             SocketAddrUse::TcpConnect | SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => {
                 self.reaches(address).await
             }
@@ -46,10 +57,7 @@ impl Network {
             let address = SocketAddr::new(ip, port);
             return self.reaches(address).await.then(|| vec![address]);
         }
-        let granted = |grant: &HostGrant| {
-            same_host(&grant.host, host) && grant.port.is_none_or(|granted| granted == port)
-        };
-        if !self.grants.iter().any(granted) {
+        if !self.allows_host(host, port) {
             return None;
         }
         let found = tokio::net::lookup_host((host, port)).await.ok()?;
@@ -86,6 +94,11 @@ impl Network {
         }
         false
     }
+}
+
+/// A socket that connects is first bound to any address and port.
+fn is_any(address: SocketAddr) -> bool {
+    address.ip().is_unspecified() && address.port() == 0
 }
 
 fn same_host(granted: &str, named: &str) -> bool {
@@ -145,7 +158,7 @@ mod tests {
             host: (*host).to_owned(),
             port: *port,
         };
-        Network::new(&hosts.iter().map(grant).collect::<Vec<_>>()).unwrap()
+        Network::new(&hosts.iter().map(grant).collect::<Vec<_>>(), &[]).unwrap()
     }
 
     async fn connects(network: &Network, address: &str) -> bool {
@@ -196,7 +209,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_listens() {
+    async fn a_guest_listens_on_its_ports_and_on_no_other() {
+        let network = Network::new(&[], &[8080]).unwrap();
+        for reason in [SocketAddrUse::TcpBind, SocketAddrUse::TcpListen] {
+            assert!(network.allows("0.0.0.0:8080".parse().unwrap(), reason).await);
+            assert!(network.allows("[::1]:8080".parse().unwrap(), reason).await);
+            assert!(!network.allows("0.0.0.0:8081".parse().unwrap(), reason).await);
+        }
+        let any = "0.0.0.0:0".parse().unwrap();
+        assert!(!network.allows(any, SocketAddrUse::TcpListen).await, "a port of the system's");
+        assert!(!network.allows("0.0.0.0:8080".parse().unwrap(), SocketAddrUse::UdpBind).await);
+        assert!(!connects(&network, "127.0.0.1:8080").await, "listening is not connecting");
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_without_a_port() {
         let network = granted(&[("192.0.2.7", None)]);
         let any = "0.0.0.0:0".parse().unwrap();
         assert!(network.allows(any, SocketAddrUse::TcpBind).await);

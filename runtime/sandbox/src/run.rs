@@ -5,18 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
-use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 use wrun_protocol::limits::MAX_BLOB;
 use wrun_protocol::task::{Failure, Limit, Outcome};
 
 use crate::TaskInput;
-use crate::control::{Batch, Control};
+use crate::control::Control;
 use crate::deterministic::{StdinFile, drive};
-use crate::engines::Flavor;
 use crate::link::Entry;
-use crate::outcome::{self, Bounds, Stage, failed};
+use crate::outcome::{self, Stage, failed};
 use crate::state::{Input, Own, TaskState};
 use crate::stdio::Stdin;
+use crate::store::Bounded;
 
 /// One execution.
 pub(crate) struct Execution {
@@ -55,7 +54,7 @@ async fn try_run(mut execution: Execution) -> Step<Finished> {
     match &control.batch.prepared.entry {
         Entry::Command(pre) => {
             let input = program_input(input, &control).await?;
-            let mut guest = Guest::new(execution, input);
+            let mut guest = bounded(execution, input);
             let made = pre.instantiate_async(&mut guest.store).await;
             let command = guest.step(made, Stage::Setup)?;
             let ran = command.wasi_cli_run().call_run(&mut guest.store).await;
@@ -64,7 +63,7 @@ async fn try_run(mut execution: Execution) -> Step<Finished> {
         }
         Entry::ConcurrentCommand(pre, indices) => {
             let input = program_input(input, &control).await?;
-            let mut guest = Guest::new(execution, input);
+            let mut guest = bounded(execution, input);
             let made = pre.instantiate_async(&mut guest.store).await;
             let instance = guest.step(made, Stage::Setup)?;
             let command = indices.load(&mut guest.store, &instance);
@@ -76,9 +75,12 @@ async fn try_run(mut execution: Execution) -> Step<Finished> {
             let ran = guest.step(ran, Stage::Guest)?;
             Ok((of_run(ran), None))
         }
+        Entry::Http(_) | Entry::ConcurrentHttp(_) => Err(failed(Failure::Setup {
+            message: "it answers HTTP requests: deploy it".to_owned(),
+        })),
         Entry::Handler(pre) => {
             let input = handler_input(input, &control).await?;
-            let mut guest = Guest::new(execution, Input::Empty);
+            let mut guest = bounded(execution, Input::Empty);
             let made = pre.instantiate_async(&mut guest.store).await;
             let task = guest.step(made, Stage::Setup)?;
             let handler = task.wrun_task_handler();
@@ -92,6 +94,12 @@ async fn try_run(mut execution: Execution) -> Step<Finished> {
             }
         }
     }
+}
+
+fn bounded(execution: Execution, input: Input) -> Bounded {
+    let Execution { control, index, attempt, checkpoint, .. } = execution;
+    let state = TaskState::new(&control, Own { index, attempt, input, checkpoint });
+    Bounded::new(&control, state)
 }
 
 /// Bytes of input and checkpoint, which stay in the host while the guest runs.
@@ -183,73 +191,4 @@ fn handler_output(output: Vec<u8>, control: &Control) -> Step<Finished> {
         return Err(limit(Limit::Output, allowed));
     }
     Ok((Outcome::Succeeded, Some(output.into())))
-}
-
-/// A store and what is known of its bounds.
-struct Guest {
-    store: Store<TaskState>,
-    control: Arc<Control>,
-    stack: u64,
-    fibers: u64,
-}
-
-impl Guest {
-    fn new(execution: Execution, input: Input) -> Self {
-        let Execution { control, index, attempt, checkpoint, .. } = execution;
-        let state = TaskState::new(&control, Own { index, attempt, input, checkpoint });
-        let Batch { prepared, guests, job, .. } = &*control.batch;
-        let (facts, memory) = (prepared.facts, job.resources.memory);
-        let fibers = crate::link::stacks(facts, memory, guests.stack());
-        let mut store = Store::new(&prepared.engine, state);
-        store.limiter(|state| &mut state.limiter);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(on_tick);
-        // What one call may make the host copy out of the guest.
-        store.set_hostcall_fuel(usize::try_from(memory).unwrap_or(usize::MAX));
-        if facts.flavor != Flavor::Plain
-            && let Some(table) = store.concurrent_resource_table()
-        {
-            table.set_max_capacity(fiber_entries(fibers));
-        }
-        let stack = guests.stack() as u64;
-        Self { store, control, stack, fibers: fibers.into() }
-    }
-
-    /// The value, or what its failure means.
-    fn step<T>(&mut self, result: wasmtime::Result<T>, stage: Stage) -> Step<T> {
-        result.map_err(|error| {
-            let bounds = Bounds {
-                stack: self.stack,
-                fibers: self.fibers,
-                fibers_full: self.is_full_of_fibers(),
-            };
-            outcome::of_error(&error, &self.control, bounds, stage)
-        })
-    }
-
-    fn is_full_of_fibers(&mut self) -> bool {
-        self.store
-            .concurrent_resource_table()
-            .is_some_and(|table| table.iter_mut().count() >= table.max_capacity())
-    }
-}
-
-/// A guest task takes at least two entries of the engine's table: itself and its thread.
-/// So many more entries are for streams, futures and calls to the host.
-fn fiber_entries(fibers: u32) -> usize {
-    fibers as usize * 2
-}
-
-/// Called in the guest when the epoch is over. It goes on only if nothing asks it not to.
-fn on_tick(store: StoreContextMut<'_, TaskState>) -> wasmtime::Result<UpdateDeadline> {
-    let control = &store.data().control;
-    let clock = crate::clock::thread_time();
-    control.on_clock(clock);
-    let others_wait = control.batch.guests.others_wait();
-    if !others_wait {
-        control.on_unwanted(clock);
-    }
-    let logs_on = control.world().is_none() || control.log_pause().is_zero();
-    let goes_on = !control.must_end() && !control.is_frozen() && !others_wait && logs_on;
-    Ok(if goes_on { UpdateDeadline::Continue(1) } else { UpdateDeadline::Yield(1) })
 }

@@ -14,10 +14,11 @@ use crate::compiled::{Compiler, Wanted};
 use crate::control::Batch;
 use crate::engines::{self, Engines, Flavor};
 use crate::facts::Facts;
-use crate::guests::Guests;
+use crate::guests::{Guest, Guests};
 use crate::link::{Entry, Linkers, stacks};
 use crate::network::Network;
 use crate::permits::Demand;
+use crate::replica;
 use crate::seal::Sealer;
 use crate::seat::Seat;
 use crate::{
@@ -127,7 +128,7 @@ impl Sandbox {
         let demand = Demand { stacks, ..prepared.demand };
         let TaskStart { token, job, index, attempt, input, checkpoint, scratch, seed } = task;
         let batch = Arc::new(Batch {
-            network: Network::new(&job.network),
+            network: Network::new(&job.network, &job.listen),
             job,
             prepared: Arc::clone(prepared),
             events: Arc::clone(events),
@@ -136,8 +137,8 @@ impl Sandbox {
         let first = NextTask { token, index, attempt, input, checkpoint, scratch, seed };
         let make = |number| Arc::new(Seat::new(number, batch, demand, first));
         let seat = guests.enter(make).ok_or(StartError::Closed)?;
-        match guests.acquire(facts.flavor, demand, &seat) {
-            Ok(true) => seat.on_admitted(),
+        match guests.acquire(facts.flavor, demand, seat.clone()) {
+            Ok(true) => seat.clone().on_admitted(),
             Ok(false) => {}
             Err(full) => {
                 guests.leave(seat.number);
@@ -153,15 +154,13 @@ impl Sandbox {
     /// # Errors
     /// [`StartError::Refused`] for a component that is no HTTP service, or for more than
     /// this node can give; [`StartError::Closed`] when the sandbox is closing.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn open_replica(
         &self,
         prepared: &Arc<Prepared>,
         replica: ReplicaStart,
         events: Arc<dyn ReplicaEvents>,
     ) -> Result<Replica, StartError> {
-        let _ = (prepared, replica, events);
-        todo!()
+        replica::open(&self.0.guests, prepared, replica, events, self.0.memory)
     }
 
     fn check(&self, prepared: &Prepared, task: &TaskStart) -> Result<(), StartError> {

@@ -115,6 +115,13 @@ impl Scratch {
     }
 }
 
+/// Removes a scratch directory. Call on a thread that may block.
+pub(crate) fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(path) {
+        tracing::warn!(path = %path.display(), %error, "a scratch directory is left behind");
+    }
+}
+
 /// Bytes on disk of everything under `path` and of the removed ones among `open`.
 fn measure(path: &Path, open: &[Arc<std::fs::File>]) -> u64 {
     let mut total = 0;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::control::{Batch, Control};
 use crate::fair::Virtual;
 use crate::frame::{Frame, frame};
+use crate::guests::{Guest, Member};
 use crate::permits::Demand;
 use crate::run::{Execution, Finished, run};
 use crate::{NextTask, TaskEnd};
@@ -95,35 +96,6 @@ impl Seat {
         Self { number, batch, demand, place: Mutex::new(place), work: Mutex::new(work) }
     }
 
-    /// The task has a place in the pool.
-    pub(crate) fn on_admitted(self: &Arc<Self>) {
-        let mut place = self.place();
-        place.admitted = true;
-        if place.phase == Phase::Admission {
-            self.queue(&mut place);
-            return;
-        }
-        // Stopped between leaving the line and now: whoever ends it has looked already,
-        // or will see that it is admitted.
-        if place.phase == Phase::Vacant {
-            place.admitted = false;
-            drop(place);
-            self.release();
-        }
-    }
-
-    /// Whether it no longer waits for a place.
-    pub(crate) fn has_left(&self) -> bool {
-        self.place().phase != Phase::Admission
-    }
-
-    /// Stops whatever task is here.
-    pub(crate) fn close(self: &Arc<Self>) {
-        let mut place = self.place();
-        place.control.stop();
-        self.end_soon(&mut place);
-    }
-
     pub(crate) fn stop(self: &Arc<Self>, token: u64) {
         let mut place = self.place();
         if place.control.token == token {
@@ -173,15 +145,6 @@ impl Seat {
     pub(crate) fn cpu_used(&self, token: u64) -> Duration {
         let place = self.place();
         if place.control.token == token { place.control.cpu_used() } else { Duration::ZERO }
-    }
-
-    /// Takes a turn on the calling thread, whose clocks were last looked at just now; and
-    /// further ones for as long as a task follows that ended and nobody else waits.
-    pub(crate) fn turn(self: &Arc<Self>, clock: &mut Clock) {
-        let mut control = self.begin_turn();
-        while let Some(current) = control {
-            control = self.turn_of(&current, clock);
-        }
     }
 
     fn begin_turn(&self) -> Option<Arc<Control>> {
@@ -267,7 +230,7 @@ impl Seat {
         place.at = place.at.after(owed, control.job().resources.cpu_milli);
         if place.woken && !control.is_frozen() {
             place.phase = Phase::Queued;
-            self.batch.guests.requeue(place.at, Arc::clone(self));
+            self.batch.guests.requeue(place.at, self.clone());
             return;
         }
         place.phase = Phase::Waiting;
@@ -376,7 +339,7 @@ impl Seat {
 
     fn queue(self: &Arc<Self>, place: &mut Place) {
         place.phase = Phase::Queued;
-        place.at = self.batch.guests.push(place.at, Arc::clone(self));
+        place.at = self.batch.guests.push(place.at, self.clone());
     }
 
     fn release(&self) {
@@ -460,16 +423,53 @@ fn usage(control: &Control, now: Instant) -> Usage {
 }
 
 fn remove_scratch(control: &Control) {
-    if let Some(path) = control.scratch.to_remove()
-        && let Err(error) = std::fs::remove_dir_all(path)
-    {
-        tracing::warn!(path = %path.display(), %error, "a scratch directory is left behind");
+    if let Some(path) = control.scratch.to_remove() {
+        crate::scratch::remove(path);
     }
 }
 
 async fn watch(seat: Weak<Seat>, token: u64) {
     while let Some(left) = seat.upgrade().and_then(|seat| seat.on_timer(token)) {
         tokio::time::sleep(left).await;
+    }
+}
+
+impl Guest for Seat {
+    fn on_admitted(self: Arc<Self>) {
+        let mut place = self.place();
+        place.admitted = true;
+        if place.phase == Phase::Admission {
+            self.queue(&mut place);
+            return;
+        }
+        // Stopped between leaving the line and now: whoever ends it has looked already,
+        // or will see that it is admitted.
+        if place.phase == Phase::Vacant {
+            place.admitted = false;
+            drop(place);
+            self.release();
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.place().phase != Phase::Admission
+    }
+
+    /// Further turns follow for as long as a task follows that ended and nobody else waits.
+    fn turn(self: Arc<Self>, clock: &mut Clock) {
+        let mut control = self.begin_turn();
+        while let Some(current) = control {
+            control = self.turn_of(&current, clock);
+        }
+    }
+}
+
+impl Member for Seat {
+    /// Stops whatever task is here.
+    fn close(self: Arc<Self>) {
+        let mut place = self.place();
+        place.control.stop();
+        self.end_soon(&mut place);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::deterministic::{Clock, StdinFile};
 use crate::gang::GangSeat;
 use crate::http::HttpPolicy;
 use crate::network::Network;
+use crate::replica::Instance;
 use crate::stdio::{Sink, Stdin};
 
 /// The data of a guest's store.
@@ -27,6 +28,8 @@ pub(crate) struct TaskState {
     pub(crate) stderr: Sink,
     /// Its seat in its gang, once it has asked for it.
     pub(crate) seat: Option<Arc<dyn GangSeat>>,
+    /// The instance of a replica that it is.
+    pub(crate) instance: Option<Arc<Instance>>,
     input: Input,
     /// Made when the guest first calls what needs it: small tasks never do.
     wasi: Option<WasiCtx>,
@@ -71,10 +74,11 @@ impl TaskState {
             limiter: Limiter(Arc::clone(control)),
             stderr: Sink::new(control, LogStream::Stderr),
             seat: None,
+            instance: None,
             input,
             wasi: None,
             http: WasiHttpCtx::new(),
-            hooks: HttpPolicy::new(network.clone()),
+            hooks: HttpPolicy::new(network.clone(), control.job().services.clone()),
             network,
             table,
         }

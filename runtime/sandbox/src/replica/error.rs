@@ -70,10 +70,13 @@ pub enum CallError {
         /// What came.
         sent: u64,
     },
-    /// The request shared an instance with another, which ended it.
-    #[error("another request ended the instance that handled it: {why}")]
+    /// The guest did not finish the body of its answer.
+    #[error("the guest did not finish the body of its answer")]
+    Unfinished,
+    /// The request shared an instance with others, one of which ended it.
+    #[error("the instance that handled it together with other requests was ended: {why}")]
     Shared {
-        /// What became of the other.
+        /// What ended it.
         why: Box<CallError>,
     },
     /// The replica was stopped, or the client went.
@@ -82,6 +85,26 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// Whether it is what a guest did.
+    pub(crate) fn is_of_guest(&self) -> bool {
+        match self {
+            Self::TimedOut { begun } => *begun,
+            Self::Trap { .. }
+            | Self::Exit { .. }
+            | Self::Limit { .. }
+            | Self::Refused { .. }
+            | Self::NoResponse
+            | Self::Unfinished
+            | Self::Length { .. }
+            | Self::Shared { .. } => true,
+            Self::Busy { .. }
+            | Self::Draining
+            | Self::Request { .. }
+            | Self::Setup { .. }
+            | Self::Stopped => false,
+        }
+    }
+
     /// Whether no guest has seen anything of the request, so that it may go elsewhere
     /// whatever it is.
     pub fn never_begun(&self) -> bool {

@@ -1,20 +1,34 @@
 //! Replicas of HTTP services: requests in, answers out, each by a guest in an instance of
 //! its own or in one that is reused. Who asks, from where and how often is for the gateway.
 
+mod answer;
+mod call;
+mod dispatch;
 mod error;
+mod instance;
+mod open;
+mod request;
+mod serve;
 mod start;
+mod watch;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
+use dispatch::Dispatch;
 pub use error::CallError;
+pub(crate) use instance::Instance;
+pub(crate) use open::open;
 pub use start::{ReplicaEvents, ReplicaStart, ReplicaUsage};
 
 use crate::Body;
 
 /// A replica that is open. Cheap to clone; when the last clone is dropped, it is stopped.
-#[derive(Clone, Debug)]
-pub struct Replica(());
+#[derive(Clone)]
+pub struct Replica(Arc<Open>);
+
+struct Open(Arc<Dispatch>);
 
 impl Replica {
     /// Hands a request to a guest; never waits itself. The answer is there when the guest
@@ -27,51 +41,57 @@ impl Replica {
     ///
     /// # Errors
     /// Why there is no answer; a body that breaks off ends with the same error.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn call(
         &self,
         request: http::Request<Body>,
         deadline: Instant,
     ) -> impl Future<Output = Result<http::Response<Body>, CallError>> + Send + 'static {
-        let _ = (request, deadline);
-        async { todo!() }
+        let taken = request::checked(request).and_then(|request| self.0.0.take(request, deadline));
+        async move { taken?.await }
     }
 
     /// Requests that have been taken and are not over, their bodies included.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn in_flight(&self) -> u32 {
-        todo!()
+        self.0.0.in_flight()
     }
 
     /// Takes no more requests and waits until those that were taken are over. Dropping the
     /// future does not open it again.
-    #[expect(clippy::todo, clippy::unused_async, reason = "skeleton")]
     pub async fn drain(&self) {
-        todo!()
+        self.0.0.drain();
+        self.0.0.vacated().await;
     }
 
     /// Takes no more requests and ends those that were taken, frozen or not.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn stop(&self) {
-        todo!()
+        self.0.0.stop();
     }
 
     /// Takes the CPU away from every instance, within 20 ms. Requests are taken and wait;
     /// their deadlines go on.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn freeze(&self) {
-        todo!()
+        self.0.0.freeze(true);
     }
 
     /// Lets it go on.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn thaw(&self) {
-        todo!()
+        self.0.0.freeze(false);
     }
 
     /// What it has used until now.
-    #[expect(clippy::todo, reason = "skeleton")]
     pub fn usage(&self) -> ReplicaUsage {
-        todo!()
+        self.0.0.usage()
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

@@ -1,0 +1,74 @@
+//! Bodies that guests of WASI 0.2 write. The standard host's body ends alike whether the
+//! guest finished it or was cut off: here one that was finished has trailers, which may be
+//! empty, and so whoever reads it knows.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::body::HostOutgoingBody;
+use wasmtime_wasi_http::{Error, FieldMap, WasiBody};
+
+use crate::state::TaskState;
+
+/// Most bytes of a body that a guest may write at once.
+pub(crate) const CHUNK: usize = 64 << 10;
+
+/// Shadows how WASI 0.2 finishes a body.
+pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+    type Finish = (Resource<HostOutgoingBody>, Option<Resource<FieldMap>>);
+    linker.allow_shadowing(true);
+    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
+        "[static]outgoing-body.finish",
+        |mut store: StoreContextMut<'_, TaskState>, (body, trailers): Finish| {
+            let table = store.data_mut().table();
+            let body = table.delete(body)?;
+            let trailers = match trailers {
+                Some(trailers) => table.delete(trailers)?,
+                None => FieldMap::default(),
+            };
+            let finished: Result<(), ErrorCode> = body.finish(Some(trailers));
+            Ok((finished,))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// A body without the trailers that only say that it was finished.
+pub(crate) fn unmarked(body: WasiBody) -> WasiBody {
+    Unmarked(body).boxed_unsync()
+}
+
+struct Unmarked(WasiBody);
+
+impl Body for Unmarked {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
+        Poll::Ready(frame.filter(|frame| !frame.as_ref().is_ok_and(is_mark)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// Whether it says nothing but that the body was finished.
+pub(crate) fn is_mark(frame: &Frame<Bytes>) -> bool {
+    frame.trailers_ref().is_some_and(http::HeaderMap::is_empty)
+}
