@@ -1,9 +1,11 @@
 //! The messages: between users and the server ([`user`]), between workers and the
-//! server ([`worker`]), between workers ([`peer`]), and how a new machine joins ([`join`]).
+//! server ([`worker`]), between workers ([`peer`], [`forward`]), and how a new machine joins
+//! ([`join`]).
 //!
 //! Every enum is only ever added to at its end. The protocol's version is the ALPN that
 //! both sides offer; a version and its predecessor work together.
 
+pub mod forward;
 pub mod join;
 pub mod peer;
 pub mod policy;

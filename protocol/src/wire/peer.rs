@@ -1,7 +1,9 @@
-//! Between two workers whose tasks are of one gang. Whoever has something to send opens a
-//! bidirectional stream for a gang and says [`FromPeer::Open`]; messages flow from there to
-//! the other side, and permission to send flows back. A stream serves all tasks of the gang
-//! on the two nodes in this one direction.
+//! Between two workers. The first frame of a stream says what it is for: a gang of which both
+//! have tasks, or a request to a replica, of which [`super::forward`] tells.
+//!
+//! Of a gang, whoever has something to send opens a bidirectional stream and says
+//! [`FromPeer::Open`]; messages flow from there to the other side, and permission to send
+//! flows back. A stream serves all tasks of the gang on the two nodes in this one direction.
 //!
 //! Nothing is sent that the receiver has no room for: whoever reads a stream never waits, so
 //! that a task that does not receive delays no other. A message that takes up to half of
@@ -10,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::JobId;
+use crate::{AttemptId, JobId};
 
 /// A task that sends and one that receives, by their ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,6 +55,13 @@ pub enum FromPeer {
     AtBarrier(Route),
     /// The sender has ended: nothing more comes from it.
     Ended(Route),
+    /// First: a request for a replica. Its head follows, a
+    /// [`RequestHead`](super::forward::RequestHead) →
+    /// [`Answer`](super::forward::Answer).
+    Request {
+        /// The replica.
+        attempt: AttemptId,
+    },
 }
 
 /// The answers.
@@ -91,7 +100,8 @@ pub enum Refusal {
 
 /// Codes with which a stream between workers is given up.
 pub mod stream_code {
-    /// The gang has ended here, or is being stopped: nothing is wrong with the peer.
+    /// The gang has ended here, or is being stopped; or the request is given up. Nothing is
+    /// wrong with the peer.
     pub const OVER: u32 = 0;
     /// The peer did what the protocol does not know.
     pub const PROTOCOL: u32 = 1;

@@ -19,6 +19,7 @@ use wrun_protocol::scheduling::{
     Request as Wanted, Scheduling,
 };
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
+use wrun_protocol::wire::forward::*;
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::peer::*;
 use wrun_protocol::wire::policy::*;
@@ -364,6 +365,7 @@ fn add_peer_messages(lines: &mut Lines) {
             FromPeer::Offer { route, size: 70_000 },
             FromPeer::AtBarrier(route),
             FromPeer::Ended(route),
+            FromPeer::Request { attempt: ATTEMPT },
         ],
     );
     let refusals = [Refusal::Stale { current: 3 }, Refusal::Unknown, Refusal::NotAMember];
@@ -376,6 +378,50 @@ fn add_peer_messages(lines: &mut Lines) {
             ToPeer::Credit { route, bytes: 65_536 },
             ToPeer::Wanted(route),
             ToPeer::Gone(route),
+        ],
+    );
+    add_forwarded_requests(lines);
+}
+
+fn add_forwarded_requests(lines: &mut Lines) {
+    let fields =
+        || vec![Field { name: "accept".to_owned(), value: Bytes::from_static(b"text/plain") }];
+    lines.add(
+        "forward.RequestHead",
+        RequestHead {
+            method: "POST".to_owned(),
+            uri: "http://a.example/b?c".to_owned(),
+            fields: fields(),
+            within_ms: 60_000,
+            has_body: true,
+        },
+    );
+    let head = ResponseHead { status: 200, fields: fields(), has_body: false };
+    lines.add_all(
+        "forward.Answer",
+        [Answer::Response(head), Answer::Failed(CallFailure::TimedOut { begun: true })],
+    );
+    let message = || "why".to_owned();
+    lines.add_all(
+        "forward.CallFailure",
+        [
+            CallFailure::NotHere,
+            CallFailure::Busy,
+            CallFailure::Draining,
+            CallFailure::TimedOut { begun: false },
+            CallFailure::Request { problem: message() },
+            CallFailure::Setup { message: message() },
+            CallFailure::Guest { message: message() },
+            CallFailure::Stopped,
+        ],
+    );
+    lines.add_all(
+        "forward.Piece",
+        [
+            Piece::Data { size: 70_000 },
+            Piece::End,
+            Piece::Trailers(fields()),
+            Piece::Broken { why: message() },
         ],
     );
 }

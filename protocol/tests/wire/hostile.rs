@@ -12,6 +12,7 @@ use wrun_protocol::job::{EncodedSpec, VersionedSpec};
 use wrun_protocol::limits::{MAX_FRAME, MAX_SPEC};
 use wrun_protocol::node::NodeState;
 use wrun_protocol::task::{Content, Failure, Limit, Outcome};
+use wrun_protocol::wire::forward::{Answer, Piece, RequestHead};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::peer::{FromPeer, ToPeer};
 use wrun_protocol::wire::user::{
@@ -101,6 +102,9 @@ fn decode_as_everything(bytes: &[u8]) -> usize {
         JoinReply,
         FromPeer,
         ToPeer,
+        RequestHead,
+        Answer,
+        Piece,
         VersionedSpec,
         VersionedWorkflow,
         Content,

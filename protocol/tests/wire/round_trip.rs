@@ -10,6 +10,7 @@ use wrun_protocol::codec::{CodecError, HEADER, append_frame, decode, frame_size}
 use wrun_protocol::job::{EncodedSpec, VersionedSpec};
 use wrun_protocol::limits::MAX_FRAME;
 use wrun_protocol::node::NodeState;
+use wrun_protocol::wire::forward::{Answer, Piece, RequestHead};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::peer::{FromPeer, ToPeer};
 use wrun_protocol::wire::user::{LogChunk, Request, Response, Stdin};
@@ -65,6 +66,9 @@ every_message_reads_back! {
     live_replies_read_back: LiveReply,
     messages_between_workers_read_back: FromPeer,
     answers_between_workers_read_back: ToPeer,
+    heads_of_requests_read_back: RequestHead,
+    answers_to_requests_read_back: Answer,
+    pieces_of_bodies_read_back: Piece,
     join_requests_read_back: JoinRequest,
     join_replies_read_back: JoinReply,
     specifications_read_back: VersionedSpec,

@@ -391,7 +391,7 @@ enums! {
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
         Offer(offer), Listens(address), Load(loads) }
     FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
-        Offer { route, size }, AtBarrier(route), Ended(route) }
+        Offer { route, size }, AtBarrier(route), Ended(route), Request { attempt } }
     ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }
     Refusal { Stale { current }, Unknown, NotAMember }
     Report { Started(tasks), Succeeded { tasks, usage }, Ended { attempt, result },

@@ -4,6 +4,7 @@ use wrun_protocol::service::{
     CanaryStep, HeaderMatch, HttpService, ProgramService, Readiness, Restart, RestartWhen, Reuse,
     Rollout, Route, Scale, ScaleOn, ServiceId, ServiceKind, ServiceName, ServiceSpec, Strategy,
 };
+use wrun_protocol::wire::forward::*;
 use wrun_protocol::wire::service::*;
 use wrun_protocol::wire::worker::ComponentKind;
 
@@ -44,9 +45,16 @@ structs! {
     Endpoint { index, attempt, node }
     ServiceLoad { id, over_ms, waiting, revisions }
     RevisionLoad { revision, in_flight, busy_ms, requests, errors, latency }
+    RequestHead { method, uri, fields, within_ms, has_body }
+    ResponseHead { status, fields, has_body }
+    Field { name, value }
 }
 
 enums! {
+    Piece { Data { size }, End, Trailers(fields), Broken { why } }
+    Answer { Response(head), Failed(failure) }
+    CallFailure { NotHere, Busy, Draining, TimedOut { begun }, Request { problem },
+        Setup { message }, Guest { message }, Stopped }
     ServiceKind { Http(http), Program(program) }
     ScaleOn { Concurrency { milli }, Rate { milli }, Latency { ms }, Waiting { requests } }
     Strategy { Rolling, Canary { steps, header }, BlueGreen { header, keep_ms } }

@@ -257,7 +257,7 @@ impl State {
             FromPeer::Offer { size, .. } => here.inbox.on_offer(from, size)?,
             FromPeer::AtBarrier(_) => here.inbox.on_barrier(from)?,
             FromPeer::Ended(_) => here.inbox.on_ended(from),
-            FromPeer::Open { .. } => {}
+            FromPeer::Open { .. } | FromPeer::Request { .. } => {}
         }
         here.wake.notify_one();
         self.answer_all(to, opened.into_iter().map(|reply| (from, reply)).collect());
@@ -379,7 +379,7 @@ impl State {
 /// Of whom to whom it is; `None` for what is of no task.
 pub(super) fn route_of(frame: &FromPeer) -> Option<Route> {
     match frame {
-        FromPeer::Open { .. } => None,
+        FromPeer::Open { .. } | FromPeer::Request { .. } => None,
         FromPeer::Begin(route)
         | FromPeer::Message { route, .. }
         | FromPeer::Offer { route, .. }

@@ -261,6 +261,7 @@ async fn a_node_that_sends_what_it_may_not_loses_the_gang() {
         FromPeer::Begin(foreign),
         FromPeer::Offer { route, size: u32::MAX },
         FromPeer::Open { job: JOB, attempt: 1 },
+        FromPeer::Request { attempt: JOB.task(0).attempt(1) },
     ] {
         let cluster = Cluster::of(1);
         let address = Some(cluster.nodes[0].peers.local_addr());
