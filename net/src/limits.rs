@@ -4,16 +4,14 @@
 use std::time::Duration;
 
 use quinn::{IdleTimeout, TransportConfig};
-use wrun_protocol::codec::HEADER;
-use wrun_protocol::limits::MAX_FRAME;
 
 /// What one endpoint allows. [`Limits::default`] suits a cluster; tests make it small.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bidirectional streams that a known peer may have open at once; opening one more waits.
     pub streams: u32,
-    /// Bytes a peer may send on one stream before they are read. At least one frame, or
-    /// a frame could never arrive whole.
+    /// Bytes a peer may send on one stream before they are read. A frame may be larger: its
+    /// reader takes what has come.
     pub stream_window: u32,
     /// Bytes a known peer may send on all streams before they are read.
     pub connection_window: u32,
@@ -57,6 +55,25 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Between two nodes. A stream may be a request to a replica, whose body waits for a slow
+    /// client: the windows are such that a thousand of those, each with its window full, still
+    /// leave room for others, and that this is all they take of memory. Messages of gangs
+    /// never wait; for them the windows only bound what is on its way.
+    pub fn between_nodes() -> Self {
+        Self {
+            // One for each gang that the two share, and one for each request from one to the
+            // other. A further one waits.
+            streams: 4096,
+            stream_window: 256 << 10,
+            connection_window: 256 << 20,
+            idle: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(2),
+            connections_per_peer: 8,
+            anonymous: 256,
+            ..Self::default()
+        }
+    }
+
     /// For a connecting side. The server is known when the handshake is done, so it gets
     /// everything at once.
     pub(crate) fn client_transport(&self) -> TransportConfig {
@@ -76,7 +93,7 @@ impl Limits {
         config
             .max_concurrent_bidi_streams(1_u32.into())
             .max_concurrent_uni_streams(0_u32.into())
-            .receive_window(self.stream_window().into());
+            .receive_window(self.stream_window.into());
         config
     }
 
@@ -86,17 +103,12 @@ impl Limits {
         connection.set_receive_window(self.connection_window.into());
     }
 
-    fn stream_window(&self) -> u32 {
-        // A frame must be able to arrive whole, or its reader waits for ever.
-        self.stream_window.max((MAX_FRAME + HEADER) as u32)
-    }
-
     fn transport(&self) -> TransportConfig {
         let mut config = TransportConfig::default();
         // An idle time beyond what QUIC can say means none, which would leak connections.
         let idle = self.idle.min(Duration::from_secs(3600));
         config
-            .stream_receive_window(self.stream_window().into())
+            .stream_receive_window(self.stream_window.into())
             .send_window(self.send_window)
             .max_idle_timeout(IdleTimeout::try_from(idle).ok())
             // Datagrams are not used.

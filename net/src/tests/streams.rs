@@ -188,6 +188,44 @@ async fn a_slow_reader_makes_its_writer_wait() {
 }
 
 #[tokio::test]
+async fn a_frame_larger_than_the_window_arrives_as_its_reader_takes_it() {
+    let limits = Limits { stream_window: 16 << 10, ..Limits::default() };
+    let cluster = Cluster::start_with(limits);
+    let (near, far) = cluster.connect().await;
+    let ((mut send, _back), (_answer, mut recv)) = stream(&near, &far).await;
+    let large = Stdin::Data(Bytes::from(vec![7; 300 << 10]));
+    let (sent, received) = tokio::join!(send.send(&large), recv.recv::<Stdin>());
+    sent.unwrap();
+    assert!(received.unwrap() == Some(large));
+}
+
+#[tokio::test]
+async fn joined_bytes_are_those_that_were_sent() {
+    for (near, far, _cluster) in both().await {
+        let ((mut send, _back), (_answer, mut recv)) = stream(&near, &far).await;
+        let blob: Vec<u8> = (0..500_000_u32).map(|i| ((i * 7) >> 3) as u8).collect();
+        let sending = async {
+            send.write_raw(&blob).await.unwrap();
+            send.send(&7_u32).await.unwrap();
+            send.finish().unwrap();
+        };
+        let receiving = async {
+            let mut received = Vec::new();
+            while received.len() < blob.len() {
+                let most = (blob.len() - received.len()).min(100_000);
+                let part = recv.read_joined(most).await.unwrap().unwrap();
+                assert!((1..=most).contains(&part.len()));
+                received.extend_from_slice(&part);
+            }
+            assert!(received == blob);
+            assert_eq!(recv.recv::<u32>().await.unwrap(), Some(7));
+            assert_eq!(recv.read_joined(1).await.unwrap(), None);
+        };
+        tokio::join!(sending, receiving);
+    }
+}
+
+#[tokio::test]
 async fn streams_beyond_the_limit_wait_for_one_to_end() {
     let cluster = Cluster::start_with(Limits { streams: 3, ..Limits::default() });
     let (near, far) = cluster.connect().await;

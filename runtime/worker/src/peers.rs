@@ -19,28 +19,11 @@ use wrun_protocol::wire::peer::{FromPeer, stream_code};
 
 use crate::gang::{self, Gangs};
 
-/// Streams of one node that are served at once: one for each gang that the two share, and
-/// one for each request that it brings to replicas here. QUIC lets a further one wait.
-const STREAMS: u32 = 4096;
-
 /// How long a new stream may take to say what it is for.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection without a stream for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
-
-/// What a connection between nodes may take. Credit bounds what is sent, and whoever reads
-/// never waits, so that the windows bound only what is on its way.
-fn limits() -> Limits {
-    Limits {
-        streams: STREAMS,
-        idle: Duration::from_secs(10),
-        keep_alive: Duration::from_secs(2),
-        connections_per_peer: 8,
-        anonymous: 256,
-        ..Limits::default()
-    }
-}
 
 /// See the module.
 pub(crate) struct Peers {
@@ -109,7 +92,7 @@ impl Peers {
         identity: Identity,
         authority: Vec<u8>,
     ) -> Result<Arc<Self>, ListenError> {
-        let listener = Listener::bind_for_nodes(address, &identity, &authority, limits())?;
+        let listener = Listener::bind_for_nodes(address, &identity, &authority, Limits::between_nodes())?;
         Ok(Arc::new(Self { identity, authority, listener, slots: Mutex::default() }))
     }
 
@@ -165,7 +148,8 @@ impl Peers {
             return Ok(kept.use_it());
         }
         let (identity, authority) = (&self.identity, &self.authority);
-        let made = wrun_net::connect_to_node(node, address, identity, authority, &limits()).await?;
+        let limits = Limits::between_nodes();
+        let made = wrun_net::connect_to_node(node, address, identity, authority, &limits).await?;
         let kept = Kept::new(address, made);
         let used = kept.use_it();
         tokio::spawn(close_when_unused(kept.clone()));
