@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod entry;
 mod error;
+pub mod forward;
 mod gateway;
 mod listen;
 mod proxy;

@@ -92,7 +92,8 @@ impl Peers {
         identity: Identity,
         authority: Vec<u8>,
     ) -> Result<Arc<Self>, ListenError> {
-        let listener = Listener::bind_for_nodes(address, &identity, &authority, Limits::between_nodes())?;
+        let listener =
+            Listener::bind_for_nodes(address, &identity, &authority, Limits::between_nodes())?;
         Ok(Arc::new(Self { identity, authority, listener, slots: Mutex::default() }))
     }
 
