@@ -15,7 +15,6 @@ mod jobfile;
 mod plan;
 mod policyfile;
 mod report;
-mod servicefile;
 mod simulate;
 mod syntax;
 mod toml_source;

@@ -17,7 +17,6 @@ mod remembered;
 mod retries;
 mod scheduling;
 mod schema;
-mod services;
 mod settings;
 mod simulate;
 mod workflows;

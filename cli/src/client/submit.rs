@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::{Request, Response, Submission};
 use wrun_protocol::{Digest, JobId, SubmitId};
 
@@ -33,21 +32,7 @@ pub(crate) async fn submit(
     job: &Loaded,
 ) -> Result<JobId, Error> {
     let request = |id| Request::Submit(vec![Submission { id, spec: job.encoded.clone() }]);
-    once(client, console, &job.blobs, request, submitted).await
-}
-
-/// Uploads what is missing and deploys. When this returns, the revision is durable.
-pub(crate) async fn deploy(
-    client: &mut Client,
-    console: Console,
-    service: &Loaded,
-) -> Result<Deployed, Error> {
-    let request = |id| Request::Deploy { id, spec: service.encoded.clone() };
-    once(client, console, &service.blobs, request, |answer| match answer {
-        Response::Deployed(deployed) => Ok(deployed),
-        other => Err(unexpected(&other)),
-    })
-    .await
+    once(client, console, &job.blobs, request).await
 }
 
 /// The same for a workflow.
@@ -57,7 +42,7 @@ pub(crate) async fn submit_workflow(
     workflow: &LoadedWorkflow,
 ) -> Result<JobId, Error> {
     let request = |id| Request::SubmitWorkflow { id, workflow: workflow.encoded.clone() };
-    once(client, console, &workflow.blobs, request, submitted).await
+    once(client, console, &workflow.blobs, request).await
 }
 
 /// Runs a workflow again; the number of the new run.
@@ -68,21 +53,20 @@ pub(crate) async fn rerun(
     from: Option<&str>,
 ) -> Result<JobId, Error> {
     let request = |id| Request::Rerun { id, job, from: from.map(str::to_owned) };
-    once(client, console, &BTreeMap::new(), request, submitted).await
+    once(client, console, &BTreeMap::new(), request).await
 }
 
-async fn once<T>(
+async fn once(
     client: &mut Client,
     console: Console,
     blobs: &BTreeMap<Digest, Blob>,
     request: impl Fn(SubmitId) -> Request,
-    accepted: impl Fn(Response) -> Result<T, Error>,
-) -> Result<T, Error> {
+) -> Result<JobId, Error> {
     let id = new_id()?;
     let mut waits = WAITS.iter();
     loop {
-        let error = match attempt(client, console, blobs, &request(id)).await.and_then(&accepted) {
-            Ok(accepted) => return Ok(accepted),
+        let error = match attempt(client, console, blobs, &request(id)).await {
+            Ok(job) => return Ok(job),
             Err(error) => error,
         };
         let Some(wait) = waits.next().filter(|_| error.exit() == Exit::Unavailable) else {
@@ -99,13 +83,9 @@ async fn attempt(
     console: Console,
     blobs: &BTreeMap<Digest, Blob>,
     request: &Request,
-) -> Result<Response, Error> {
+) -> Result<JobId, Error> {
     blob::upload(client, console, blobs).await?;
-    client.ask(request).await
-}
-
-fn submitted(answer: Response) -> Result<JobId, Error> {
-    match answer {
+    match client.ask(request).await? {
         Response::Submitted(mut answers) if answers.len() == 1 => match answers.pop() {
             Some(Ok(job)) => Ok(job),
             Some(Err(refusal)) => Err(refusal.into()),

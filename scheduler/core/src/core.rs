@@ -14,6 +14,7 @@ use crate::decide::preempt::Preemption;
 use crate::decide::promise::Promises;
 use crate::decide::rank::Ranking;
 use crate::decide::recall::Backlogs;
+use crate::decide::service::scale::Scalers;
 use crate::decide::service::settle::Looks;
 use crate::decide::workflow::{Preparing, Rerun};
 use crate::effect::{Answer, Effect};
@@ -49,6 +50,7 @@ pub struct Core {
     pub(crate) boundary: Option<Timestamp>,
     pub(crate) preparing: Preparing,
     pub(crate) looks: Looks,
+    pub(crate) scalers: Scalers,
     /// Services in [`Self::effects`] of which gateways are to be told.
     told: BTreeSet<ServiceId>,
 }
@@ -83,6 +85,7 @@ impl Core {
             boundary: None,
             preparing: Preparing::default(),
             looks: Looks::default(),
+            scalers: Scalers::default(),
             told: BTreeSet::new(),
         }
     }
@@ -124,6 +127,7 @@ impl Core {
         self.on_boundary();
         self.state.dependents.doubt_all();
         self.state.workflows.doubt_all();
+        self.begin_scaling();
         self.state.services.doubt_all();
         // Workers are told all when they connect.
         self.state.services.changed.clear();

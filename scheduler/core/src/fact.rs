@@ -17,7 +17,7 @@ use wrun_protocol::service::ServiceId;
 use wrun_protocol::task::{Content, Usage};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::schedule::WhyLeftOut;
-use wrun_protocol::wire::service::{Readied, ScaleTo, ScaledBy};
+use wrun_protocol::wire::service::{Readied, RolledBackBy, ScaleTo, ScaledBy};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::workflow::{EncodedWorkflow, Reused, StepReason, StepState};
@@ -486,6 +486,39 @@ pub enum Fact {
         /// When it is stopped at the latest.
         until: Timestamp,
     },
+    /// A rollout goes on, or no further.
+    RolloutMoved {
+        /// When.
+        at: Timestamp,
+        /// Of which service.
+        service: ServiceId,
+        /// Stages that are behind it.
+        step: u32,
+        /// When the goal of the one that it is in was reached.
+        reached: Option<Timestamp>,
+        /// Whether a user lets it go no further.
+        paused: bool,
+    },
+    /// The revision that is wanted has taken the place of all others.
+    RolledOut {
+        /// When.
+        at: Timestamp,
+        /// Of which service.
+        service: ServiceId,
+        /// Which.
+        revision: u32,
+    },
+    /// An earlier revision is wanted in place of the one that was.
+    RolledBack {
+        /// When.
+        at: Timestamp,
+        /// Of which service.
+        service: ServiceId,
+        /// The revision that is wanted now.
+        to: u32,
+        /// Why.
+        why: RolledBackBy,
+    },
 }
 
 /// A result that was known from before.
@@ -597,7 +630,10 @@ impl Fact {
             | Self::ReplicasWoken { at, .. }
             | Self::ReplicasSlept { at, .. }
             | Self::ReplicaReadied { at, .. }
-            | Self::ReplicaDraining { at, .. } => *at,
+            | Self::ReplicaDraining { at, .. }
+            | Self::RolloutMoved { at, .. }
+            | Self::RolledOut { at, .. }
+            | Self::RolledBack { at, .. } => *at,
         }
     }
 }

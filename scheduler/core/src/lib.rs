@@ -16,9 +16,7 @@ pub mod input;
 mod kept_back;
 mod profile;
 pub mod reason;
-#[cfg_attr(not(test), expect(dead_code, reason = "not yet"))]
 mod rollout;
-#[cfg_attr(not(test), expect(dead_code, reason = "not yet"))]
 mod scaling;
 mod state;
 pub mod views;

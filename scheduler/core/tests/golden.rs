@@ -22,7 +22,7 @@ use wrun_protocol::service::ServiceId;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::schedule::WhyLeftOut;
-use wrun_protocol::wire::service::{Readied, ScaleTo, ScaledBy};
+use wrun_protocol::wire::service::{Readied, RolledBackBy, ScaleTo, ScaledBy};
 use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::workflow::{Reused, StepReason, StepState};
@@ -180,7 +180,7 @@ fn facts() -> Vec<Fact> {
             service: service.clone(),
             to: ScaleTo::Bounds { min: 1, max: 300 },
         },
-        Fact::ServiceScaled { at, service, to: 3, why: ScaledBy::Request },
+        Fact::ServiceScaled { at, service: service.clone(), to: 3, why: ScaledBy::Request },
         Fact::ReplicasWoken { at, job, replicas: vec![tasks.tasks] },
         Fact::ReplicasSlept { at, job, replicas: vec![tasks.tasks] },
         Fact::ReplicaReadied { at, node, attempt, state: Readied::Ready },
@@ -192,6 +192,15 @@ fn facts() -> Vec<Fact> {
         },
         Fact::ReplicaDraining { at, node, attempt, until: Timestamp(400) },
         ended(Next::Restart { not_before: Timestamp(400), failures: 2 }),
+        Fact::RolloutMoved {
+            at,
+            service: service.clone(),
+            step: 2,
+            reached: Some(Timestamp(299)),
+            paused: true,
+        },
+        Fact::RolledOut { at, service: service.clone(), revision: 300 },
+        Fact::RolledBack { at, service, to: 2, why: RolledBackBy::Errors },
     ]
 }
 

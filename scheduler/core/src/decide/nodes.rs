@@ -164,6 +164,7 @@ impl Core {
 
     pub(crate) fn on_node_disconnected(&mut self, ix: NodeIx) {
         self.clear_backlogs(ix);
+        self.scalers.on_gateway_gone(node_id(ix));
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
         node.session.end();
         self.state.nodes.dirty.insert(ix);

@@ -59,6 +59,8 @@ impl Rules {
             Some(ScaleTo::Bounds { min, max }) => (min, max),
             _ => (scale.min, scale.max),
         };
+        // Without a load to scale on one more than none is for those who wake it.
+        let max = if scale.on.is_none() { max.min(min.max(1)) } else { max };
         let fixed = match said {
             Some(ScaleTo::Replicas(count)) => Some(count.min(MAX_REPLICAS)),
             // Nothing wakes a program: it is as many as were asked for.
@@ -215,9 +217,12 @@ impl Autoscaler {
         }
     }
 
-    /// Answers of the revision that is watched, over the stable window.
-    pub(crate) fn watched(&self, now: Timestamp) -> Watched {
-        self.stable.sums(now).watched
+    /// Answers of a revision over the stable window, since it is watched.
+    pub(crate) fn watched(&self, revision: u32, now: Timestamp) -> Watched {
+        match self.watched {
+            Some(watched) if watched == revision => self.stable.sums(now).watched,
+            _ => Watched::default(),
+        }
     }
 
     /// How many replicas are wanted now.

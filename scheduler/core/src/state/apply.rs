@@ -157,7 +157,10 @@ impl State {
             | Fact::ReplicasWoken { .. }
             | Fact::ReplicasSlept { .. }
             | Fact::ReplicaReadied { .. }
-            | Fact::ReplicaDraining { .. } => self.apply_to_service(fact),
+            | Fact::ReplicaDraining { .. }
+            | Fact::RolloutMoved { .. }
+            | Fact::RolledOut { .. }
+            | Fact::RolledBack { .. } => self.apply_to_service(fact),
         }
     }
 

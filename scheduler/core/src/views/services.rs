@@ -1,5 +1,7 @@
 //! What can be seen of services, by users and by gateways.
 
+use std::collections::BTreeMap;
+
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::service::ScaleTo;
@@ -33,7 +35,7 @@ impl Core {
     /// One service in full.
     pub fn service(&self, id: &ServiceId) -> Option<ServiceDetail> {
         let service = self.state.services.get(id)?;
-        let shares = self.weights(service);
+        let shares = self.weights(id, service);
         let all: u32 = shares.iter().map(|(_, weight)| *weight).sum();
         let targets = self.share_out(id);
         let revision = |(number, of): (&u32, &Revision)| {
@@ -58,8 +60,8 @@ impl Core {
             scaling: scaling(service)?,
             revisions: service.revisions.iter().rev().filter_map(revision).collect(),
             replicas: replicas.take(MAX_PAGE as usize).collect(),
-            rollout: None,
-            load: None,
+            rollout: self.rollout_row(id, service),
+            load: service.wanted()?.spec.http().map(|_| self.scalers.load(id, self.now)),
             events: service.events.iter().rev().cloned().collect(),
         })
     }
@@ -69,7 +71,9 @@ impl Core {
     pub fn endpoints(&self, id: &ServiceId) -> Option<Endpoints> {
         let service = self.state.services.get(id).filter(|service| !service.stopping)?;
         let http = service.wanted()?.spec.http()?.clone();
-        let revisions = self.weights(service).into_iter().filter_map(|(number, weight)| {
+        let planned = self.planned(id, service);
+        let header = planned.and_then(|planned| planned.plan.weights.header);
+        let revisions = self.weights(id, service).into_iter().filter_map(|(number, weight)| {
             let of = service.revisions.get(&number)?;
             let replicas = self.ready_replicas(of).map(|(index, attempt, ix)| Endpoint {
                 index,
@@ -80,7 +84,7 @@ impl Core {
                 revision: number,
                 job: of.job,
                 weight,
-                header: None,
+                header: header.clone().filter(|_| number == service.wanted),
                 concurrency: of.spec.http()?.concurrency,
                 replicas: replicas.collect(),
             })
@@ -99,19 +103,17 @@ impl Core {
         self.state.services.of_job(job).cloned()
     }
 
-    /// The share of the requests of each revision that gets any: while one takes the place of
-    /// another, by their numbers of ready replicas.
-    fn weights(&self, service: &Service) -> Vec<(u32, u32)> {
-        let ready = service.revisions.iter().map(|(number, of)| {
-            let ready = self.ready_replicas(of).count() as u32;
-            (*number, ready)
-        });
-        let mut weights: Vec<(u32, u32)> =
-            ready.filter(|(number, ready)| *number == service.wanted || *ready > 0).collect();
-        if let [(_, alone)] = weights.as_mut_slice() {
-            *alone = (*alone).max(1);
-        }
-        weights
+    /// The share of the requests of each revision that gets any, or may, in order of their
+    /// numbers.
+    fn weights(&self, id: &ServiceId, service: &Service) -> Vec<(u32, u32)> {
+        let Some(planned) = self.planned(id, service) else { return vec![(service.wanted, 1)] };
+        let weights: BTreeMap<u32, u32> = planned.weights(service.wanted).collect();
+        let gets_any = |(number, weight): &(u32, u32)| {
+            let of = || service.revisions.get(number);
+            let is_ready = || of().is_some_and(|of| self.ready_replicas(of).next().is_some());
+            *number == service.wanted || *weight > 0 || is_ready()
+        };
+        weights.into_iter().filter(gets_any).collect()
     }
 
     fn service_row(&self, id: &ServiceId, service: &Service) -> Option<ServiceRow> {
@@ -169,14 +171,13 @@ impl Core {
 
 fn state_of(service: &Service, ready: u32) -> ServiceState {
     let awake = service.revisions.values().any(|of| !of.replicas.is_empty());
-    let mut others = service.revisions.iter().filter(|(number, _)| **number != service.wanted);
     let mut replicas = service.revisions.values().flat_map(|of| of.replicas.values());
     if service.stopping {
         ServiceState::Stopping
     } else if replicas.any(|replica| replica.failures >= FAILING && !replica.is_ready()) {
         ServiceState::Failing
-    } else if others.any(|(_, of)| of.kept() > 0) {
-        ServiceState::RollingOut
+    } else if let Some(moving) = &service.rollout {
+        if moving.progress.paused { ServiceState::Paused } else { ServiceState::RollingOut }
     } else if service.number == 0 && !awake {
         ServiceState::Asleep
     } else if ready >= service.number {

@@ -16,7 +16,6 @@ mod harness;
 mod isolation;
 mod logs;
 mod restart;
-mod services;
 mod submit;
 mod tasks;
 mod workflows;

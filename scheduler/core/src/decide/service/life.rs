@@ -174,6 +174,12 @@ impl Core {
         })
     }
 
+    /// When the first replica of the revision is ended for not being ready in time.
+    pub(super) fn late_at(&self, revision: &Revision) -> Option<Timestamp> {
+        let late = self.deadlines(revision).filter(|(_, late)| matches!(late.due, Due::Ready));
+        late.map(|(at, _)| at).min()
+    }
+
     /// When to look at the service, if nothing happens before.
     pub(super) fn next_look(&self, service: &Service) -> Option<Timestamp> {
         let revisions = service.revisions.values();

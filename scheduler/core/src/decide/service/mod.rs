@@ -4,15 +4,16 @@
 mod life;
 mod replicas;
 mod rollout;
+pub(crate) mod scale;
 pub(crate) mod settle;
 
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::limits::MAX_REPLICAS;
 use wrun_protocol::service::{ServiceId, ServiceKind, ServiceSpec};
-use wrun_protocol::wire::service::{Deployed, RolloutAction, ScaleTo, ServiceLoad};
+use wrun_protocol::wire::service::{Deployed, ScaleTo};
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::ComponentKind;
-use wrun_protocol::{JobId, JobSpec, NodeId, SubmitId, TenantName};
+use wrun_protocol::{JobId, JobSpec, SubmitId, TenantName};
 
 use crate::core::Core;
 use crate::effect::Answer;
@@ -153,22 +154,10 @@ impl Core {
     }
 
     /// A service that is not being taken down.
-    fn standing(&self, id: &ServiceId) -> Result<&Service, RequestError> {
+    pub(super) fn standing(&self, id: &ServiceId) -> Result<&Service, RequestError> {
         let service = self.state.services.get(id).filter(|service| !service.stopping);
         service.ok_or_else(|| no_service(id))
     }
-
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "not yet")]
-    pub(crate) fn on_rollout(
-        &mut self,
-        id: &ServiceId,
-        _action: RolloutAction,
-    ) -> Result<Answer, RequestError> {
-        Err(no_service(id))
-    }
-
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "not yet")]
-    pub(crate) fn on_load(&mut self, _node: NodeId, _loads: Vec<ServiceLoad>) {}
 
     /// Refuses to treat the job of a revision as others are.
     pub(crate) fn check_no_revision(&self, job: JobId) -> Result<(), RequestError> {

@@ -204,14 +204,15 @@ fn the_answers_of_one_revision_are_counted_apart_from_when_it_is_watched() {
     load.revisions[0].errors = 7;
     run.scaler.on_load(run.now, NodeId(1), &load);
     run.scaler.watch(Some(1));
-    assert_eq!(run.scaler.watched(run.now), Watched::default());
+    assert_eq!(run.scaler.watched(1, run.now), Watched::default());
     load.revisions.push(load.revisions[0].clone());
     load.revisions[1].revision = 2;
     run.now = Timestamp(run.now.0 + 1000);
     run.scaler.on_load(run.now, NodeId(1), &load);
-    assert_eq!(run.scaler.watched(run.now), Watched { answers: 100, errors: 7 });
+    assert_eq!(run.scaler.watched(1, run.now), Watched { answers: 100, errors: 7 });
+    assert_eq!(run.scaler.watched(2, run.now), Watched::default());
     run.scaler.watch(Some(2));
-    assert_eq!(run.scaler.watched(run.now), Watched::default());
+    assert_eq!(run.scaler.watched(2, run.now), Watched::default());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, TaskId, Timestamp};
 
 use super::{Health, Replica, Revision, Service, Services};
 use crate::fact::Fact;
+use crate::rollout::Progress;
 use crate::state::State;
 use crate::state::apply::{Submitted, alone};
 use crate::state::jobs::{NodeIx, Tasks, add_usage};
@@ -42,6 +43,15 @@ impl State {
             }
             Fact::ServiceScaled { at, service, to, why } => {
                 self.services.scale(*at, service, *to, *why);
+            }
+            Fact::RolloutMoved { service, step, reached, paused, .. } => {
+                let (step, reached, paused) = (*step, *reached, *paused);
+                let progress = Progress { step, reached, paused, back: false };
+                self.services.move_on(service, progress);
+            }
+            Fact::RolledOut { at, service, .. } => self.services.roll_out(*at, service),
+            Fact::RolledBack { at, service, to, why } => {
+                self.services.roll_back(*at, service, *to, *why);
             }
             Fact::ReplicasWoken { job, replicas, .. } => self.wake(*job, replicas),
             Fact::ReplicasSlept { job, replicas, .. } => {
@@ -181,13 +191,17 @@ impl Services {
             number: 0,
             scale: None,
             stopping: false,
+            rollout: None,
+            before: None,
             events: VecDeque::new(),
         });
         service.revisions.insert(number, revision);
-        service.wanted = number;
         if std::mem::take(&mut service.stopping) {
-            service.scale = None;
+            (service.scale, service.rollout, service.before) = (None, None, None);
+        } else if service.wanted != number {
+            service.begin_rollout();
         }
+        service.wanted = number;
         service.note(at, ServiceHappened::Deployed { revision: number });
         self.due.insert(id.clone());
         self.changed.insert(id.clone());

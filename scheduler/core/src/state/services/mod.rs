@@ -7,6 +7,7 @@
 //! noted in [`Services::due`] and [`Services::changed`] for those who see to it.
 
 mod apply;
+mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use wrun_protocol::wire::service::{ScaleTo, ServiceEvent, ServiceHappened};
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, TaskId, TenantName, Timestamp};
 
+pub(crate) use self::rollout::Moving;
 use super::State;
 use super::groups::GroupKey;
 use super::span::Spans;
@@ -53,6 +55,10 @@ pub(crate) struct Service {
     pub(crate) scale: Option<ScaleTo>,
     /// It is being taken down.
     pub(crate) stopping: bool,
+    /// Where the revision that is wanted takes the place of others.
+    pub(crate) rollout: Option<Moving>,
+    /// The revision that was in place before the last rollout, where that went forward.
+    pub(crate) before: Option<u32>,
     /// Oldest first.
     pub(crate) events: VecDeque<ServiceEvent>,
 }

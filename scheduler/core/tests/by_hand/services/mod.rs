@@ -3,6 +3,8 @@
 
 mod deploy;
 mod life;
+mod loads;
 mod recovery;
+mod rollouts;
 mod scale;
 mod stage;

@@ -10,19 +10,24 @@ use super::stage::{changed, id, stage, web};
 use crate::cluster::{Cluster, Machine, second};
 
 /// Restarts with these facts; the nodes still have what they were told, and obey.
-fn go_on(journal: &[Fact]) -> Core {
+pub(super) fn go_on(journal: &[Fact]) -> Core {
     let mut core = Cluster::recovered(journal);
     let mut now = second(1000);
     core.start(now);
     let nodes: Vec<NodeId> = core.nodes().iter().map(|node| node.id).collect();
     let mut inputs = std::collections::VecDeque::new();
+    let mut reports: std::collections::BTreeMap<NodeId, u64> = Default::default();
     for node in nodes {
         let attempts = held(&core, node);
+        let ready: Vec<Report> = attempts.iter().flat_map(|run| readied(*run)).collect();
         let info = Machine::of(8).info(node.0);
         let offer = Default::default();
         inputs.push_back(Input::NodeConnected { node, info, offer, incarnation: 1, attempts });
+        // What was not acknowledged is told again.
+        let first = 1000;
+        reports.insert(node, first + ready.len() as u64);
+        inputs.push_back(Input::Reports { node, first, reports: ready });
     }
-    let mut reports: std::collections::BTreeMap<NodeId, u64> = Default::default();
     for _ in 0..200 {
         now.0 += 1000;
         core.handle(now, inputs.pop_front().unwrap_or(Input::Timeout));
@@ -30,15 +35,7 @@ fn go_on(journal: &[Fact]) -> Core {
         for effect in effects {
             let Effect::Send { node, message } = effect else { continue };
             let told = match message {
-                ToWorker::Assign(runs) => runs
-                    .into_iter()
-                    .flat_map(|run| {
-                        run.tasks.indices().map(move |index| Report::Readied {
-                            attempt: run.job.task(index).attempt(run.attempt),
-                            state: Readied::Ready,
-                        })
-                    })
-                    .collect(),
+                ToWorker::Assign(runs) => runs.into_iter().flat_map(readied).collect(),
                 ToWorker::Drain { attempt, .. } => {
                     vec![Report::Preempted { attempt, usage: Usage::default() }]
                 }
@@ -54,6 +51,14 @@ fn go_on(journal: &[Fact]) -> Core {
         }
     }
     core
+}
+
+/// What the node tells when these replicas can have requests.
+fn readied(run: Assignment) -> impl Iterator<Item = Report> {
+    run.tasks.indices().map(move |index| Report::Readied {
+        attempt: run.job.task(index).attempt(run.attempt),
+        state: Readied::Ready,
+    })
 }
 
 /// What the node has, as it would tell.

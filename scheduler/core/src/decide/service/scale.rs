@@ -1,0 +1,149 @@
+//! How many replicas of a service are wanted: as a user said, or by what gateways tell of
+//! its load. The load is not recorded, what follows from it is: that another number is
+//! wanted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wrun_protocol::service::ServiceId;
+use wrun_protocol::wire::service::{LoadRow, ScaledBy, ServiceLoad};
+use wrun_protocol::{NodeId, Timestamp};
+
+use crate::core::Core;
+use crate::fact::Fact;
+use crate::scaling::{Autoscaler, Rules, Standing, Watched};
+use crate::state::services::Service;
+
+/// The least time from one look at a service's load to the next: many gateways tell one
+/// after the other, and there is one decision for all. Requests that wait for a first
+/// replica do not wait for this.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The loads of services that have one, or had one of late. Not recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Scalers {
+    by_service: BTreeMap<ServiceId, Scaler>,
+    /// Since when all load was told: since the core began, as far as it knows.
+    since: Timestamp,
+}
+
+#[derive(Debug)]
+struct Scaler {
+    of: Autoscaler,
+    looked: Timestamp,
+    /// When to look again although no load was told.
+    next: Option<Timestamp>,
+}
+
+impl Scaler {
+    fn new(rules: Rules, since: Timestamp) -> Self {
+        Self { of: Autoscaler::new(rules, since), looked: Timestamp(0), next: None }
+    }
+}
+
+impl Scalers {
+    pub(super) fn next_look(&self, id: &ServiceId) -> Option<Timestamp> {
+        self.by_service.get(id)?.next
+    }
+
+    pub(super) fn forget(&mut self, id: &ServiceId) {
+        self.by_service.remove(id);
+    }
+
+    /// A node's gateway is not heard any more.
+    pub(crate) fn on_gateway_gone(&mut self, node: NodeId) {
+        self.by_service.values_mut().for_each(|scaler| scaler.of.on_gateway_gone(node));
+    }
+
+    /// Answers of a revision of late, if they are counted.
+    pub(super) fn watched(&self, id: &ServiceId, revision: u32, now: Timestamp) -> Watched {
+        let scaler = self.by_service.get(id);
+        scaler.map(|scaler| scaler.of.watched(revision, now)).unwrap_or_default()
+    }
+
+    /// The load over the last while.
+    pub(crate) fn load(&self, id: &ServiceId, now: Timestamp) -> LoadRow {
+        let scaler = self.by_service.get(id);
+        scaler.map(|scaler| scaler.of.load(now)).unwrap_or_default()
+    }
+}
+
+impl Core {
+    /// The core begins to hear of loads. What was decided by those before holds until the
+    /// load is known again.
+    pub(crate) fn begin_scaling(&mut self) {
+        let since = self.now;
+        let services = self.state.services.iter().filter_map(|(id, service)| {
+            let rules = Rules::new(&service.wanted()?.spec, service.scale);
+            let falls = rules.fixed.is_none() && service.number > rules.min;
+            falls.then(|| (id.clone(), Scaler::new(rules, since)))
+        });
+        self.scalers = Scalers { by_service: services.collect(), since };
+    }
+
+    pub(crate) fn on_load(&mut self, node: NodeId, loads: Vec<ServiceLoad>) {
+        let now = self.now;
+        for load in loads {
+            let Some(service) = self.state.services.get(&load.id) else { continue };
+            let Some(wanted) = service.wanted().filter(|of| of.spec.http().is_some()) else {
+                continue;
+            };
+            if service.stopping {
+                continue;
+            }
+            let since = self.scalers.since;
+            let scaler = self
+                .scalers
+                .by_service
+                .entry(load.id.clone())
+                .or_insert_with(|| Scaler::new(Rules::new(&wanted.spec, service.scale), since));
+            scaler.of.watch(service.rollout.map(|_| service.wanted));
+            scaler.of.on_load(now, node, &load);
+            let wakes = service.number == 0 && load.waiting > 0;
+            if wakes || now >= scaler.looked.after(LOOK_INTERVAL) {
+                self.state.services.doubt(&load.id);
+            }
+        }
+    }
+
+    pub(super) fn settle_number(&mut self, id: &ServiceId) {
+        let Some(from) = self.state.services.get(id).map(|service| service.number) else { return };
+        let Some((to, why)) = self.number_wanted(id) else { return };
+        if to != from {
+            self.append(Fact::ServiceScaled { at: self.now, service: id.clone(), to, why });
+        }
+    }
+
+    /// How many replicas of the service are wanted, of whatever revisions, and why it is
+    /// another number than before, if it is.
+    fn number_wanted(&mut self, id: &ServiceId) -> Option<(u32, ScaledBy)> {
+        let service = self.state.services.get(id)?;
+        if service.stopping {
+            self.scalers.forget(id);
+            return Some((0, ScaledBy::User));
+        }
+        let rules = Rules::new(&service.wanted()?.spec, service.scale);
+        let bounded = match rules.fixed {
+            Some(fixed) => fixed,
+            None => service.number.clamp(rules.min, rules.max),
+        };
+        let standing = Standing { wanted: service.number, ready: self.ready_of(service) };
+        let Some(scaler) = self.scalers.by_service.get_mut(id) else {
+            return Some((bounded, ScaledBy::User));
+        };
+        scaler.of.set_rules(self.now, rules, standing);
+        let decision = scaler.of.decide(self.now, standing);
+        let now = self.now;
+        (scaler.looked, scaler.next) = (now, decision.next.filter(|at| *at > now));
+        if scaler.of.is_forgettable(self.now, decision.wanted) {
+            self.scalers.forget(id);
+        }
+        let by_user = decision.wanted == bounded && bounded != standing.wanted;
+        Some((decision.wanted, if by_user { ScaledBy::User } else { decision.why }))
+    }
+
+    fn ready_of(&self, service: &Service) -> u32 {
+        let ready = |revision| self.ready_replicas(revision).count();
+        service.revisions.values().map(ready).sum::<usize>() as u32
+    }
+}
