@@ -2,7 +2,8 @@
 //!
 //! Codes up to 63 belong to guests of `wrun run` as far as wrun can arrange it; its own
 //! failures follow `sysexits.h` from 65, and the ways a task can end without an exit
-//! code of its own lie from 120 on, with 124 for time as `timeout(1)` has it.
+//! code of its own lie from 120 on, with 124 for time as `timeout(1)` has it; 119 is how a
+//! service can fail to change.
 
 use wrun_protocol::task::{Failure, Limit, Outcome};
 use wrun_protocol::wire::user::ErrorCode;
@@ -24,6 +25,7 @@ pub(crate) enum Exit {
     LimitReached,
     Denied,
     Config,
+    RolloutFailed,
     HandlerError,
     Trap,
     TaskLimit,
@@ -49,16 +51,16 @@ const fn row(exit: Exit, name: &'static str, meaning: &'static str) -> Row {
 }
 
 /// Every code but the guest's own, in ascending order.
-pub(crate) const ALL: [Row; 22] = [
+pub(crate) const ALL: [Row; 23] = [
     row(Exit::Success, "success", "it was done; `run` and `wait`: every task succeeded"),
     row(Exit::JobFailed, "job-failed", "`wait`, and `run` of several tasks: a task failed"),
     row(Exit::Usage, "usage", "the command line cannot be understood"),
     row(
         Exit::InvalidInput,
         "invalid-input",
-        "a component, job file, value or journal that cannot be",
+        "a component, job or service file, value or journal that cannot be",
     ),
-    row(Exit::NotFound, "not-found", "no such file, job, task or node"),
+    row(Exit::NotFound, "not-found", "no such file, job, task, service or node"),
     row(Exit::Unavailable, "unavailable", "no server answers there; trying again can help"),
     row(Exit::Internal, "internal", "a fault of wrun's own"),
     row(Exit::Unsatisfiable, "unsatisfiable", "no node of the cluster can ever run the job"),
@@ -68,6 +70,11 @@ pub(crate) const ALL: [Row; 22] = [
     row(Exit::LimitReached, "limit-reached", "a quota or bound of the cluster is reached"),
     row(Exit::Denied, "denied", "the credential is missing, expired, wrong, or may not do this"),
     row(Exit::Config, "config", "a configuration file or setting cannot be"),
+    row(
+        Exit::RolloutFailed,
+        "rollout-failed",
+        "`deploy`, `rollout`: the revision is not in place and will not be",
+    ),
     row(Exit::HandlerError, "handler-error", "`run`: the handler returned its error"),
     row(Exit::Trap, "trap", "`run`: the guest trapped"),
     row(Exit::TaskLimit, "task-limit", "`run`: a limit other than time ended the task"),
@@ -96,6 +103,7 @@ impl Exit {
             Self::LimitReached => 75,
             Self::Denied => 77,
             Self::Config => 78,
+            Self::RolloutFailed => 119,
             Self::HandlerError => 120,
             Self::Trap => 121,
             Self::TaskLimit => 122,
@@ -209,8 +217,8 @@ mod tests {
             text.join(" "),
             "success=0 job-failed=1 usage=2 invalid-input=65 not-found=66 unavailable=69 \
              internal=70 unsatisfiable=71 conflict=72 storage-full=73 io=74 limit-reached=75 \
-             denied=77 config=78 handler-error=120 trap=121 task-limit=122 setup=123 \
-             time-limit=124 node-lost=125 cancelled=130 broken-pipe=141"
+             denied=77 config=78 rollout-failed=119 handler-error=120 trap=121 \
+             task-limit=122 setup=123 time-limit=124 node-lost=125 cancelled=130 broken-pipe=141"
         );
     }
 

@@ -15,6 +15,7 @@ mod jobfile;
 mod plan;
 mod policyfile;
 mod report;
+mod servicefile;
 mod simulate;
 mod syntax;
 mod toml_source;

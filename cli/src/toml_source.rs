@@ -1,12 +1,13 @@
 //! A TOML file as written, so that every error about it names file, line, column and
 //! key. Used for job files and for configuration; knows the meaning of neither.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -85,6 +86,17 @@ impl Source {
     /// Reads a value of type `T`.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         toml::from_str(&self.text).map_err(|error| self.explain(&error))
+    }
+
+    /// Reads a part of the file's table, or of one in it; places in the errors are those of
+    /// the file.
+    pub(crate) fn parse_table<T: DeserializeOwned>(
+        &self,
+        table: DeTable<'_>,
+        span: &Range<usize>,
+    ) -> Result<T, Error> {
+        let value = Spanned::new(span.clone(), DeValue::Table(table));
+        T::deserialize(ValueDeserializer::from(value)).map_err(|error| self.explain(&error))
     }
 
     /// An error about the value of `key`, a path like `retry.backoff`.

@@ -17,6 +17,7 @@ mod remembered;
 mod retries;
 mod scheduling;
 mod schema;
+mod services;
 mod settings;
 mod simulate;
 mod workflows;

@@ -3,6 +3,7 @@
 
 pub(crate) mod blob;
 pub(crate) mod remembered;
+pub(crate) mod service;
 pub(crate) mod submit;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::{Request, Response, Submission};
 use wrun_protocol::{Digest, JobId, SubmitId};
 
@@ -32,7 +33,21 @@ pub(crate) async fn submit(
     job: &Loaded,
 ) -> Result<JobId, Error> {
     let request = |id| Request::Submit(vec![Submission { id, spec: job.encoded.clone() }]);
-    once(client, console, &job.blobs, request).await
+    once(client, console, &job.blobs, request, submitted).await
+}
+
+/// Uploads what is missing and deploys. When this returns, the revision is durable.
+pub(crate) async fn deploy(
+    client: &mut Client,
+    console: Console,
+    service: &Loaded,
+) -> Result<Deployed, Error> {
+    let request = |id| Request::Deploy { id, spec: service.encoded.clone() };
+    once(client, console, &service.blobs, request, |answer| match answer {
+        Response::Deployed(deployed) => Ok(deployed),
+        other => Err(unexpected(&other)),
+    })
+    .await
 }
 
 /// The same for a workflow.
@@ -42,7 +57,7 @@ pub(crate) async fn submit_workflow(
     workflow: &LoadedWorkflow,
 ) -> Result<JobId, Error> {
     let request = |id| Request::SubmitWorkflow { id, workflow: workflow.encoded.clone() };
-    once(client, console, &workflow.blobs, request).await
+    once(client, console, &workflow.blobs, request, submitted).await
 }
 
 /// Runs a workflow again; the number of the new run.
@@ -53,20 +68,21 @@ pub(crate) async fn rerun(
     from: Option<&str>,
 ) -> Result<JobId, Error> {
     let request = |id| Request::Rerun { id, job, from: from.map(str::to_owned) };
-    once(client, console, &BTreeMap::new(), request).await
+    once(client, console, &BTreeMap::new(), request, submitted).await
 }
 
-async fn once(
+async fn once<T>(
     client: &mut Client,
     console: Console,
     blobs: &BTreeMap<Digest, Blob>,
     request: impl Fn(SubmitId) -> Request,
-) -> Result<JobId, Error> {
+    accepted: impl Fn(Response) -> Result<T, Error>,
+) -> Result<T, Error> {
     let id = new_id()?;
     let mut waits = WAITS.iter();
     loop {
-        let error = match attempt(client, console, blobs, &request(id)).await {
-            Ok(job) => return Ok(job),
+        let error = match attempt(client, console, blobs, &request(id)).await.and_then(&accepted) {
+            Ok(accepted) => return Ok(accepted),
             Err(error) => error,
         };
         let Some(wait) = waits.next().filter(|_| error.exit() == Exit::Unavailable) else {
@@ -83,9 +99,13 @@ async fn attempt(
     console: Console,
     blobs: &BTreeMap<Digest, Blob>,
     request: &Request,
-) -> Result<JobId, Error> {
+) -> Result<Response, Error> {
     blob::upload(client, console, blobs).await?;
-    match client.ask(request).await? {
+    client.ask(request).await
+}
+
+fn submitted(answer: Response) -> Result<JobId, Error> {
+    match answer {
         Response::Submitted(mut answers) if answers.len() == 1 => match answers.pop() {
             Some(Ok(job)) => Ok(job),
             Some(Err(refusal)) => Err(refusal.into()),

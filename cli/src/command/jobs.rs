@@ -60,7 +60,8 @@ pub(crate) async fn jobs(context: &Context, args: &Jobs) -> Ended {
                 JobKind::Job => "job".to_owned(),
                 JobKind::Workflow => "workflow".to_owned(),
                 JobKind::Step(workflow) => format!("step of {workflow}"),
-                JobKind::Revision(revision) => format!("service, revision {revision}"),
+                JobKind::Revision(Some(revision)) => format!("service, revision {revision}"),
+                JobKind::Revision(None) => "service".to_owned(),
             });
         }
         listing.row(row);

@@ -1,4 +1,6 @@
-//! `wrun logs`: what tasks wrote.
+//! `wrun logs`: what tasks wrote, and the replicas of services.
+
+mod service;
 
 use bytes::Bytes;
 use wrun_protocol::JobId;
@@ -11,16 +13,27 @@ use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::human;
-use crate::syntax::query::Logs;
+use crate::syntax::query::{Logs, LogsOf};
 
 /// Longest line that is held back to be prefixed whole.
 const LONGEST_LINE: usize = 64 << 10;
 
 /// Prints one task's log, or that of all tasks.
 pub(crate) async fn logs(context: &Context, args: &Logs) -> Ended {
+    match &args.of {
+        LogsOf::Job(job) => of_job(context, args, *job).await,
+        LogsOf::Service(name) => service::logs(context, args, name).await,
+    }
+}
+
+async fn of_job(context: &Context, args: &Logs, job: JobId) -> Ended {
+    if args.revision.is_some() || args.tenant.is_some() {
+        let text = "`--revision` and `--tenant` are for the logs of a service";
+        return Err(Error::new(Exit::Usage, text).todo("name a service in place of a job"));
+    }
     let console = context.console;
     let client = Client::connect(context.global.credential.as_ref()).await?;
-    let job = workflow::job_of(&client, args.job, args.step.as_deref()).await?;
+    let job = workflow::job_of(&client, job, args.step.as_deref()).await?;
     let count = match args.task {
         Some(_) => 1,
         None => count_of(&detail(&client, job).await?),
@@ -33,7 +46,8 @@ pub(crate) async fn logs(context: &Context, args: &Logs) -> Ended {
     } else {
         let width = count.saturating_sub(1).to_string().len();
         for index in 0..count {
-            print_task(&client, console, job, index, false, Some(width)).await?;
+            let prefix = format!("{index:>width$} | ");
+            print_task(&client, console, job, index, false, Some(prefix)).await?;
         }
     }
     client.close().await;
@@ -53,32 +67,53 @@ pub(crate) fn count_of(detail: &JobDetail) -> u32 {
     u32::try_from(human::total(&detail.summary.tasks)).unwrap_or(u32::MAX)
 }
 
-/// Prints the log of one task; with `prefix`, each line behind its index in that width.
+/// Prints the log of one task; with `prefix`, each line behind it.
 pub(crate) async fn print_task(
     client: &Client,
     console: Console,
     job: JobId,
     index: u32,
     follow: bool,
-    prefix: Option<usize>,
+    prefix: Option<String>,
 ) -> Result<(), Error> {
+    let of = LogOf { job, index, revision: None };
+    print_log(client, console, of, follow, prefix).await
+}
+
+/// Whose log it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LogOf {
+    job: JobId,
+    /// The task's.
+    index: u32,
+    /// Of a service's replica.
+    revision: Option<u32>,
+}
+
+async fn print_log(
+    client: &Client,
+    console: Console,
+    of: LogOf,
+    follow: bool,
+    prefix: Option<String>,
+) -> Result<(), Error> {
+    let LogOf { job, index, .. } = of;
     let mut answers = client.stream(&Request::Logs { job, index, follow }).await?;
-    let mut lines = prefix.filter(|_| !console.wants_json()).map(|width| Lines {
-        prefix: format!("{index:>width$} | "),
-        held: [Vec::new(), Vec::new()],
-    });
+    let mut lines = prefix
+        .filter(|_| !console.wants_json())
+        .map(|prefix| Lines { prefix, held: [Vec::new(), Vec::new()] });
     loop {
         match answers.one().await? {
             Response::Log(chunk) => match &mut lines {
-                Some(lines) => lines.print(console, index, &chunk)?,
-                None => run::print(console, index, &chunk)?,
+                Some(lines) => lines.print(console, &chunk)?,
+                None => run::print(console, index, of.revision, &chunk)?,
             },
             Response::Done => break,
             other => return Err(unexpected(&other)),
         }
     }
     match &mut lines {
-        Some(lines) => lines.finish(console, index),
+        Some(lines) => lines.finish(console),
         None => Ok(()),
     }
 }
@@ -90,7 +125,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn print(&mut self, console: Console, index: u32, chunk: &LogChunk) -> Result<(), Error> {
+    fn print(&mut self, console: Console, chunk: &LogChunk) -> Result<(), Error> {
         let [stdout, stderr] = &mut self.held;
         let held = if chunk.stream == LogStream::Stdout { stdout } else { stderr };
         held.extend_from_slice(&chunk.data);
@@ -101,18 +136,15 @@ impl Lines {
         };
         let text: Vec<u8> = held.drain(..whole).collect();
         let data = prefixed(&self.prefix, &text);
-        run::print(console, index, &LogChunk { stream: chunk.stream, data })
+        run::print_raw(console, &LogChunk { stream: chunk.stream, data })
     }
 
-    fn finish(&mut self, console: Console, index: u32) -> Result<(), Error> {
+    fn finish(&mut self, console: Console) -> Result<(), Error> {
         for (held, stream) in self.held.iter_mut().zip([LogStream::Stdout, LogStream::Stderr]) {
             let text = std::mem::take(held);
             if !text.is_empty() {
-                run::print(
-                    console,
-                    index,
-                    &LogChunk { stream, data: prefixed(&self.prefix, &text) },
-                )?;
+                let data = prefixed(&self.prefix, &text);
+                run::print_raw(console, &LogChunk { stream, data })?;
             }
         }
         Ok(())

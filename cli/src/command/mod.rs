@@ -4,6 +4,7 @@ mod build;
 mod cancel;
 mod change;
 mod completions;
+mod deploy;
 mod dev;
 mod drain;
 mod exit_codes;
@@ -20,10 +21,13 @@ mod policy;
 mod process;
 mod queue;
 mod reserve;
+mod rollout;
 mod run;
 mod schedule;
 mod schema;
 mod server;
+mod service;
+mod services;
 mod share;
 mod simulate;
 mod submit;
@@ -76,6 +80,12 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Reservations(_) => block_on(&context, reserve::reservations(&context)),
         Command::Schedule(args) => block_on(&context, schedule::schedule(&context, &args)),
         Command::Schedules(args) => block_on(&context, schedule::schedules(&context, &args)),
+        Command::Deploy(args) => block_on(&context, deploy::deploy(&context, &args)),
+        Command::Services(args) => block_on(&context, services::services(&context, &args)),
+        Command::Service(args) => block_on(&context, service::service(&context, &args)),
+        Command::Scale(args) => block_on(&context, service::scale(&context, &args)),
+        Command::Rollout(args) => block_on(&context, rollout::rollout(&context, &args)),
+        Command::Undeploy(args) => block_on(&context, service::undeploy(&context, &args)),
         Command::Nodes(_) => block_on(&context, nodes::nodes(&context)),
         Command::Drain(args) => block_on(&context, drain::drain(&context, &args)),
         Command::Forget(args) => block_on(&context, drain::forget(&context, &args)),

@@ -180,7 +180,7 @@ async fn feed(mut stream: SendStream, feeds: bool) -> SendStream {
 async fn read_answers(console: Console, mut answers: Answers) -> Result<JobProgress, Error> {
     loop {
         match answers.one().await? {
-            Response::Log(chunk) => print(console, 0, &chunk)?,
+            Response::Log(chunk) => print(console, 0, None, &chunk)?,
             Response::Progress(progress) if progress.state.is_terminal() => return Ok(progress),
             Response::Progress(_) => {}
             other => return Err(unexpected(&other)),
@@ -188,16 +188,27 @@ async fn read_answers(console: Console, mut answers: Answers) -> Result<JobProgr
     }
 }
 
-/// A piece of the guest's output, to the stream it came from.
-pub(crate) fn print(console: Console, task: u32, chunk: &LogChunk) -> Result<(), Error> {
+/// A piece of the guest's output, to the stream it came from; of a service's replica with its
+/// revision.
+pub(crate) fn print(
+    console: Console,
+    task: u32,
+    revision: Option<u32>,
+    chunk: &LogChunk,
+) -> Result<(), Error> {
+    if !console.wants_json() {
+        return print_raw(console, chunk);
+    }
     let stream = match chunk.stream {
         LogStream::Stdout => "stdout",
         LogStream::Stderr => "stderr",
     };
-    if console.wants_json() {
-        let data = chunk.data.as_ref().into();
-        return console.json(&json::Event::Log { task, stream, data });
-    }
+    let data = chunk.data.as_ref().into();
+    console.json(&json::Event::Log { task, revision, stream, data })
+}
+
+/// The same as it is.
+pub(crate) fn print_raw(console: Console, chunk: &LogChunk) -> Result<(), Error> {
     match chunk.stream {
         LogStream::Stdout => console.bytes(&chunk.data),
         LogStream::Stderr => {

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::jobfile::JobFile;
 use crate::policyfile::PolicyFile;
 use crate::report::json;
+use crate::servicefile::ServiceFile;
 use crate::syntax::project::{Schema as Args, SchemaOf};
 use crate::workflowfile::WorkflowFile;
 
@@ -24,6 +25,7 @@ fn of(what: SchemaOf) -> Schema {
     match what {
         SchemaOf::Job => schema_for!(JobFile),
         SchemaOf::Workflow => schema_for!(WorkflowFile),
+        SchemaOf::Service => schema_for!(ServiceFile),
         SchemaOf::Policy => schema_for!(PolicyFile),
         SchemaOf::Output => schema_for!(json::Printed),
         SchemaOf::Server => schema_for!(ServerFile),
@@ -48,6 +50,7 @@ mod tests {
     fn every_schema_can_be_made() {
         for what in [
             SchemaOf::Workflow,
+            SchemaOf::Service,
             SchemaOf::Policy,
             SchemaOf::Output,
             SchemaOf::Server,
@@ -78,7 +81,7 @@ mod tests {
         let mut found = Vec::new();
         fields(of(what).as_value(), &mut found);
         found.retain(|field| {
-            !text.contains(&format!("`{field}`")) && !text.contains(&format!("`retry.{field}`"))
+            !text.contains(&format!("`{field}`")) && !text.contains(&format!(".{field}`"))
         });
         found
     }
@@ -96,6 +99,15 @@ mod tests {
     fn the_documentation_names_every_field_of_a_step() {
         let job = unnamed(SchemaOf::Workflow, "job-file.md");
         let mut found = unnamed(SchemaOf::Workflow, "workflows.md");
+        found.retain(|field| job.contains(field));
+        assert_eq!(found, [] as [&str; 0]);
+    }
+
+    /// Likewise a service.
+    #[test]
+    fn the_documentation_names_every_field_of_a_service() {
+        let job = unnamed(SchemaOf::Service, "job-file.md");
+        let mut found = unnamed(SchemaOf::Service, "services.md");
         found.retain(|field| job.contains(field));
         assert_eq!(found, [] as [&str; 0]);
     }

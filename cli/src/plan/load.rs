@@ -66,6 +66,9 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
     spec.check().map_err(|error| plan.explain(&error))?;
     let (kind, digest, component) =
         component(&plan.component).map_err(|error| plan.at("component", error))?;
+    if kind == Kind::Http {
+        return Err(plan.at("component", is_a_service(&plan.component)));
+    }
     spec.component = digest;
     blobs.insert(digest, Blob::Memory(component));
     let input = match (&plan.input, attached && spec.count == 1) {
@@ -91,14 +94,46 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
         }
         Some(input) => read_input(input, &mut blobs).map_err(placed)?,
     };
+    read_mounts(&plan, &mut spec, &mut blobs)?;
+    let encoded = EncodedSpec::encode(&spec).map_err(|error| plan.explain(&error))?;
+    Ok(Loaded { kind, spec, encoded, blobs })
+}
+
+/// Reads what the plan of a service names. What kind of service it is follows from the
+/// component: `describe` completes the specification.
+pub(crate) fn load_service(
+    plan: Plan,
+    describe: impl FnOnce(&Plan, &mut JobSpec, Kind) -> Result<(), Error>,
+) -> Result<Loaded, Error> {
+    let mut blobs = BTreeMap::new();
+    let mut spec = plan.spec.clone();
+    let (kind, digest, component) =
+        component(&plan.component).map_err(|error| plan.at("component", error))?;
+    describe(&plan, &mut spec, kind)?;
+    spec.check().map_err(|error| plan.explain(&error))?;
+    spec.component = digest;
+    blobs.insert(digest, Blob::Memory(component));
+    read_mounts(&plan, &mut spec, &mut blobs)?;
+    let encoded = EncodedSpec::encode(&spec).map_err(|error| plan.explain(&error))?;
+    Ok(Loaded { kind, spec, encoded, blobs })
+}
+
+fn is_a_service(path: &Path) -> Error {
+    let text = format!("`{}`: it answers HTTP requests, and a job ends", path.display());
+    Error::new(Exit::InvalidInput, text).todo("deploy it with `wrun deploy`")
+}
+
+fn read_mounts(
+    plan: &Plan,
+    spec: &mut JobSpec,
+    blobs: &mut BTreeMap<Digest, Blob>,
+) -> Result<(), Error> {
     for (number, mount) in plan.mounts.iter().enumerate() {
-        walk(mount, &mut spec.mounts, &mut blobs).map_err(|error| {
+        walk(mount, &mut spec.mounts, blobs).map_err(|error| {
             if number < plan.mounts_in_file { plan.at("mounts", error) } else { error }
         })?;
     }
-    refuse_twins(&spec.mounts)?;
-    let encoded = EncodedSpec::encode(&spec).map_err(|error| plan.explain(&error))?;
-    Ok(Loaded { kind, spec, encoded, blobs })
+    refuse_twins(&spec.mounts)
 }
 
 fn component(path: &Path) -> Result<(Kind, Digest, Bytes), Error> {

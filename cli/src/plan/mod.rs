@@ -11,14 +11,19 @@ use std::path::{Path, PathBuf};
 use wrun_protocol::JobSpec;
 use wrun_protocol::job::{self, RetryPolicy, SpecError, TaskLimits};
 
-pub(crate) use load::{Blob, Loaded, digest_of, load};
-pub(crate) use source::{DependencySource, HostSource, InputSource, MountSource, RetryOnSource};
+pub(crate) use load::{Blob, Loaded, digest_of, load, load_service};
+pub(crate) use source::{
+    CallerSource, DependencySource, HostSource, InputSource, MountSource, RetryOnSource,
+    RouteSource,
+};
 
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::jobfile::{self, JobFile};
+use crate::servicefile;
 use crate::syntax::work::Work;
 use crate::toml_source::Source;
+use crate::value::Pair;
 use crate::workflowfile;
 
 /// A job as flags and file describe it together.
@@ -75,6 +80,12 @@ impl Plan {
                 return Err(Error::new(Exit::InvalidInput, text)
                     .todo("workflows are for `wrun submit` and `wrun run`"));
             }
+            if servicefile::is_service(&source) {
+                let text = format!("`{}` is a service, and a job is wanted", work.work.display());
+                return Err(
+                    Error::new(Exit::InvalidInput, text).todo("deploy it with `wrun deploy`")
+                );
+            }
             let file = source.parse()?;
             Self::of_file(file, source)?
         } else {
@@ -87,7 +98,8 @@ impl Plan {
         Ok(plan)
     }
 
-    fn of_component(component: PathBuf) -> Self {
+    /// A job of a component with everything at its default.
+    pub(crate) fn of_component(component: PathBuf) -> Self {
         let spec = JobSpec::new(wrun_protocol::Digest([0; 32]));
         Self {
             component,
@@ -162,13 +174,7 @@ impl Plan {
         set(&mut spec.limits.wall_ms, work.time_limit.map(|span| Some(span.ms)));
         set(&mut spec.priority, work.priority.map(|priority| priority.0));
         set(&mut spec.retry.retries, work.retries.map(|retries| retries.0));
-        for pair in &work.env {
-            spec.env.retain(|(key, _)| *key != pair.key);
-            spec.env.push((pair.key.clone(), pair.value.clone()));
-        }
-        for pair in &work.label {
-            spec.labels.insert(pair.key.clone(), pair.value.clone());
-        }
+        overlay_pairs(spec, &work.env, &work.label);
         wishes::overlay(&mut spec.scheduling, &work.scheduling);
         self.mounts.extend(work.mount.iter().cloned());
         let flag = match (&work.input, &work.each_line) {
@@ -192,13 +198,18 @@ impl Plan {
 
     /// An error about one field of the specification, placed where it was written.
     pub(crate) fn explain(&self, error: &SpecError) -> Error {
-        let SpecError::Field { field, problem } = error else {
-            return Error::new(Exit::InvalidInput, error);
-        };
+        match error {
+            SpecError::Field { field, problem } => self.misplaced(field, problem),
+            _ => Error::new(Exit::InvalidInput, error),
+        }
+    }
+
+    /// The same, for the `problem` of a field.
+    pub(crate) fn misplaced(&self, field: &str, problem: &str) -> Error {
         match &self.source {
             Some(source) => source.error_at(field, problem),
             None => {
-                let flag = match *field {
+                let flag = match field {
                     "mounts" => "mount".to_owned(),
                     "labels" => "label".to_owned(),
                     "for_each" => "each-line".to_owned(),
@@ -208,7 +219,17 @@ impl Plan {
                     "args" => {
                         return Error::new(Exit::InvalidInput, format!("arguments: {problem}"));
                     }
-                    other => other.replace('_', "-"),
+                    "http" | "program" | "readiness" => {
+                        let text = format!("`{}`: {problem}", self.component.display());
+                        return Error::new(Exit::InvalidInput, text);
+                    }
+                    "network" => "allow-host".to_owned(),
+                    "http.routes" => "route".to_owned(),
+                    "program.ports" => "port".to_owned(),
+                    "readiness.path" => "ready-path".to_owned(),
+                    other if other.starts_with("http.reuse") => "reuse".to_owned(),
+                    // A service's fields are in tables, its options are not.
+                    other => other.rsplit('.').next().unwrap_or(other).replace('_', "-"),
                 };
                 Error::new(Exit::InvalidInput, format!("`--{flag}`: {problem}"))
             }
@@ -248,7 +269,19 @@ fn fill(spec: &mut JobSpec, mut file: JobFile) -> Result<(), wishes::Misplaced> 
     Ok(())
 }
 
-fn set<T>(field: &mut T, value: Option<T>) {
+/// Lays pairs over those of the same key.
+pub(crate) fn overlay_pairs(spec: &mut JobSpec, env: &[Pair], labels: &[Pair]) {
+    for pair in env {
+        spec.env.retain(|(key, _)| *key != pair.key);
+        spec.env.push((pair.key.clone(), pair.value.clone()));
+    }
+    for pair in labels {
+        spec.labels.insert(pair.key.clone(), pair.value.clone());
+    }
+}
+
+/// Sets what was said.
+pub(crate) fn set<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
     }

@@ -8,8 +8,10 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
+use wrun_protocol::TenantName;
 use wrun_protocol::job::{HostGrant, RetryOn};
 use wrun_protocol::scheduling::{Dependency, DependsOn};
+use wrun_protocol::service::Route;
 
 use crate::value::BadValue;
 
@@ -145,6 +147,30 @@ impl FromStr for DependencySource {
     }
 }
 
+/// `HOST`, `/PREFIX` or `HOST/PREFIX`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RouteSource(pub(crate) Route);
+
+impl FromStr for RouteSource {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        text.parse::<Route>().map(Self).map_err(|error| BadValue(error.to_string()))
+    }
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallerSource(pub(crate) TenantName);
+
+impl FromStr for CallerSource {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        text.parse::<TenantName>().map(Self).map_err(|error| BadValue(error.to_string()))
+    }
+}
+
 /// Deserialisation and schema of what is one text.
 macro_rules! one_text {
     ($type:ty, $name:literal, $description:literal) => {
@@ -172,6 +198,8 @@ one_text!(
     "Dependency",
     "a job's id, or start:ID, success:ID, failure:ID, end:ID or each-success:ID"
 );
+one_text!(RouteSource, "Route", "HOST, /PREFIX or HOST/PREFIX");
+one_text!(CallerSource, "Caller", "the name of a tenant");
 one_text!(RetryOnSource, "RetryOn", "exit:CODE, trap, handler, limit or setup");
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod convert;
 mod schedule;
 mod scheduling;
+mod service;
 pub(crate) mod simulation;
 mod workflow;
 
@@ -21,6 +22,7 @@ pub(crate) use scheduling::{
     Reservations, Shares,
 };
 
+pub(crate) use service::{Deployed, ServiceChange, ServicePage, Services};
 pub(crate) use workflow::{ListedJob, WorkflowExplanation, WorkflowPage};
 
 /// Everything that a command can print; by which command, each says.
@@ -82,6 +84,14 @@ pub(crate) enum Printed {
     Schedules(Schedules),
     /// `wrun schedule add`, `remove`, `pause`, `resume`
     Schedule(ScheduleChange),
+    /// `wrun services`
+    Services(Services),
+    /// `wrun service`, `wrun rollout status`
+    Service(Box<ServicePage>),
+    /// `wrun deploy`, `wrun rollout undo`, `wrun rollout status --wait`
+    Deploy(Deployed),
+    /// `wrun scale`, `wrun rollout pause`, `wrun rollout resume`, `wrun undeploy`
+    ServiceChange(ServiceChange),
     /// `wrun exit-codes`
     ExitCodes(ExitCodes),
     /// Any command that fails, on standard error
@@ -104,8 +114,11 @@ pub(crate) enum Event {
     Remembered { job: u64, remembered: Vec<Remembered> },
     /// The guest wrote this.
     Log {
-        /// The task's index.
+        /// The task's index; of a service, the replica's.
         task: u32,
+        /// Of a service: the replica's revision.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        revision: Option<u32>,
         /// `stdout` or `stderr`.
         stream: &'static str,
         #[serde(flatten)]
@@ -484,10 +497,12 @@ mod tests {
 
     #[test]
     fn an_event_is_one_flat_object() {
-        let log = Event::Log { task: 3, stream: "stdout", data: (&b"hi"[..]).into() };
+        let log =
+            Event::Log { task: 3, revision: None, stream: "stdout", data: (&b"hi"[..]).into() };
         let text = serde_json::to_string(&log).unwrap();
         assert_eq!(text, r#"{"event":"log","task":3,"stream":"stdout","text":"hi"}"#);
-        let log = Event::Log { task: 0, stream: "stderr", data: (&[0xff_u8][..]).into() };
+        let log =
+            Event::Log { task: 0, revision: None, stream: "stderr", data: (&[0xff_u8][..]).into() };
         let text = serde_json::to_string(&log).unwrap();
         assert_eq!(text, r#"{"event":"log","task":0,"stream":"stderr","base64":"/w=="}"#);
     }

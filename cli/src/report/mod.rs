@@ -5,5 +5,6 @@ pub(crate) mod graph;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod progress;
+pub(crate) mod service;
 pub(crate) mod simulation;
 pub(crate) mod table;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wrun_protocol::JobId;
+use wrun_protocol::wire::service::ServiceDetail;
 use wrun_protocol::wire::user::{JobProgress, JobState};
 use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
 use wrun_protocol::workflow::StepState;
@@ -178,6 +179,64 @@ impl WorkflowView {
             let last = drawing.message();
             drawing.finish_and_clear();
             self.console.note(last);
+        }
+    }
+}
+
+/// Shows how a revision of a service takes its place: a line, redrawn on a terminal; in a pipe
+/// a line for each change.
+pub(crate) struct RolloutView {
+    console: Console,
+    revision: u32,
+    drawing: Option<ProgressBar>,
+    /// When it was said last, or when there first was something to say, and what.
+    said: Option<(Instant, String)>,
+}
+
+impl RolloutView {
+    /// Shows nothing yet.
+    pub(crate) fn new(console: Console, revision: u32) -> Self {
+        Self { console, revision, drawing: None, said: None }
+    }
+
+    /// Shows how far `service` is.
+    pub(crate) fn show(&mut self, service: &ServiceDetail) {
+        if self.console.wants_json() {
+            return;
+        }
+        let text = super::service::progress(service, self.revision);
+        if self.console.can_draw() {
+            self.draw(text);
+        } else {
+            self.say(text);
+        }
+    }
+
+    fn draw(&mut self, text: String) {
+        let drawing = self.drawing.get_or_insert_with(|| {
+            let target = ProgressDrawTarget::stderr_with_hz(10);
+            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+            let drawing = ProgressBar::with_draw_target(None, target)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            drawing.enable_steady_tick(Duration::from_millis(100));
+            drawing
+        });
+        drawing.set_message(text);
+    }
+
+    /// What is over before it could be read is not said.
+    fn say(&mut self, text: String) {
+        let (when, before) = self.said.get_or_insert_with(|| (Instant::now(), String::new()));
+        if *before != text && when.elapsed() >= LINE_EVERY {
+            self.console.note(&text);
+            self.said = Some((Instant::now(), text));
+        }
+    }
+
+    /// Takes the drawing away.
+    pub(crate) fn finish(&mut self) {
+        if let Some(drawing) = self.drawing.take() {
+            drawing.finish_and_clear();
         }
     }
 }

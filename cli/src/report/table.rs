@@ -80,9 +80,10 @@ pub(crate) fn clean(text: &str) -> String {
 fn state_colour(text: &str) -> Option<Color> {
     match text {
         "succeeded" | "ready" => Some(Color::Green),
-        "failed" | "lost" => Some(Color::Red),
-        "running" | "assigned" => Some(Color::Cyan),
-        "cancelled" | "disconnected" | "draining" => Some(Color::Yellow),
+        "failed" | "lost" | "failing" => Some(Color::Red),
+        "running" | "assigned" | "starting" | "rolling-out" => Some(Color::Cyan),
+        "cancelled" | "disconnected" | "draining" | "stopping" | "paused" | "not-ready"
+        | "backing-off" => Some(Color::Yellow),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod schedule;
+pub(crate) mod service;
 pub(crate) mod simulate;
 pub(crate) mod work;
 
@@ -45,6 +46,7 @@ Start here:
   wrun run hello.wasm                  runs a program on it, attached
   wrun submit --count 100 tile.wasm    submits an array of 100 tasks and prints the job's id
   wrun job 1                           shows how it stands
+  wrun deploy api.wasm --route /api    keeps a component that answers HTTP requests
 
 Exit codes: see `wrun exit-codes`. JSON: every command that prints takes --json; `wrun schema
 output` describes it.";
@@ -94,6 +96,12 @@ pub(crate) enum Command {
     Reservations(policy::Reservations),
     Schedule(schedule::Schedule),
     Schedules(schedule::Schedules),
+    Deploy(Box<service::Deploy>),
+    Services(service::Services),
+    Service(service::Service),
+    Scale(service::Scale),
+    Rollout(service::Rollout),
+    Undeploy(service::Undeploy),
     Nodes(cluster::Nodes),
     Drain(cluster::Drain),
     Forget(cluster::Forget),

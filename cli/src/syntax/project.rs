@@ -41,6 +41,8 @@ pub(crate) enum SchemaOf {
     Job,
     /// The workflow file
     Workflow,
+    /// The service file
+    Service,
     /// The policy file
     Policy,
     /// What commands print with --json

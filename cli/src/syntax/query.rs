@@ -1,12 +1,14 @@
 //! Commands about jobs that were submitted.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use wrun_protocol::JobId;
+use wrun_protocol::service::ServiceName;
 use wrun_protocol::wire::user::{JobState, TaskState};
+use wrun_protocol::{JobId, TenantName};
 
-use crate::value::Indices;
+use crate::value::{BadValue, Indices};
 
 /// A job's state on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -112,23 +114,57 @@ pub(crate) struct Job {
 /// Of a task that was tried again: what its latest attempt wrote; with --follow, what every
 /// attempt from the present one on writes. Without --task, of an array, the logs of all tasks
 /// in order of index, each line behind its task's index.
+///
+/// Of a service, what its replicas write, each line behind NAME/REVISION/REPLICA; with --follow
+/// those that come later too, until Ctrl-C.
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The job's id
-    #[arg(value_name = "ID")]
-    pub(crate) job: JobId,
+    /// The job's id, or the service's name
+    #[arg(value_name = "ID|NAME")]
+    pub(crate) of: LogsOf,
 
-    /// Which task of an array
+    /// Which task of an array, or which replica of a service
     #[arg(long, short, value_name = "INDEX")]
     pub(crate) task: Option<u32>,
 
-    /// Go on until the task ends, through every attempt
+    /// Go on until the task ends, through every attempt; of a service, until Ctrl-C
     #[arg(long, short)]
     pub(crate) follow: bool,
 
     /// Of a workflow: which step
     #[arg(long, value_name = "NAME")]
     pub(crate) step: Option<String>,
+
+    /// Of a service: which revision [default: all that have replicas]
+    #[arg(long, value_name = "N", conflicts_with = "step")]
+    pub(crate) revision: Option<u32>,
+
+    /// Of a service: whose it is [default: my own tenant's; others only for admins]
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<TenantName>,
+}
+
+/// What logs are of: names of services begin with a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogsOf {
+    /// A job.
+    Job(JobId),
+    /// A service.
+    Service(ServiceName),
+}
+
+impl FromStr for LogsOf {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        if text.starts_with(|first: char| first.is_ascii_lowercase()) {
+            let name: Result<ServiceName, _> = text.parse();
+            return name.map(Self::Service).map_err(|error| BadValue(error.to_string()));
+        }
+        text.parse().map(Self::Job).map_err(|error| {
+            BadValue(format!("{error}, and names of services begin with a letter"))
+        })
+    }
 }
 
 /// Writes the output of tasks that succeeded: a program's standard output, a handler's result

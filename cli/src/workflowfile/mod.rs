@@ -10,9 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::de::DeserializeOwned;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeTable, DeValue};
 use wrun_protocol::Digest;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::workflow::{
@@ -154,8 +152,8 @@ fn read_step(
     let source = names.source.within(&table.path, table.span.start);
     refuse_unknown(&source, table)?;
     let Parts { own, job } = Parts::of(table.table.clone());
-    let own: StepFields = read(&source, own, &table.span)?;
-    let file: JobFile = read(&source, job, &table.span)?;
+    let own: StepFields = source.parse_table(own, &table.span)?;
+    let file: JobFile = source.parse_table(job, &table.span)?;
     if file.name.is_some() {
         return Err(source
             .error_at("name", "a step's job is named after the workflow and the step")
@@ -171,16 +169,6 @@ fn read_step(
     let mut step = Step::new(table.name.clone(), job);
     names.resolve(&source, own, &mut step)?;
     Ok(step)
-}
-
-/// Reads one part of a step's table; places in the errors are those of the file.
-fn read<T: DeserializeOwned>(
-    source: &Source,
-    table: DeTable<'_>,
-    span: &Range<usize>,
-) -> Result<T, Error> {
-    let value = Spanned::new(span.clone(), DeValue::Table(table));
-    T::deserialize(ValueDeserializer::from(value)).map_err(|error| source.explain(&error))
 }
 
 /// Each part of a step would know its own keys only.

@@ -1,6 +1,8 @@
 //! Services on the wire: what users see of them, what gateways are told of them, and what
 //! gateways tell of their load.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::worker::ComponentKind;
@@ -347,6 +349,26 @@ impl RevisionEndpoints {
     pub fn attempt(&self, endpoint: &Endpoint) -> AttemptId {
         self.job.task(endpoint.index).attempt(endpoint.attempt)
     }
+}
+
+/// Where a node's gateway takes requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayAddresses {
+    /// Without TLS.
+    pub http: Option<SocketAddr>,
+    /// With TLS.
+    pub https: Option<SocketAddr>,
+}
+
+/// A gateway, for users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRow {
+    /// Its node.
+    pub node: NodeId,
+    /// What the node is called.
+    pub name: String,
+    /// Where it takes requests, as it said when it connected last.
+    pub addresses: GatewayAddresses,
 }
 
 /// What one gateway has seen of a service since it last told.

@@ -10,13 +10,16 @@ use super::policy::{
     TaskSet, Why,
 };
 use super::schedule::{ScheduleFilter, ScheduleId, ScheduleRow};
-use super::service::{Deployed, RolloutAction, ScaleTo, ServiceDetail, ServiceRef, ServiceRow};
+use super::service::{
+    Deployed, GatewayRow, RolloutAction, ScaleTo, ServiceDetail, ServiceRef, ServiceRow,
+};
 use super::workflow::{JobKind, WorkflowDetail};
 use crate::job::EncodedSpec;
 use crate::node::{NodeInfo, NodeState};
 use crate::policy::Policy;
 use crate::reservation::Reservation;
 use crate::schedule::Schedule;
+use crate::service::ServiceId;
 use crate::task::{Content, Outcome, Usage};
 use crate::workflow::EncodedWorkflow;
 use crate::{Digest, IndexRange, JobId, NodeId, Resources, Role, SubmitId, TenantName, Timestamp};
@@ -212,10 +215,13 @@ pub enum Request {
         /// A job with a service in it.
         spec: EncodedSpec,
     },
-    /// List services → [`Response::Services`], in order of tenant and name.
+    /// List services → [`Response::Services`], in order of tenant and name, at most
+    /// [`crate::limits::MAX_PAGE`].
     Services {
         /// Of every tenant; admin only.
         all_tenants: bool,
+        /// Only services after this one: the next page.
+        after: Option<ServiceId>,
     },
     /// One service → [`Response::Service`].
     Service(ServiceRef),
@@ -235,6 +241,8 @@ pub enum Request {
     },
     /// Take a service down → [`Response::Done`] once durable; its replicas are drained.
     Undeploy(ServiceRef),
+    /// Where services can be reached → [`Response::Gateways`].
+    Gateways,
 }
 
 /// One job to submit.
@@ -348,6 +356,8 @@ pub enum Response {
     Services(Vec<ServiceRow>),
     /// To [`Request::Service`].
     Service(Box<ServiceDetail>),
+    /// To [`Request::Gateways`], in order of nodes.
+    Gateways(Vec<GatewayRow>),
 }
 
 /// Tasks that did not run: another job of the tenant had given their results.

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::service::{Endpoints, Readied, ServiceLoad};
+use super::service::{Endpoints, GatewayAddresses, Readied, ServiceLoad};
 use super::user::LogChunk;
 use crate::job::EncodedSpec;
 use crate::node::NodeInfo;
@@ -224,6 +224,9 @@ pub enum FromWorker {
     Listens(SocketAddr),
     /// What its gateway has seen since it last told. Not acknowledged, not repeated.
     Load(Vec<ServiceLoad>),
+    /// Where its gateway takes requests; sent before `Hello` by a worker that has one. An
+    /// unspecified address stands for the one from which the server sees it connect.
+    Gateway(GatewayAddresses),
 }
 
 /// What a worker must not lose.

@@ -28,8 +28,8 @@ pub enum JobKind {
     Workflow,
     /// The job of a step of this workflow.
     Step(JobId),
-    /// The replicas of a revision of a service.
-    Revision(u32),
+    /// The replicas of a revision of a service: which, while the service remembers it.
+    Revision(Option<u32>),
 }
 
 /// A step of it.

@@ -358,8 +358,9 @@ enums! {
         RemoveSchedule(id), PauseSchedule { schedule, pause }, Schedules(filter),
         SubmitWorkflow { id, workflow }, Workflow(job), Rerun { id, job, from },
         JobKinds(jobs), Remembered { job, from },
-        Why(job), ReservationRows, Deploy { id, spec }, Services { all_tenants }, Service(service),
-        Scale { service, to }, Rollout { service, action }, Undeploy(service) }
+        Why(job), ReservationRows, Deploy { id, spec }, Services { all_tenants, after },
+        Service(service), Scale { service, to }, Rollout { service, action }, Undeploy(service),
+        Gateways }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
@@ -367,7 +368,8 @@ enums! {
         Policy(policy), Priority(detail), Shares(rows), Queue(rows), Explanation(explanation),
         Reservations(reservations), NodeDetails(nodes), Schedules(rows),
         Workflow(detail), JobKinds(kinds), Remembered(tasks),
-        Why(why), ReservationRows(rows), Deployed(deployed), Services(rows), Service(detail) }
+        Why(why), ReservationRows(rows), Deployed(deployed), Services(rows), Service(detail),
+        Gateways(rows) }
     JobKind { Job, Workflow, Step(workflow), Revision(revision) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }
@@ -389,7 +391,7 @@ enums! {
         Drain { attempt, within_ms } }
     FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
-        Offer(offer), Listens(address), Load(loads) }
+        Offer(offer), Listens(address), Load(loads), Gateway(addresses) }
     FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
         Offer { route, size }, AtBarrier(route), Ended(route), Request { attempt } }
     ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }

@@ -57,7 +57,7 @@ impl Caller {
             Request::Schedules(ScheduleFilter { all_tenants: true, .. }) => {
                 "list the schedules of every tenant"
             }
-            Request::Services { all_tenants: true } => "list the services of every tenant",
+            Request::Services { all_tenants: true, .. } => "list the services of every tenant",
             Request::SetPolicy(_) => "set the policy",
             Request::Reserve(_) => "reserve resources",
             Request::Unreserve(_) => "give up reservations",
@@ -98,11 +98,12 @@ impl Caller {
             | Request::Why(_)
             | Request::ReservationRows
             | Request::Deploy { .. }
-            | Request::Services { all_tenants: false }
+            | Request::Services { all_tenants: false, .. }
             | Request::Service(_)
             | Request::Scale { .. }
             | Request::Rollout { .. }
-            | Request::Undeploy(_) => return Ok(()),
+            | Request::Undeploy(_)
+            | Request::Gateways => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),

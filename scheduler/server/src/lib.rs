@@ -13,6 +13,7 @@ mod config;
 mod data_dir;
 mod driver;
 mod error;
+mod gateways;
 mod history;
 mod items;
 mod join;

@@ -1,6 +1,7 @@
 //! What waits to be sent to one worker: filled by the driver, emptied by the session in
 //! batches. Bounded by messages and bytes; a worker too slow to keep it below the bound
-//! loses its session and starts over, instead of growing the server.
+//! loses its session and starts over, instead of growing the server. News for its gateway
+//! are kept apart: of those only the newest count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,12 +10,18 @@ use tokio::sync::Notify;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::worker::ToWorker;
 
+use crate::gateways::News;
+
 /// Most messages that wait for one worker. A full backlog of distinct jobs is 8192
 /// specifications and as many assignments.
 const MAX_MESSAGES: usize = 64 * 1024;
 
 /// Most bytes that wait for one worker.
 const MAX_BYTES: usize = 64 << 20;
+
+/// Most services and nodes of which news wait for one worker: beyond what a cluster has, as
+/// only services that come and go leave more than there are.
+const MAX_NEWS: usize = 64 * 1024;
 
 /// Why an outbox takes nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +47,9 @@ pub(crate) struct Outbox {
 struct Queue {
     messages: Vec<ToWorker>,
     bytes: usize,
+    news: News,
+    /// Whether the session's first message has left: before it nothing else does.
+    welcomed: bool,
     ended: Option<EndReason>,
 }
 
@@ -49,6 +59,20 @@ impl Outbox {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { number, queue: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Changes what its gateway is to be told.
+    pub(crate) fn tell(&self, change: impl FnOnce(&mut News)) {
+        let mut queue = self.lock();
+        if queue.ended.is_some() {
+            return;
+        }
+        change(&mut queue.news);
+        if queue.news.len() > MAX_NEWS {
+            queue.end(EndReason::Slow);
+        }
+        drop(queue);
+        self.changed.notify_one();
     }
 
     /// The session's number.
@@ -84,15 +108,12 @@ impl Outbox {
     /// Everything that waits, as soon as there is something.
     pub(crate) async fn take(&self) -> Result<Vec<ToWorker>, EndReason> {
         loop {
-            {
-                let mut queue = self.lock();
-                if let Some(reason) = queue.ended {
-                    return Err(reason);
-                }
-                if !queue.messages.is_empty() {
-                    queue.bytes = 0;
-                    return Ok(std::mem::take(&mut queue.messages));
-                }
+            let (mut messages, news, place) = self.lock().take()?;
+            // Before all else but the welcome: a gateway is to send nothing more to a replica
+            // that is told to go.
+            messages.splice(place..place, news.into_messages());
+            if !messages.is_empty() {
+                return Ok(messages);
             }
             self.changed.notified().await;
         }
@@ -110,9 +131,22 @@ impl Outbox {
 }
 
 impl Queue {
+    /// What may leave now, and at which place among the messages the news do.
+    fn take(&mut self) -> Result<(Vec<ToWorker>, News, usize), EndReason> {
+        if let Some(reason) = self.ended {
+            return Err(reason);
+        }
+        let begins = matches!(self.messages.first(), Some(ToWorker::Welcome { .. }));
+        self.welcomed |= begins;
+        self.bytes = 0;
+        let news = if self.welcomed { std::mem::take(&mut self.news) } else { News::default() };
+        Ok((std::mem::take(&mut self.messages), news, usize::from(begins)))
+    }
+
     fn end(&mut self, reason: EndReason) {
         self.ended.get_or_insert(reason);
         self.messages = Vec::new();
+        self.news = News::default();
         self.bytes = 0;
     }
 }
@@ -136,8 +170,8 @@ fn weight(message: &ToWorker) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use wrun_protocol::JobId;
     use wrun_protocol::wire::worker::ComponentKind;
+    use wrun_protocol::{JobId, NodeId};
 
     use super::*;
 
@@ -148,6 +182,27 @@ mod tests {
         assert!(outbox.push(&mut vec![ToWorker::Forget(JobId(2))]));
         let taken = outbox.take().await;
         assert_eq!(taken, Ok(vec![ToWorker::Forget(JobId(1)), ToWorker::Forget(JobId(2))]));
+    }
+
+    #[tokio::test]
+    async fn news_leave_after_the_welcome_and_before_all_else() {
+        let outbox = Outbox::new();
+        let (node, forget) = (NodeId(3), ToWorker::Forget(JobId(1)));
+        outbox.tell(|news| news.node(node, None));
+        let welcome = ToWorker::Welcome {
+            lease_ms: 1,
+            heartbeat_ms: 1,
+            now: wrun_protocol::Timestamp(0),
+            stale: Vec::new(),
+        };
+        assert!(outbox.push(&mut vec![welcome.clone(), forget.clone()]));
+        let nodes = || ToWorker::Nodes(vec![(node, None)]);
+        assert_eq!(outbox.take().await, Ok(vec![welcome, nodes(), forget.clone()]));
+        assert!(outbox.push(&mut vec![forget.clone()]));
+        outbox.tell(|news| news.node(node, None));
+        assert_eq!(outbox.take().await, Ok(vec![nodes(), forget]));
+        outbox.tell(|news| news.node(node, None));
+        assert_eq!(outbox.take().await, Ok(vec![nodes()]));
     }
 
     #[tokio::test]

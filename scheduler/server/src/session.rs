@@ -15,6 +15,7 @@ use wrun_protocol::NodeId;
 use wrun_protocol::limits::{MAX_LIST, MAX_NAME};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
+use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, BlobReply, BlobRequest, FromWorker, ToWorker};
 
@@ -51,6 +52,8 @@ struct Greeted {
     offer: Offer,
     /// Where it listens for other nodes.
     listens: Option<SocketAddr>,
+    /// Where its gateway takes requests.
+    gateway: GatewayAddresses,
     incarnation: u64,
     attempts: Vec<Assignment>,
     send: SendStream,
@@ -61,19 +64,25 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
     let first = tokio::time::timeout(HELLO_WITHIN, async {
         let (send, mut recv) = connection.accept().await.map_err(|closed| closed.to_string())?;
         let (mut offer, mut listens) = (Offer::default(), None);
+        let mut gateway = GatewayAddresses::default();
         let message = loop {
             match recv.recv::<FromWorker>().await.map_err(|error| error.to_string())? {
                 Some(FromWorker::Offer(offered)) => offer = offered,
                 Some(FromWorker::Listens(address)) => {
                     listens = Some(seen_at(address, connection.remote_address()));
                 }
+                Some(FromWorker::Gateway(said)) => {
+                    let seen = |address| seen_at(address, connection.remote_address());
+                    gateway.http = said.http.map(seen);
+                    gateway.https = said.https.map(seen);
+                }
                 message => break message,
             }
         };
-        Ok::<_, String>((send, recv, offer, listens, message))
+        Ok::<_, String>((send, recv, offer, listens, gateway, message))
     });
     let protocol = |problem: String| (close_code::PROTOCOL, problem);
-    let (send, recv, offer, listens, message) = match first.await {
+    let (send, recv, offer, listens, gateway, message) = match first.await {
         Ok(first) => first.map_err(protocol)?,
         Err(_) => return Err(protocol("no hello came in time".to_owned())),
     };
@@ -84,7 +93,9 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
     offer.check().map_err(protocol)?;
     let known = shared.driver.view_live(move |core| core.node(node).is_some()).await;
     match known {
-        Ok(true) => Ok(Greeted { info, offer, listens, incarnation, attempts, send, recv }),
+        Ok(true) => {
+            Ok(Greeted { info, offer, listens, gateway, incarnation, attempts, send, recv })
+        }
         Ok(false) => Err((
             close_code::DENIED,
             format!("the cluster does not know node {node} any more: join again with a new token"),
@@ -121,11 +132,11 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 async fn run(shared: &Arc<Shared>, connection: &Connection, node: NodeId, greeted: Greeted) -> End {
-    let Greeted { info, offer, listens, incarnation, attempts, send, recv } = greeted;
+    let Greeted { info, offer, listens, gateway, incarnation, attempts, send, recv } = greeted;
     let outbox = Arc::new(Outbox::new());
     let session = outbox.number();
     tracing::info!(%node, name = info.name, session, "node connected");
-    shared.nodes.insert(node, session, connection.clone());
+    shared.nodes.insert(node, session, connection.clone(), gateway);
     let connect = Command::Connect {
         node,
         outbox: Arc::clone(&outbox),
@@ -218,7 +229,8 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         FromWorker::Hello { .. }
         | FromWorker::Offer(_)
         | FromWorker::Listens(_)
-        | FromWorker::Load(_) => return None,
+        | FromWorker::Gateway(_) => return None,
+        FromWorker::Load(loads) => Input::Load { node, loads },
         FromWorker::Reports { first, reports } => Input::Reports { node, first, reports },
         FromWorker::Progress { attempt, permille, message } => {
             Input::Progress { node, attempt, permille, message }

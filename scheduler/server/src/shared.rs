@@ -1,11 +1,12 @@
 //! What every connection of the server works with.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wrun_net::{Authority, Connection};
+use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::{JobId, NodeId, TenantName};
 use wrun_store::History;
@@ -101,35 +102,55 @@ impl Connections {
     }
 }
 
-/// The connections of nodes that have a session, for logs and attachments.
+/// The nodes that have a session: their connections, for logs and attachments, and where
+/// their gateways are.
 #[derive(Default)]
 pub(crate) struct Nodes {
-    connections: Mutex<HashMap<NodeId, (u64, Connection)>>,
+    connected: Mutex<BTreeMap<NodeId, Connected>>,
+}
+
+struct Connected {
+    session: u64,
+    connection: Connection,
+    gateway: GatewayAddresses,
 }
 
 impl Nodes {
     /// A session has begun. The connection of an older one is of no use any more.
-    pub(crate) fn insert(&self, node: NodeId, session: u64, connection: Connection) {
-        let older = self.lock().insert(node, (session, connection));
-        if let Some((_, older)) = older {
-            older.close(wrun_net::close_code::REPLACED, "the node has connected again");
+    pub(crate) fn insert(
+        &self,
+        node: NodeId,
+        session: u64,
+        connection: Connection,
+        gateway: GatewayAddresses,
+    ) {
+        let older = self.lock().insert(node, Connected { session, connection, gateway });
+        if let Some(Connected { connection, .. }) = older {
+            connection.close(wrun_net::close_code::REPLACED, "the node has connected again");
         }
     }
 
     /// A session has ended.
     pub(crate) fn remove(&self, node: NodeId, session: u64) {
-        let mut connections = self.lock();
-        if connections.get(&node).is_some_and(|(current, _)| *current == session) {
-            connections.remove(&node);
+        let mut connected = self.lock();
+        if connected.get(&node).is_some_and(|current| current.session == session) {
+            connected.remove(&node);
         }
     }
 
     /// The node's connection.
     pub(crate) fn connection(&self, node: NodeId) -> Option<Connection> {
-        self.lock().get(&node).map(|(_, connection)| connection.clone())
+        self.lock().get(&node).map(|connected| connected.connection.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, (u64, Connection)>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The nodes that have a gateway, and where it takes requests.
+    pub(crate) fn gateways(&self) -> Vec<(NodeId, GatewayAddresses)> {
+        let connected = self.lock();
+        let all = connected.iter().map(|(node, connected)| (*node, connected.gateway));
+        all.filter(|(_, gateway)| *gateway != GatewayAddresses::default()).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Connected>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,7 +29,7 @@ impl ListedJob {
             JobKind::Job => ("job", None, None),
             JobKind::Workflow => ("workflow", None, None),
             JobKind::Step(workflow) => ("step", Some(workflow.0), None),
-            JobKind::Revision(revision) => ("service", None, Some(revision)),
+            JobKind::Revision(revision) => ("service", None, revision),
         };
         Self { job: job.into(), job_kind, workflow, revision }
     }

@@ -43,6 +43,8 @@ structs! {
     Endpoints { id, http, revisions }
     RevisionEndpoints { revision, job, weight, header, concurrency, replicas }
     Endpoint { index, attempt, node }
+    GatewayAddresses { http, https }
+    GatewayRow { node, name, addresses }
     ServiceLoad { id, over_ms, waiting, revisions }
     RevisionLoad { revision, in_flight, busy_ms, requests, errors, latency }
     RequestHead { method, uri, fields, within_ms, has_body }

@@ -55,7 +55,7 @@ impl Core {
             return Some((self.state.tenants.get(flow.tenant)?.name.clone(), kind));
         }
         let revision = self.revision_of(id);
-        let kind = revision.map_or(JobKind::Job, |(_, revision)| JobKind::Revision(revision));
+        let kind = revision.map_or(JobKind::Job, |(_, revision)| JobKind::Revision(Some(revision)));
         Some((self.job_tenant(id)?.clone(), kind))
     }
 

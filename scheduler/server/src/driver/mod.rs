@@ -19,6 +19,7 @@ use wrun_core::{Answer, Core, Input, Remembered, RequestId};
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
+use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
 use wrun_protocol::{JobId, NodeId, SubmitId, TenantName};
@@ -130,6 +131,17 @@ impl Driver {
     ) -> Result<(), RequestError> {
         match self.ask(make).await? {
             Answer::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Deploys a service; what that came to, once it is durable.
+    pub(crate) async fn deploy(
+        &self,
+        make: impl FnOnce(RequestId) -> Input + Send + 'static,
+    ) -> Result<Deployed, RequestError> {
+        match self.ask(make).await? {
+            Answer::Deployed(deployed) => Ok(deployed),
             other => Err(unexpected(other)),
         }
     }

@@ -5,8 +5,7 @@
 //! pass and one flush of the journal. When the journal fails it ends with the reason and
 //! releases nothing more: what was not durable was never acknowledged.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use super::pending::Pending;
 use super::{Accepted, Command, Recorder, Untold};
 use crate::ServerError;
 use crate::clock::Clock;
+use crate::gateways::Gateways;
 use crate::outbox::{EndReason, Outbox};
 use crate::watchers::Watchers;
 
@@ -71,7 +71,8 @@ pub(crate) struct Run {
     waiting: VecDeque<Command>,
     sessions: HashMap<NodeId, Arc<Outbox>>,
     /// Where nodes listen for each other, as they said last; kept while they are away.
-    listening: HashMap<NodeId, SocketAddr>,
+    listening: BTreeMap<NodeId, SocketAddr>,
+    gateways: Gateways,
     pending: Pending,
     held: HeldQueue,
     /// What the history was not told yet.
@@ -101,7 +102,8 @@ impl Run {
         Self {
             waiting: VecDeque::new(),
             sessions: HashMap::new(),
-            listening: HashMap::new(),
+            listening: BTreeMap::new(),
+            gateways: Gateways::default(),
             pending: Pending::default(),
             held: HeldQueue::default(),
             untold: Untold::default(),
@@ -129,6 +131,7 @@ impl Run {
 
     async fn serve(&mut self) -> Result<(), ServerError> {
         self.parts.core.start(self.parts.clock.now());
+        self.gateways = Gateways::of(&self.parts.core);
         let mut received = Vec::with_capacity(BATCH);
         let timer = tokio::time::sleep(std::time::Duration::ZERO);
         tokio::pin!(timer);
@@ -183,6 +186,7 @@ impl Run {
     /// Takes the core's effects, journals facts, releases what may leave.
     fn settle(&mut self) -> Result<(), ServerError> {
         self.collect();
+        self.tell_gateways();
         self.hand_over()?;
         self.on_durable()?;
         self.release();
@@ -227,12 +231,11 @@ impl Run {
             Command::Connect { node, outbox, listens, info, offer, incarnation, attempts } => {
                 // What was decided so far is for the session before.
                 self.collect();
+                self.on_listens(node, listens);
+                let listening = self.listening.iter().map(|(node, address)| (*node, *address));
+                outbox.tell(|news| *news = self.gateways.news(listening));
                 if let Some(older) = self.sessions.insert(node, outbox) {
                     older.end(EndReason::Replaced);
-                }
-                match listens {
-                    Some(address) => drop(self.listening.insert(node, address)),
-                    None => drop(self.listening.remove(&node)),
                 }
                 let input = Input::NodeConnected { node, info, offer, incarnation, attempts };
                 self.parts.core.handle(now, input);
@@ -256,6 +259,24 @@ impl Run {
 impl Run {
     fn is_current(&self, node: NodeId, session: u64) -> bool {
         self.sessions.get(&node).is_some_and(|outbox| outbox.number() == session)
+    }
+
+    /// A node listens there from now on; those who are connected hear of it.
+    fn on_listens(&mut self, node: NodeId, listens: Option<SocketAddr>) {
+        let before = match listens {
+            Some(address) => self.listening.insert(node, address),
+            None => self.listening.remove(&node),
+        };
+        if before != listens {
+            self.sessions.values().for_each(|outbox| outbox.tell(|news| news.node(node, listens)));
+        }
+    }
+
+    /// Tells every worker which services have changed. That need not wait for the disk.
+    fn tell_gateways(&mut self) {
+        for (id, state) in self.gateways.changes(&self.parts.core) {
+            self.sessions.values().for_each(|outbox| outbox.tell(|news| news.service(&id, &state)));
+        }
     }
 
     /// Takes every effect of the core: facts to journal next, others to hold.
@@ -282,7 +303,10 @@ impl Run {
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
                 Effect::JobChanged(job) => Held::Changed(job),
                 Effect::PrepareStep(preparation) => Held::Prepare(preparation),
-                Effect::Endpoints(_) => continue,
+                Effect::Endpoints(id) => {
+                    self.gateways.on_changed(id);
+                    continue;
+                }
             };
             self.held.hold(self.emitted, held);
         }
@@ -379,7 +403,7 @@ impl Run {
 }
 
 /// The message, with where the nodes listen that it names.
-fn addressed(mut message: ToWorker, listening: &HashMap<NodeId, SocketAddr>) -> ToWorker {
+fn addressed(mut message: ToWorker, listening: &BTreeMap<NodeId, SocketAddr>) -> ToWorker {
     if let ToWorker::Gang { members, .. } = &mut message {
         for member in members {
             member.address = listening.get(&member.node).copied();

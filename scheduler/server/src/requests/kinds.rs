@@ -1,5 +1,5 @@
-//! What the rows of a listing are: jobs that somebody submitted, workflows, or the jobs of
-//! their steps.
+//! What the rows of a listing are: jobs that somebody submitted, workflows, the jobs of their
+//! steps, or revisions of services.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -56,6 +56,8 @@ pub(super) async fn on_kinds(
     for (place, job, row) in found.into_iter().filter(|(_, _, row)| caller.may_see(&row.tenant)) {
         if row.workflow().is_some() {
             set(&mut kinds, place, JobKind::Workflow);
+        } else if row.spec.decode().is_ok_and(|spec| spec.service.is_some()) {
+            set(&mut kinds, place, JobKind::Revision(None));
         } else if let Some((workflow, step)) = step_of_submit_id(row.submit_id) {
             claims.push(Claim { place, job, workflow, step });
         }

@@ -14,6 +14,7 @@ mod recorded;
 mod remembered;
 mod schedules;
 mod scheduling;
+mod services;
 mod submit;
 mod watch;
 mod workflows;
@@ -229,16 +230,17 @@ async fn answer(
         Request::Remembered { job, from } => {
             remembered::on_remembered(shared, caller, job, from).await?
         }
-        Request::Deploy { .. }
-        | Request::Services { .. }
-        | Request::Service(_)
-        | Request::Scale { .. }
-        | Request::Rollout { .. }
-        | Request::Undeploy(_) => {
-            return Err(
-                refused(ErrorCode::InvalidInput, "this server knows no services yet").into()
-            );
+        Request::Deploy { id, spec } => services::on_deploy(shared, caller, id, spec).await?,
+        Request::Services { all_tenants, after } => {
+            services::on_services(shared, caller, all_tenants, after).await?
         }
+        Request::Service(service) => services::on_service(shared, caller, service).await?,
+        Request::Scale { service, to } => services::on_scale(shared, caller, service, to).await?,
+        Request::Rollout { service, action } => {
+            services::on_rollout(shared, caller, service, action).await?
+        }
+        Request::Undeploy(service) => services::on_undeploy(shared, caller, service).await?,
+        Request::Gateways => services::on_gateways(shared).await?,
     };
     Ok(send.send(&response).await?)
 }

@@ -21,7 +21,7 @@ pub(super) async fn on_add(
 ) -> Result<Response, RequestError> {
     let decoded =
         schedule.check().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
-    let (kind, spec) = submit::check_spec(shared, caller, schedule.spec, decoded).await?;
+    let (kind, spec) = submit::check_job(shared, caller, schedule.spec, decoded).await?;
     schedule.spec = spec;
     let (tenant, name) = (caller.tenant.clone(), schedule.name.clone());
     let add = move |request| Input::AddSchedule { request, tenant, kind, schedule };

@@ -122,13 +122,27 @@ async fn check(
         spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
     let depends_on = decoded.scheduling.depends_on.clone();
     let looks = remembered::may_be_given(&decoded.scheduling);
-    let (kind, spec) = check_spec(shared, caller, spec, decoded).await?;
+    let (kind, spec) = check_job(shared, caller, spec, decoded).await?;
     let known =
         if looks { remembered::known(shared, caller, kind, &spec).await? } else { Vec::new() };
     Ok((Accepted { id, kind, spec, ended: Vec::new(), known }, depends_on))
 }
 
 /// Checks a job; `decoded` is its `spec`.
+pub(super) async fn check_job(
+    shared: &Shared,
+    caller: &Caller,
+    spec: EncodedSpec,
+    decoded: JobSpec,
+) -> Result<(ComponentKind, EncodedSpec), RequestError> {
+    if decoded.service.is_some() {
+        let text = "it describes a service, and a job is wanted; deploy it with `wrun deploy`";
+        return Err(refused(ErrorCode::InvalidInput, text));
+    }
+    check_spec(shared, caller, spec, decoded).await
+}
+
+/// Checks a job, or a service.
 pub(super) async fn check_spec(
     shared: &Shared,
     caller: &Caller,
@@ -155,49 +169,47 @@ fn adapted(mut spec: JobSpec, component: Digest) -> Result<EncodedSpec, RequestE
 }
 
 fn fits(spec: &JobSpec, component: &Checked) -> Result<(), RequestError> {
-    if let Some(why) = misused(spec, component.kind) {
-        return Err(refused(ErrorCode::InvalidInput, format!("component: {why}")));
-    }
+    is_of_that_kind(spec, component.kind)?;
     if component.kind == ComponentKind::Handler && spec.input == Input::Attached {
         return Err(refused(
             ErrorCode::InvalidInput,
             "input: a handler takes its input as a whole; give it with `--input FILE`",
         ));
     }
-    let memory = spec.memory_of_instance();
-    if component.initial_memory > memory {
-        return Err(refused(
-            ErrorCode::InvalidInput,
-            format!(
-                "memory: {} for an instance, but the component's memories begin with {}; ask for more",
-                resources::Bytes(memory),
-                resources::Bytes(component.initial_memory)
-            ),
-        ));
+    let each = spec.memory_of_instance();
+    if component.initial_memory > each {
+        let memory = match spec.instances() {
+            1 => resources::Bytes(each).to_string(),
+            many => format!("{} for each of {many} instances", resources::Bytes(each)),
+        };
+        let begins = resources::Bytes(component.initial_memory);
+        let text = format!("memory: {memory}, but the component's memories begin with {begins}");
+        return Err(refused(ErrorCode::InvalidInput, format!("{text}; ask for more")));
     }
     Ok(())
 }
 
-/// Why a component of that kind cannot be what the job makes of it.
-fn misused(spec: &JobSpec, kind: ComponentKind) -> Option<&'static str> {
-    let service = spec.service.as_ref().map(|service| &service.kind);
-    match (service, kind) {
-        (None, ComponentKind::Http) => {
-            Some("it answers HTTP requests: deploy it with `wrun deploy`")
+/// A component runs in one way, and the specification says in which it is to run.
+fn is_of_that_kind(spec: &JobSpec, kind: ComponentKind) -> Result<(), RequestError> {
+    let wanted = spec.service.as_ref().map(|service| &service.kind);
+    let problem = match (kind, wanted) {
+        (ComponentKind::Command | ComponentKind::Handler, None)
+        | (ComponentKind::Command, Some(ServiceKind::Program(_)))
+        | (ComponentKind::Http, Some(ServiceKind::Http(_))) => return Ok(()),
+        (ComponentKind::Http, None) => {
+            "component: it answers HTTP requests, and a job ends; deploy it with `wrun deploy`"
         }
-        (None, _)
-        | (Some(ServiceKind::Http(_)), ComponentKind::Http)
-        | (Some(ServiceKind::Program(_)), ComponentKind::Command) => None,
-        (Some(ServiceKind::Http(_)), ComponentKind::Command) => {
-            Some("it is a program and answers no HTTP requests: deploy it as a program")
+        (ComponentKind::Http, Some(ServiceKind::Program(_))) => {
+            "program: the component answers HTTP requests (it exports `wasi:http`); describe it under `http`"
         }
-        (Some(ServiceKind::Program(_)), ComponentKind::Http) => {
-            Some("it answers HTTP requests: deploy it as a service of HTTP")
+        (ComponentKind::Command, Some(ServiceKind::Http(_))) => {
+            "http: the component is a program (it exports `wasi:cli/run`); describe it under `program`"
         }
-        (Some(_), ComponentKind::Handler) => {
-            Some("it is a handler, which runs once: submit it with `wrun submit`")
+        (ComponentKind::Handler, Some(_)) => {
+            "component: a handler (`wrun:task/handler`) gives one result for one input; submit it with `wrun submit`, or export `wasi:http` or `wasi:cli/run`"
         }
-    }
+    };
+    Err(refused(ErrorCode::InvalidInput, problem))
 }
 
 /// Every blob that the job names is there, and as large as it says.

@@ -62,7 +62,7 @@ async fn submit(
             .job
             .decode()
             .map_err(|error| place(refused(ErrorCode::InvalidInput, error.to_string())))?;
-        let checked = submit::check_spec(shared, caller, step.job.clone(), decoded).await;
+        let checked = submit::check_job(shared, caller, step.job.clone(), decoded).await;
         let (kind, job) = checked.map_err(place)?;
         step.job = job;
         kinds.push(kind);

@@ -219,8 +219,23 @@ impl Worker {
         incarnation: u64,
         attempts: Vec<Assignment>,
     ) -> (Self, Vec<AttemptId>) {
+        Self::connect_saying(cluster, node, name, incarnation, attempts, &[]).await
+    }
+
+    /// The same, with what it says before its hello.
+    pub(crate) async fn connect_saying(
+        cluster: &Cluster,
+        node: NodeId,
+        name: &str,
+        incarnation: u64,
+        attempts: Vec<Assignment>,
+        before: &[FromWorker],
+    ) -> (Self, Vec<AttemptId>) {
         let connection = cluster.server.connect(Peer::Node(node));
         let (mut send, recv) = connection.open().await.unwrap();
+        for message in before {
+            send.send(message).await.unwrap();
+        }
         let info = NodeInfo {
             name: name.to_owned(),
             capacity: Resources { cpu_milli: 4000, memory: 4 << 30, scratch: 4 << 30, slots: 100 },
@@ -242,6 +257,16 @@ impl Worker {
             return message;
         }
         soon("a message to the worker", self.recv.recv()).await.unwrap().expect("a session")
+    }
+
+    /// The next message that is not for its gateway.
+    pub(crate) async fn next_of_work(&mut self) -> ToWorker {
+        loop {
+            match self.next().await {
+                ToWorker::Nodes(_) | ToWorker::Services { .. } | ToWorker::ServicesGone(_) => {}
+                message => return message,
+            }
+        }
     }
 
     /// The next assignment, past all else.
@@ -336,6 +361,14 @@ pub(crate) fn command() -> Vec<u8> {
 
 pub(crate) fn handler() -> Vec<u8> {
     wat::parse_str(include_str!("handler.wat")).unwrap()
+}
+
+/// The smallest component that answers HTTP requests: it is never run here.
+pub(crate) fn http_component() -> Vec<u8> {
+    let text = include_str!("command.wat");
+    let text = text.replace("wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.6");
+    wat::parse_str(text.replace("(export \"run\" (func $run))", "(export \"handle\" (func $run))"))
+        .unwrap()
 }
 
 pub(crate) fn preview1() -> Vec<u8> {

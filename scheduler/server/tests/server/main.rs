@@ -16,6 +16,7 @@ mod harness;
 mod isolation;
 mod logs;
 mod restart;
+mod services;
 mod submit;
 mod tasks;
 mod workflows;

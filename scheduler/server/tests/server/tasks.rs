@@ -24,7 +24,9 @@ async fn a_task_runs_and_its_output_is_the_program_s_standard_output() {
     let client = cluster.user("lab");
     let mut worker = cluster.worker("a").await;
     let job = client.submit(1).await;
-    let ToWorker::Job { job: sent, tenant, .. } = worker.next().await else { panic!("no job") };
+    let ToWorker::Job { job: sent, tenant, .. } = worker.next_of_work().await else {
+        panic!("no job")
+    };
     assert_eq!((sent, tenant.as_str()), (job, "lab"));
     let assigned = worker.assigned().await;
     assert_eq!(assigned, assignment(job.task(0).attempt(1)));

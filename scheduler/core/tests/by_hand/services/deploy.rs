@@ -95,7 +95,7 @@ fn the_job_of_a_revision_is_left_to_its_service() {
         let error = stage.cluster.ask(input).unwrap_err();
         assert!(error.message.contains("wrun undeploy web"), "{error}");
     }
-    assert_eq!(stage.cluster.core.listed(job).unwrap().1, JobKind::Revision(1));
+    assert_eq!(stage.cluster.core.listed(job).unwrap().1, JobKind::Revision(Some(1)));
     assert_eq!(stage.cluster.core.revision_of(job), Some((id("web"), 1)));
 }
 

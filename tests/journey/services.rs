@@ -1,0 +1,156 @@
+//! Services, as their page of the documentation tells of them: deployed, looked at, scaled,
+//! taken down, and what is refused before anything changes.
+
+use serde_json::Value;
+
+use crate::Desk;
+use crate::desk::{stderr, stdout};
+use crate::schema::Schema;
+
+/// The smallest component that exports an interface.
+fn component(interface: &str, function: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (core module $m (memory (export "memory") 1) (func (export "f") (result i32) i32.const 0))
+            (core instance $i (instantiate $m))
+            (func $f (result (result)) (canon lift (core func $i "f")))
+            (instance $of (export "{function}" (func $f)))
+            (export "{interface}" (instance $of)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// A desk with components in its folder: one that answers HTTP requests and is never asked here,
+/// and a program.
+fn desk() -> Desk {
+    let desk = Desk::start();
+    desk.write("api.wasm", component("wasi:http/incoming-handler@0.2.6", "handle"));
+    desk.write("tool.wasm", component("wasi:cli/run@0.2.6", "run"));
+    desk
+}
+
+/// What a command is refused with, which ends with that code.
+fn refusal(desk: &Desk, arguments: &[&str], code: i32) -> String {
+    let output = desk.wrun(arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
+    assert_eq!(stdout(&output), "", "{arguments:?}");
+    stderr(&output)
+}
+
+fn services(desk: &Desk) -> Vec<Value> {
+    desk.json(&["services"])["services"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_service_is_deployed_looked_at_scaled_and_taken_down() {
+    let desk = desk();
+    let file = "component = \"api.wasm\"\n[http]\nroutes = [\"/api\", \"shop.example\"]\n\
+                [scale]\nmin = 2\nmax = 8\n";
+    desk.write("api.toml", file);
+    let deployed = desk.json(&["deploy", "api.toml", "--detach"]);
+    assert_eq!(deployed["rollout_state"], "under-way", "{deployed}");
+    assert_eq!((&deployed["revision"], &deployed["changed"]), (&1.into(), &true.into()));
+    let again = desk.says(&["deploy", "api.toml", "--detach"]);
+    assert!(again.starts_with("api: unchanged (revision 1)\n"), "{again}");
+
+    let rows = services(&desk);
+    assert_eq!((rows[0]["name"].as_str(), rows[0]["kind"].as_str()), (Some("api"), Some("http")));
+    assert_eq!(rows[0]["routes"], serde_json::json!(["/api", "shop.example"]));
+    let text = desk.says(&["services"]);
+    assert!(text.starts_with("NAME") && text.contains("/api shop.example"), "{text}");
+
+    let page = desk.json(&["service", "api"]);
+    let schema = Schema::of(&desk);
+    schema.check("deploy", &deployed);
+    schema.check("services", &desk.json(&["services"]));
+    schema.check("service", &page);
+    assert_eq!(page["internal_url"], "http://api.wrun.internal/");
+    assert_eq!(page["scaling"]["on"], "concurrency");
+    assert_eq!(page["revisions"][0]["job"], deployed["job"]);
+    assert_eq!(page["replicas"].as_array().unwrap().len(), 2, "{page:#}");
+    assert_eq!(page["events"].as_array().unwrap().last().unwrap()["what"], "deployed");
+    let text = desk.says(&["service", "api"]);
+    for line in ["service    api", "routes     /api, shop.example", "by name    http://api.wrun."] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+
+    assert_eq!(desk.says(&["scale", "api", "5"]), "api: always 5 (by `wrun scale`)\n");
+    assert_eq!(desk.json(&["service", "api"])["wanted"], 5);
+    let text = desk.says(&["scale", "api", "--min", "1"]);
+    assert!(text.starts_with("api: 1 to 5, 11.2 requests at once for each (by"), "{text}");
+    schema.check("service-change", &desk.json(&["scale", "api", "4"]));
+    let text = desk.says(&["scale", "api", "--auto"]);
+    assert_eq!(text, "api: 2 to 8, 11.2 requests at once for each\n");
+
+    let jobs = desk.json(&["jobs"]);
+    assert_eq!(jobs["jobs"][0]["job_kind"], "service", "{jobs:#}");
+    assert_eq!(jobs["jobs"][0]["revision"], 1);
+    let job = deployed["job"].to_string();
+    let said = refusal(&desk, &["cancel", &job], 72);
+    assert!(said.contains("`wrun undeploy api`"), "{said}");
+
+    assert_eq!(desk.says(&["undeploy", "api"]), "api is taken down\n");
+    crate::until("the service is gone", || services(&desk).is_empty().then_some(()));
+    let said = refusal(&desk, &["service", "api"], 66);
+    assert!(said.contains("there is no service `api`; `wrun services` lists"), "{said}");
+}
+
+#[test]
+fn another_specification_is_another_revision() {
+    let desk = desk();
+    let deploy = ["deploy", "api.wasm", "--route", "/api", "--detach"];
+    desk.says(&deploy);
+    let second = desk.json(&[&deploy[..], &["--env", "A=1"]].concat());
+    assert_eq!((&second["revision"], &second["changed"]), (&2.into(), &true.into()));
+    let page = desk.json(&["service", "api"]);
+    assert_eq!(page["revision"], 2);
+    assert_eq!(page["revisions"].as_array().unwrap().len(), 2, "{page:#}");
+    let status = desk.says(&["rollout", "status", "api"]);
+    assert!(status.starts_with("api: ") && status.contains("REVISION"), "{status}");
+}
+
+#[test]
+fn a_route_belongs_to_one_service() {
+    let desk = desk();
+    desk.says(&["deploy", "api.wasm", "--route", "/api", "--detach"]);
+    let other = ["deploy", "api.wasm", "--name", "other", "--route", "/api", "--detach"];
+    let said = refusal(&desk, &other, 72);
+    assert!(said.contains("`/api` belongs to your service `api`"), "{said}");
+    assert_eq!(services(&desk).len(), 1);
+}
+
+/// One wrong value, and nothing is deployed.
+#[test]
+fn a_bad_file_is_refused_whole_with_its_place() {
+    let desk = desk();
+    desk.write(
+        "api.toml",
+        "component = \"api.wasm\"\n[http]\nroutes = [\"/a\"]\ntimeout = \"soon\"\n",
+    );
+    let said = refusal(&desk, &["deploy", "api.toml"], 65);
+    assert!(said.contains("api.toml:4:11: `http.timeout`: `soon` is not a duration"), "{said}");
+    desk.write("api.toml", "component = \"api.wasm\"\n[scale]\nmni = 3\n");
+    let said = refusal(&desk, &["deploy", "api.toml"], 65);
+    assert!(said.contains("api.toml:3:1: unknown key `mni`; did you mean `min`?"), "{said}");
+    desk.write("api.toml", "component = \"api.wasm\"\ncount = 3\n");
+    let said = refusal(&desk, &["deploy", "api.toml"], 65);
+    assert!(said.contains("`count`: cannot be set for a service: `scale` says"), "{said}");
+    assert_eq!(services(&desk), Vec::<Value>::new());
+}
+
+#[test]
+fn what_stays_is_deployed_and_what_ends_is_submitted() {
+    let desk = desk();
+    for command in ["submit", "run"] {
+        let said = refusal(&desk, &[command, "api.wasm"], 65);
+        assert!(said.contains("deploy it with `wrun deploy`"), "{said}");
+    }
+    desk.write("api.toml", "component = \"api.wasm\"\n[http]\n");
+    let said = refusal(&desk, &["submit", "api.toml"], 65);
+    assert!(said.contains("is a service, and a job is wanted; deploy it"), "{said}");
+    let handler = harness::artefacts::guest("noop-handler");
+    let said = refusal(&desk, &["deploy", handler.to_str().unwrap()], 65);
+    assert!(said.contains("it is a handler") && said.contains("`wrun submit`"), "{said}");
+    let said = refusal(&desk, &["deploy", "tool.wasm", "--route", "/x"], 65);
+    assert!(said.contains("the component is a program"), "{said}");
+}
