@@ -129,9 +129,9 @@ fn a_bad_file_is_refused_whole_with_its_place() {
     );
     let said = refusal(&desk, &["deploy", "api.toml"], 65);
     assert!(said.contains("api.toml:4:11: `http.timeout`: `soon` is not a duration"), "{said}");
-    desk.write("api.toml", "component = \"api.wasm\"\n[scale]\nmni = 3\n");
+    desk.write("api.toml", "component = \"api.wasm\"\n[scale]\nminn = 3\n");
     let said = refusal(&desk, &["deploy", "api.toml"], 65);
-    assert!(said.contains("api.toml:3:1: unknown key `mni`; did you mean `min`?"), "{said}");
+    assert!(said.contains("api.toml:3:1: unknown key `minn`; did you mean `min`?"), "{said}");
     desk.write("api.toml", "component = \"api.wasm\"\ncount = 3\n");
     let said = refusal(&desk, &["deploy", "api.toml"], 65);
     assert!(said.contains("`count`: cannot be set for a service: `scale` says"), "{said}");
@@ -148,7 +148,7 @@ fn what_stays_is_deployed_and_what_ends_is_submitted() {
     desk.write("api.toml", "component = \"api.wasm\"\n[http]\n");
     let said = refusal(&desk, &["submit", "api.toml"], 65);
     assert!(said.contains("is a service, and a job is wanted; deploy it"), "{said}");
-    let handler = harness::artefacts::guest("noop-handler");
+    let handler = harness::artefacts::guest("noop_handler");
     let said = refusal(&desk, &["deploy", handler.to_str().unwrap()], 65);
     assert!(said.contains("it is a handler") && said.contains("`wrun submit`"), "{said}");
     let said = refusal(&desk, &["deploy", "tool.wasm", "--route", "/x"], 65);

@@ -90,7 +90,7 @@ pub(crate) fn replicas(count: u32) -> String {
 /// How many there may be, and by what.
 pub(crate) fn scaling(of: &Scaling) -> String {
     let number = |milli: u32| f64::from(milli) / 1000.0;
-    let by = match of.on {
+    let by = match of.on.filter(|_| of.min < of.max) {
         None => String::new(),
         Some(ScaleOn::Concurrency { milli }) => {
             format!(", {} requests at once for each", number(milli))
