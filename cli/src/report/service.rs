@@ -3,8 +3,8 @@
 use wrun_protocol::Timestamp;
 use wrun_protocol::service::{Route, SERVICE_DOMAIN, ScaleOn, ServiceId};
 use wrun_protocol::wire::service::{
-    GatewayRow, LoadRow, ReplicaRow, ReplicaState, RolledBackBy, RolloutRow, ScaledBy, Scaling,
-    ServiceDetail, ServiceHappened, ServiceState,
+    GatewayAddresses, GatewayRow, LoadRow, ReplicaRow, ReplicaState, RolledBackBy, RolloutRow,
+    ScaledBy, Scaling, ServiceDetail, ServiceHappened, ServiceState,
 };
 use wrun_protocol::wire::worker::ComponentKind;
 
@@ -210,9 +210,9 @@ pub(crate) fn internal_url(id: &ServiceId) -> String {
 pub(crate) fn urls(routes: &[Route], gateways: &[GatewayRow]) -> Vec<String> {
     let mut urls: Vec<String> = Vec::new();
     for gateway in gateways {
-        let ports = [("https", 443, gateway.addresses.https), ("http", 80, gateway.addresses.http)];
-        for (scheme, usual, address) in ports {
-            let Some(address) = address else { continue };
+        let GatewayAddresses { http, https } = &gateway.addresses;
+        let https = https.iter().map(|address| ("https", 443, address));
+        for (scheme, usual, address) in https.chain(http.iter().map(|of| ("http", 80, of))) {
             let port = address.port();
             let port = if port == usual { String::new() } else { format!(":{port}") };
             for route in routes {
@@ -234,12 +234,12 @@ pub(crate) fn urls(routes: &[Route], gateways: &[GatewayRow]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use wrun_protocol::NodeId;
-    use wrun_protocol::wire::service::GatewayAddresses;
 
     use super::*;
 
     fn gateway(node: u64, http: Option<&str>, https: Option<&str>) -> GatewayRow {
-        let parse = |text: Option<&str>| text.map(|text| text.parse().unwrap());
+        let parse =
+            |text: Option<&str>| text.map(|text| text.parse().unwrap()).into_iter().collect();
         let addresses = GatewayAddresses { http: parse(http), https: parse(https) };
         GatewayRow { node: NodeId(node), name: String::new(), addresses }
     }

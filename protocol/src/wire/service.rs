@@ -352,12 +352,12 @@ impl RevisionEndpoints {
 }
 
 /// Where a node's gateway takes requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayAddresses {
     /// Without TLS.
-    pub http: Option<SocketAddr>,
+    pub http: Vec<SocketAddr>,
     /// With TLS.
-    pub https: Option<SocketAddr>,
+    pub https: Vec<SocketAddr>,
 }
 
 /// A gateway, for users.

@@ -27,6 +27,9 @@ use crate::shared::Shared;
 /// How long a new connection may take to say hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
+/// Addresses of a gateway that are remembered, with and without TLS each: enough for users.
+const MAX_ADDRESSES: usize = 16;
+
 /// Messages of a worker that are taken from its stream at once.
 const RECEIVED_AT_ONCE: usize = 64;
 
@@ -73,8 +76,8 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
                 }
                 Some(FromWorker::Gateway(said)) => {
                     let seen = |address| seen_at(address, connection.remote_address());
-                    gateway.http = said.http.map(seen);
-                    gateway.https = said.https.map(seen);
+                    gateway.http = said.http.into_iter().take(MAX_ADDRESSES).map(seen).collect();
+                    gateway.https = said.https.into_iter().take(MAX_ADDRESSES).map(seen).collect();
                 }
                 message => break message,
             }

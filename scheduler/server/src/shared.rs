@@ -146,7 +146,7 @@ impl Nodes {
     /// The nodes that have a gateway, and where it takes requests.
     pub(crate) fn gateways(&self) -> Vec<(NodeId, GatewayAddresses)> {
         let connected = self.lock();
-        let all = connected.iter().map(|(node, connected)| (*node, connected.gateway));
+        let all = connected.iter().map(|(node, connected)| (*node, connected.gateway.clone()));
         all.filter(|(_, gateway)| *gateway != GatewayAddresses::default()).collect()
     }
 

@@ -270,13 +270,13 @@ async fn users_are_told_where_services_are_reached() {
     assert_eq!(gateways(&client).await, []);
     let node = cluster.join("edge").await;
     let addresses = |host: [u8; 4]| GatewayAddresses {
-        http: Some(SocketAddr::from((host, 80))),
-        https: Some(SocketAddr::from(([10, 0, 0, 7], 443))),
+        http: vec![SocketAddr::from((host, 80))],
+        https: vec![SocketAddr::from(([10, 0, 0, 7], 443))],
     };
     let before = [FromWorker::Gateway(addresses([0, 0, 0, 0]))];
     let (worker, _) = Worker::connect_saying(&cluster, node, "edge", 1, Vec::new(), &before).await;
     let found = gateways(&client).await;
-    let seen = found[0].addresses.http.unwrap();
+    let seen = found[0].addresses.http[0];
     assert!(!seen.ip().is_unspecified() && seen.port() == 80, "{seen}");
     assert_eq!(found[0].addresses.https, addresses([0; 4]).https);
     assert_eq!((found[0].node, found[0].name.as_str()), (node, "edge"));
