@@ -183,11 +183,13 @@ impl Served {
         let io = TokioIo::new(Guard::new(socket, before, Arc::clone(&self.watch), false));
         let (shared, client, watch) = self.parts();
         let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            let (shared, client, open) = (Arc::clone(&shared), Arc::clone(&client), watch.open());
+            let (shared, client) = (Arc::clone(&shared), Arc::clone(&client));
+            let mut open = watch.open();
             async move {
                 let mut response = shared.answer(&client, request).await;
                 // For one connection of HTTP/1 only, and an error here (RFC 9113, 8.2.2).
                 response.headers_mut().remove(http::header::CONNECTION);
+                open.watch_answer(response.body().ended());
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
             }
@@ -213,16 +215,22 @@ impl Served {
         let look = config.head_time.min(config.body_grace).min(config.keep_alive) / 4;
         let mut look = tokio::time::interval(look.max(Duration::from_millis(1)));
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut is_draining = false;
+        let mut is_ending = false;
         loop {
             tokio::select! {
                 closed = connection.as_mut() => return End::Closed(closed),
-                () = drained(&mut self.draining), if !is_draining => {
-                    is_draining = true;
+                () = drained(&mut self.draining), if !is_ending => {
+                    is_ending = true;
                     shut_down(connection.as_mut());
                 }
-                _ = look.tick() => if let Some(overdue) = self.watch.overdue(config) {
-                    return End::Overdue(overdue);
+                _ = look.tick() => match self.watch.overdue(config) {
+                    None => {}
+                    // Its client may be about to send a request, and is told not to.
+                    Some(Overdue::Idle) if !is_ending => {
+                        is_ending = true;
+                        shut_down(connection.as_mut());
+                    }
+                    Some(overdue) => return End::Overdue(overdue),
                 }
             }
         }

@@ -2,10 +2,11 @@
 //! head, for what is written to it, and whether what it sends can be understood in one way
 //! only.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,11 +31,22 @@ pub(super) struct Watch {
     /// Since when the client takes nothing of what is written.
     stuck: AtomicU64,
     is_refused: AtomicBool,
+    /// Answers on streams of HTTP/2, by the numbers of their requests: each has a window of
+    /// its own that its client can keep shut while the connection goes on.
+    answers: Mutex<BTreeMap<u64, Ended>>,
+    opened: AtomicU64,
 }
+
+/// When the last byte of an answer was there for its client; 0: it was not yet.
+type Ended = Arc<AtomicU64>;
 
 /// A request that is open on a connection.
 #[derive(Debug)]
-pub(crate) struct Open(Arc<Watch>);
+pub(crate) struct Open {
+    watch: Arc<Watch>,
+    /// Its number, where its answer is watched.
+    answer: Option<u64>,
+}
 
 /// What a connection has to be ended for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +68,8 @@ impl Watch {
             head: AtomicU64::new(0),
             stuck: AtomicU64::new(0),
             is_refused: AtomicBool::new(false),
+            answers: Mutex::default(),
+            opened: AtomicU64::new(0),
         }
     }
 
@@ -63,7 +77,7 @@ impl Watch {
     pub(super) fn open(self: &Arc<Self>) -> Open {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
-        Open(Arc::clone(self))
+        Open { watch: Arc::clone(self), answer: None }
     }
 
     /// Whether the client sent what is refused without being read.
@@ -82,7 +96,10 @@ impl Watch {
             0 => false,
             since => u128::from(now.saturating_sub(since)) >= limit.as_millis(),
         };
-        if over(&self.stuck, config.body_grace) {
+        // What is there of an answer is little: its client has the time that its body earns.
+        let taking = Duration::from_secs(config.gather as u64 / u64::from(config.body_rate.max(1)));
+        let left = |ended: &Ended| over(ended, config.body_grace + taking);
+        if over(&self.stuck, config.body_grace) || self.answers().values().any(left) {
             Some(Overdue::Stuck)
         } else if self.has_requests() {
             None
@@ -96,12 +113,29 @@ impl Watch {
     fn now(&self) -> u64 {
         self.clock.ms(Instant::now())
     }
+
+    fn answers(&self) -> MutexGuard<'_, BTreeMap<u64, Ended>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Its client has to take the answer, whose last byte is there as `ended` says.
+    pub(super) fn watch_answer(&mut self, ended: Option<Ended>) {
+        let ended = ended.unwrap_or_else(|| Arc::new(AtomicU64::new(self.watch.now())));
+        let number = self.watch.opened.fetch_add(1, Ordering::Relaxed);
+        self.watch.answers().insert(number, ended);
+        self.answer = Some(number);
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.idle.store(self.0.now(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        if let Some(number) = self.answer {
+            self.watch.answers().remove(&number);
+        }
+        self.watch.idle.store(self.watch.now(), Ordering::Relaxed);
+        self.watch.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -129,10 +163,11 @@ impl<S> Guard<S> {
         if bytes.is_empty() {
             return Ok(());
         }
+        // Of HTTP/2 much else comes between requests; there only [`Overdue::Idle`] is looked at.
+        let Some(framing) = &mut self.framing else { return Ok(()) };
         if !self.watch.has_requests() && self.watch.head.load(Ordering::Relaxed) == 0 {
             self.watch.head.store(self.watch.now(), Ordering::Relaxed);
         }
-        let Some(framing) = &mut self.framing else { return Ok(()) };
         framing.read(bytes).map_err(|why| {
             self.watch.is_refused.store(true, Ordering::Relaxed);
             io::Error::new(io::ErrorKind::InvalidData, why)

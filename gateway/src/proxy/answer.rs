@@ -3,6 +3,8 @@
 //! client takes it, and gives the replica up when the client does not.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::gather::Gathered;
+use super::memory::Held;
 use super::pace::Pace;
 use super::quiet::Quiet;
 use super::under_way::UnderWay;
@@ -27,9 +30,11 @@ const AHEAD: usize = 4;
 pub(crate) struct AnswerBody {
     source: Source,
     pub(crate) sent: u64,
-    /// Counts the request for its tenant until the client has it all.
+    /// The memory that it takes until the client has it all.
+    pub(crate) held: Option<Held>,
+    /// Counts the request for its tenant until then.
     pub(crate) under_way: Option<UnderWay>,
-    /// Counts the request for its connection until then.
+    /// Counts the request for its connection until then too.
     pub(crate) open: Option<crate::listen::Open>,
     /// Leaves a line when it is dropped.
     pub(crate) entry: Option<Box<crate::entry::Entry>>,
@@ -38,7 +43,11 @@ pub(crate) struct AnswerBody {
 #[derive(Debug)]
 enum Source {
     Whole(Option<Bytes>, Option<HeaderMap>),
-    Streamed(mpsc::Receiver<Part>),
+    Streamed {
+        parts: mpsc::Receiver<Part>,
+        /// When the last part was there, in milliseconds of the gateway's clock; 0: not yet.
+        ended: Arc<AtomicU64>,
+    },
 }
 
 #[derive(Debug)]
@@ -58,8 +67,18 @@ pub(crate) struct Bounds {
     pub(crate) pace: Pace,
     pub(crate) quiet: Quiet,
     pub(crate) deadline: Instant,
-    /// How many bytes the head said; `None`: it said nothing.
-    pub(crate) announced: Option<u64>,
+    /// How many bytes are still to come by what the head said; `None`: it said nothing.
+    pub(crate) left: Option<u64>,
+}
+
+impl Bounds {
+    /// Whether so many bytes may follow.
+    fn may_send(&mut self, bytes: usize) -> bool {
+        let Some(left) = &mut self.left else { return true };
+        let less = left.checked_sub(bytes as u64);
+        *left = less.unwrap_or(0);
+        less.is_some()
+    }
 }
 
 impl AnswerBody {
@@ -70,13 +89,29 @@ impl AnswerBody {
     /// What was gathered, then the rest. The lease is over when all was read from the
     /// replica, the client is gone, or one of the bounds is reached.
     pub(crate) fn streamed(gathered: Gathered<crate::Body>, lease: Lease, bounds: Bounds) -> Self {
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        tokio::spawn(stream(gathered, lease, bounds, sender));
-        Self::of(Source::Streamed(receiver))
+        let (sender, parts) = mpsc::channel(AHEAD);
+        let ended = Arc::<AtomicU64>::default();
+        let (clock, at_end) = (bounds.quiet.clock, Arc::clone(&ended));
+        tokio::spawn(async move {
+            let deadline = bounds.deadline;
+            if stream(gathered, lease, bounds, &sender).await {
+                let _ = tokio::time::timeout_at(deadline, sender.send(Part::End)).await;
+            }
+            at_end.store(clock.ms(Instant::now()), Ordering::Relaxed);
+        });
+        Self::of(Source::Streamed { parts, ended })
+    }
+
+    /// When all of it was there for the client; `None`: it has been from the beginning.
+    pub(crate) fn ended(&self) -> Option<Arc<AtomicU64>> {
+        match &self.source {
+            Source::Whole(..) => None,
+            Source::Streamed { ended, .. } => Some(Arc::clone(ended)),
+        }
     }
 
     fn of(source: Source) -> Self {
-        Self { source, sent: 0, under_way: None, open: None, entry: None }
+        Self { source, sent: 0, held: None, under_way: None, open: None, entry: None }
     }
 }
 
@@ -93,7 +128,7 @@ impl Body for AnswerBody {
                 let bytes = bytes.take().filter(|bytes| !bytes.is_empty()).map(Frame::data);
                 bytes.or_else(|| trailers.take().map(Frame::trailers))
             }
-            Source::Streamed(parts) => match ready!(parts.poll_recv(cx)) {
+            Source::Streamed { parts, .. } => match ready!(parts.poll_recv(cx)) {
                 Some(Part::Frame(frame)) => Some(frame),
                 Some(Part::End) => None,
                 None => return Poll::Ready(Some(Err(BrokeOff.into()))),
@@ -109,7 +144,7 @@ impl Body for AnswerBody {
             Source::Whole(bytes, trailers) => {
                 bytes.as_ref().is_none_or(Bytes::is_empty) && trailers.is_none()
             }
-            Source::Streamed(_) => false,
+            Source::Streamed { .. } => false,
         }
     }
 
@@ -118,7 +153,7 @@ impl Body for AnswerBody {
             Source::Whole(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Source::Streamed(_) => SizeHint::new(),
+            Source::Streamed { .. } => SizeHint::new(),
         }
     }
 }
@@ -131,44 +166,41 @@ impl Drop for AnswerBody {
     }
 }
 
+/// Brings what is left of an answer to the client's side; `false`: it broke off.
 async fn stream(
     gathered: Gathered<crate::Body>,
     lease: Lease,
     mut bounds: Bounds,
-    parts: mpsc::Sender<Part>,
-) {
-    let mut left = bounds.announced;
-    let Some(mut body) = gathered.rest else { return };
-    let mut frame = Some(Frame::data(gathered.bytes));
+    parts: &mpsc::Sender<Part>,
+) -> bool {
+    let Some(mut body) = gathered.rest else { return true };
+    let mut frame = Frame::data(gathered.bytes);
     loop {
-        if let Some(frame) = frame.take() {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            if let Some(left) = &mut left {
-                let Some(less) = left.checked_sub(bytes as u64) else { return lease.on_broken() };
-                *left = less;
-            }
-            if (bytes > 0 || frame.is_trailers())
-                && !hand_over(&parts, &mut bounds, Part::Frame(frame), bytes).await
-            {
-                return;
-            }
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        if !bounds.may_send(bytes) {
+            lease.on_broken();
+            return false;
+        }
+        if (bytes > 0 || frame.is_trailers())
+            && !hand_over(parts, &mut bounds, Part::Frame(frame), bytes).await
+        {
+            return false;
         }
         let next = tokio::select! {
             biased;
             next = body.frame() => next,
-            () = parts.closed() => return,
-            () = bounds.quiet.over(bounds.deadline) => return lease.on_broken(),
+            () = parts.closed() => return false,
+            () = bounds.quiet.over(bounds.deadline) => Some(Err(BrokeOff.into())),
         };
-        match next {
-            Some(Ok(next)) => frame = Some(next),
-            Some(Err(_)) => return lease.on_broken(),
-            None if left.is_some_and(|left| left > 0) => return lease.on_broken(),
-            None => break,
-        }
+        frame = match next {
+            Some(Ok(next)) => next,
+            None if bounds.left.unwrap_or(0) == 0 => return true,
+            None | Some(Err(_)) => {
+                lease.on_broken();
+                return false;
+            }
+        };
     }
-    // The replica is done: the client may take its time with the last pieces.
-    drop(lease);
-    let _ = parts.send(Part::End).await;
 }
 
 /// Gives a piece to the client's side; `false`: the client is gone or too slow.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::answer::{AnswerBody, Bounds};
 use super::fields;
 use super::gather::{Gathered, Gathering};
+use super::memory::Held;
 use super::pace::Pace;
 use super::quiet::Quiet;
 use super::upload::Upload;
@@ -77,7 +78,7 @@ impl<'a> Attempt<'a> {
             }
             Err(error) => Err(error),
         };
-        let (parts, gathered, announced) = match gathered {
+        let (parts, gathered, announced, held) = match gathered {
             Ok(gathered) => gathered,
             Err(error) => {
                 lease.on_error(&error.kind, error.never_begun, latency());
@@ -85,20 +86,21 @@ impl<'a> Attempt<'a> {
             }
         };
         lease.on_answer(parts.status, latency());
-        let body = match gathered.rest {
+        let mut body = match gathered.rest {
             None => AnswerBody::whole(gathered.bytes, gathered.trailers),
             Some(_) => {
                 let pace = Pace::new(&self.shared.config);
                 let (quiet, deadline) = (self.quiet, self.deadline);
-                let bounds = Bounds { pace, quiet, deadline, announced };
+                let bounds = Bounds { pace, quiet, deadline, left: announced };
                 AnswerBody::streamed(gathered, lease, bounds)
             }
         };
+        body.held = held;
         Ok(Response::from_parts(parts, body))
     }
 }
 
-type Answered = (http::response::Parts, Gathered<crate::Body>, Option<u64>);
+type Answered = (http::response::Parts, Gathered<crate::Body>, Option<u64>, Option<Held>);
 
 /// Gathers the beginning of an answer, all of it where it is small and comes soon.
 async fn gather(
@@ -117,11 +119,18 @@ async fn gather(
         !is_head && !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if !has_body {
         let gathered = Gathered { bytes: Bytes::new(), trailers: None, rest: None };
-        return Ok((parts, gathered, announced));
+        if parts.status == StatusCode::NO_CONTENT {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        return Ok((parts, gathered, announced, None));
     }
-    let mut gathering = Gathering::new(body, shared.config.gather);
+    let limit = shared.config.gather;
+    let room = announced.map_or(limit, |announced| usize::try_from(announced).unwrap_or(limit));
+    let mut held = shared.memory.hold(room.min(limit));
+    let mut gathering = Gathering::new(body, limit);
     let patience = match announced {
-        Some(announced) if announced > shared.config.gather as u64 => Duration::ZERO,
+        _ if held.is_none() => Duration::ZERO,
+        Some(announced) if announced > limit as u64 => Duration::ZERO,
         Some(_) => SIZED,
         None if is_event_stream(&parts.headers) => Duration::ZERO,
         None => UNSIZED,
@@ -137,6 +146,9 @@ async fn gather(
         }
     }
     let gathered = gathering.into_gathered();
+    if let Some(held) = &mut held {
+        held.shrink(gathered.bytes.len());
+    }
     if gathered.rest.is_none() {
         let sent = gathered.bytes.len() as u64;
         if let Some(announced) = announced.filter(|announced| *announced != sent) {
@@ -147,7 +159,7 @@ async fn gather(
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(sent));
         }
     }
-    Ok((parts, gathered, announced))
+    Ok((parts, gathered, announced, held))
 }
 
 fn announced(fields: &HeaderMap) -> Result<Option<u64>, UpstreamError> {

@@ -110,6 +110,46 @@ async fn a_flood_of_resets_closes_the_connection() {
     assert!(site.env.replicas.asked().len() < 1000, "{}", site.env.replicas.asked().len());
 }
 
+/// An initial window of no bytes (RFC 9113, 6.5.2).
+const NO_WINDOW: &[u8] = &[0, 4, 0, 0, 0, 0];
+
+#[tokio::test]
+async fn a_client_that_never_takes_a_small_answer_loses_its_connection() {
+    let site = Site::with(endpoints(1, |_| {}), |config| {
+        config.body_grace = std::time::Duration::from_millis(200);
+        config.gather = 1000;
+    })
+    .await;
+    site.env.replicas.script(0, &[Does::Answers("hello"), Does::Floods(3000)]);
+    for _ in 0..2 {
+        let asked = [PREFACE, &frame(SETTINGS, 0, 0, NO_WINDOW), &frame(HEADERS, END, 1, GET)];
+        let mut socket = site.connect().await;
+        socket.write_all(&asked.concat()).await.unwrap();
+        super::env::read_all(&mut socket).await;
+    }
+    assert_eq!(site.env.replicas.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_stays_while_it_is_young_and_goes_when_it_is_idle() {
+    let site = Site::with(endpoints(1, |_| {}), |config| {
+        config.head_time = std::time::Duration::from_millis(20);
+        config.keep_alive = std::time::Duration::from_millis(500);
+    })
+    .await;
+    let mut sender = client(&site).await;
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(sender.send_request(get("http://a/")).await.unwrap().status(), 200);
+    }
+    let closed = async {
+        while !sender.is_closed() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, closed).await.expect("it stays");
+}
+
 #[tokio::test]
 async fn a_request_of_http2_is_for_one_host_too() {
     let site = Site::new(endpoints(1, |_| {})).await;
