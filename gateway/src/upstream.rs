@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Instant;
 
 use wrun_protocol::service::ServiceId;
+use wrun_protocol::wire::forward::CallFailure;
 use wrun_protocol::{AttemptId, NodeId};
 
 use crate::Body;
@@ -81,5 +82,22 @@ impl UpstreamErrorKind {
     /// As an error of a request that a guest may have seen.
     pub fn after(self) -> UpstreamError {
         UpstreamError { kind: self, never_begun: false }
+    }
+}
+
+impl From<CallFailure> for UpstreamError {
+    fn from(failure: CallFailure) -> Self {
+        let never_begun = failure.never_begun();
+        let kind = match failure {
+            CallFailure::Busy => UpstreamErrorKind::Busy,
+            CallFailure::NotHere | CallFailure::Draining => UpstreamErrorKind::Draining,
+            CallFailure::TimedOut { .. } => UpstreamErrorKind::TimedOut,
+            CallFailure::Request { problem } => UpstreamErrorKind::Request(problem),
+            CallFailure::Setup { message } | CallFailure::Guest { message } => {
+                UpstreamErrorKind::Failed(message)
+            }
+            CallFailure::Stopped => UpstreamErrorKind::Failed("the replica was stopped".to_owned()),
+        };
+        Self { kind, never_begun }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use wrun_net::{Connection, RecvStream, SendError};
 use wrun_protocol::AttemptId;
 use wrun_protocol::codec::append_frame;
-use wrun_protocol::wire::forward::{Answer, CallFailure};
+use wrun_protocol::wire::forward::Answer;
 use wrun_protocol::wire::peer::FromPeer;
 
 use super::head;
@@ -46,7 +46,7 @@ where
             let response = head::response(head, body);
             response.map_err(|error| UpstreamErrorKind::Failed(error.to_string()).after())
         }
-        Some(Answer::Failed(failure)) => Err(of_failure(failure)),
+        Some(Answer::Failed(failure)) => Err(failure.into()),
         None => Err(UpstreamErrorKind::Failed("there was no answer".to_owned()).after()),
     }
 }
@@ -98,19 +98,4 @@ fn body<C: Send + 'static>(
 /// Nothing was sent of a request whose first bytes could not be.
 fn of_send(error: SendError) -> UpstreamError {
     UpstreamErrorKind::Unreachable(error.to_string()).before()
-}
-
-fn of_failure(failure: CallFailure) -> UpstreamError {
-    let never_begun = failure.never_begun();
-    let kind = match failure {
-        CallFailure::Busy => UpstreamErrorKind::Busy,
-        CallFailure::NotHere | CallFailure::Draining => UpstreamErrorKind::Draining,
-        CallFailure::TimedOut { .. } => UpstreamErrorKind::TimedOut,
-        CallFailure::Request { problem } => UpstreamErrorKind::Request(problem),
-        CallFailure::Setup { message } | CallFailure::Guest { message } => {
-            UpstreamErrorKind::Failed(message)
-        }
-        CallFailure::Stopped => UpstreamErrorKind::Failed("the replica was stopped".to_owned()),
-    };
-    UpstreamError { kind, never_begun }
 }

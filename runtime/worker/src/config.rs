@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wrun_gateway::{AccessLog, AddressRange, GatewayConfig, TlsFiles};
 use wrun_net::JoinToken;
-use wrun_protocol::Resources;
 use wrun_protocol::scheduling::Offer;
+use wrun_protocol::{NodeId, Resources};
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct WorkerConfig {
     /// address stands for the one from which the server sees this node; port 0 for one chosen
     /// by the system.
     pub peer_listen: SocketAddr,
+    /// Where HTTP comes in. Without an address other services alone reach services from here.
+    pub http: HttpConfig,
     /// Threads that run guests; at least 1.
     pub threads: usize,
     /// How long running tasks may go on when the worker drains.
@@ -39,6 +42,39 @@ pub struct WorkerConfig {
     pub artefact_bytes: u64,
     /// Bytes that compiled components may take on disk.
     pub compiled_bytes: u64,
+}
+
+/// How the node's gateway takes HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// Where it listens for HTTP, each of which must be had. Port 0: the system chooses one.
+    pub http: Vec<SocketAddr>,
+    /// The same, for HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// The certificate of HTTPS, and its key.
+    pub tls: Option<TlsFiles>,
+    /// From where fields that say who the client is are believed.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// Whether each request leaves a line, and where.
+    pub access_log: AccessLog,
+    /// Connections of clients, at most; `None`: as many as is usual.
+    pub connections: Option<usize>,
+    /// Requests under way for the services of one tenant, at most; `None`: as many as is usual.
+    pub requests_per_tenant: Option<u32>,
+}
+
+impl HttpConfig {
+    /// What the gateway of that node is told.
+    pub(crate) fn gateway(&self, node: NodeId) -> GatewayConfig {
+        let usual = GatewayConfig::new(node);
+        GatewayConfig {
+            trusted_proxies: self.trusted_proxies.clone(),
+            access_log: self.access_log.clone(),
+            connections: self.connections.unwrap_or(usual.connections),
+            requests_per_tenant: self.requests_per_tenant.unwrap_or(usual.requests_per_tenant),
+            ..usual
+        }
+    }
 }
 
 impl WorkerConfig {
@@ -54,6 +90,7 @@ impl WorkerConfig {
             labels: BTreeMap::new(),
             offer: Offer::default(),
             peer_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            http: HttpConfig::default(),
             threads: 2,
             grace: Duration::from_secs(30),
             artefact_bytes: 8 << 30,

@@ -72,6 +72,9 @@ pub enum WorkerError {
     /// The port for other nodes cannot be had.
     #[error("cannot listen for other nodes: {0}; choose another address with `--peer-listen`")]
     PeerListen(#[from] wrun_net::ListenError),
+    /// The gateway cannot listen for HTTP, or not as it is to.
+    #[error(transparent)]
+    Http(#[from] wrun_gateway::ListenError),
     /// The sandbox could not be built.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 use wrun_protocol::task::Usage;
+use wrun_protocol::wire::service::Readied;
 use wrun_protocol::{AttemptId, JobId};
 use wrun_sandbox::{CheckpointDone, TaskEnd};
 
@@ -28,6 +29,8 @@ pub(crate) enum Event {
     Ended(Box<Ended>),
     /// It waits until its state is saved.
     Checkpoint(Box<Checkpoint>),
+    /// A replica is ready, or not any more.
+    Readied { token: u64, state: Readied },
 }
 
 /// The end of an attempt.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::{Request, Response};
 use wrun_protocol::Digest;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_sandbox::{
-    PrepareError, Prepared, Sandbox, StartError, TaskEvents, TaskHandle, TaskStart,
+    Body, CallError, PrepareError, Prepared, Replica, ReplicaEvents, ReplicaStart, ReplicaUsage,
+    Sandbox, StartError, TaskEvents, TaskHandle, TaskStart,
 };
 
 /// Runs components.
@@ -19,6 +21,8 @@ pub(crate) trait Executor: Send + Sync + 'static {
     type Program: Send + Sync + 'static;
     /// An execution that was started.
     type Handle: Clone + Send + Sync + 'static;
+    /// A replica that was opened.
+    type Replica: Clone + Send + Sync + 'static;
 
     /// Makes the component in `file` ready, for executions with a seed if `deterministic`.
     fn compile(
@@ -50,11 +54,39 @@ pub(crate) trait Executor: Send + Sync + 'static {
 
     /// Ends the execution as cancelled.
     fn stop(handle: &Self::Handle);
+
+    /// Opens a replica of an HTTP service; never waits.
+    fn open_replica(
+        &self,
+        program: &Arc<Self::Program>,
+        replica: ReplicaStart,
+        events: Arc<dyn ReplicaEvents>,
+    ) -> Result<Self::Replica, StartError>;
+
+    /// Hands it a request; never waits itself.
+    fn call(
+        replica: &Self::Replica,
+        request: Request<Body>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response<Body>, CallError>> + Send + 'static;
+
+    /// Lets it take no more requests, and waits until those that it took are over.
+    fn drain(replica: &Self::Replica) -> impl Future<Output = ()> + Send;
+
+    /// Ends it, and its requests with it.
+    fn stop_replica(replica: &Self::Replica);
+
+    /// Takes the CPU away from its instances, or gives it back.
+    fn freeze_replica(replica: &Self::Replica, frozen: bool);
+
+    /// What it has used.
+    fn usage(replica: &Self::Replica) -> ReplicaUsage;
 }
 
 impl Executor for Sandbox {
     type Program = Prepared;
     type Handle = TaskHandle;
+    type Replica = Replica;
 
     async fn compile(
         &self,
@@ -97,5 +129,38 @@ impl Executor for Sandbox {
 
     fn stop(handle: &TaskHandle) {
         handle.stop();
+    }
+
+    fn open_replica(
+        &self,
+        program: &Arc<Prepared>,
+        replica: ReplicaStart,
+        events: Arc<dyn ReplicaEvents>,
+    ) -> Result<Replica, StartError> {
+        Self::open_replica(self, program, replica, events)
+    }
+
+    fn call(
+        replica: &Replica,
+        request: Request<Body>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response<Body>, CallError>> + Send + 'static {
+        replica.call(request, deadline)
+    }
+
+    async fn drain(replica: &Replica) {
+        replica.drain().await;
+    }
+
+    fn stop_replica(replica: &Replica) {
+        replica.stop();
+    }
+
+    fn freeze_replica(replica: &Replica, frozen: bool) {
+        if frozen { replica.freeze() } else { replica.thaw() }
+    }
+
+    fn usage(replica: &Replica) -> ReplicaUsage {
+        replica.usage()
     }
 }

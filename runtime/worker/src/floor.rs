@@ -5,23 +5,27 @@
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
+use wrun_protocol::service::HttpService;
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{AttemptId, Resources};
 use wrun_sandbox::{
-    CheckpointDone, GangSeat, NextTask, StartError, TaskEnd, TaskEvents, TaskInput, TaskMemory,
-    TaskStart,
+    CallError, CheckpointDone, GangSeat, NextTask, ReplicaEvents, ReplicaStart, StartError,
+    TaskEnd, TaskEvents, TaskInput, TaskMemory, TaskStart,
 };
 
 use crate::events::{Checkpoint, Ended, Event, EventQueue};
 use crate::executor::Executor;
 use crate::gang::Gangs;
+use crate::held::Held;
 use crate::job::Setup;
 use crate::log::SpillDir;
+use crate::service::{Hosted, News, Replicas, watch_program, watch_replica};
 use crate::slots::{Following, Past, Running, Slots, Starting, Stopping};
 use crate::streams::Streams;
 
@@ -37,12 +41,16 @@ pub(crate) struct Floor<E: Executor> {
     spiller: SyncSender<Arc<Streams>>,
     scratch: PathBuf,
     gangs: Arc<Gangs>,
+    replicas: Arc<Replicas<E>>,
+    /// Guests start others on threads that are none of the runtime's.
+    runtime: Handle,
     /// Itself, as the sandbox wants it.
     this: Weak<Self>,
 }
 
 impl<E: Executor> Floor<E> {
-    /// Everything of `capacity` is free. Scratch directories are made in `scratch`.
+    /// Everything of `capacity` is free. Scratch directories are made in `scratch`. Must be
+    /// called within a tokio runtime.
     pub(crate) fn new(
         executor: E,
         capacity: Resources,
@@ -50,6 +58,7 @@ impl<E: Executor> Floor<E> {
         spill: Arc<SpillDir>,
         spiller: SyncSender<Arc<Streams>>,
         gangs: Arc<Gangs>,
+        replicas: Arc<Replicas<E>>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             executor,
@@ -59,6 +68,8 @@ impl<E: Executor> Floor<E> {
             spiller,
             scratch,
             gangs,
+            replicas,
+            runtime: Handle::current(),
             this: this.clone(),
         })
     }
@@ -85,24 +96,90 @@ impl<E: Executor> Floor<E> {
 
     fn start(&self, starting: Starting<E>, events: &Arc<dyn TaskEvents>) {
         let token = starting.token;
-        let started = match starting.job.setup.get() {
-            Some(setup) => self.executor.start(&setup.program, self.task(&starting, setup), events),
-            None => Err(StartError::Refused("its job was not set up".to_owned())),
+        let started = match (starting.job.setup.get(), starting.job.http()) {
+            (Some(setup), Some(http)) => self.open(&starting, setup, http).map(Held::Replica),
+            (Some(setup), None) => {
+                let task = self.task(&starting, setup);
+                self.executor.start(&setup.program, task, events).map(Held::Task)
+            }
+            (None, _) => Err(StartError::Refused("its job was not set up".to_owned())),
         };
         match started {
-            Ok(handle) => {
-                let meanwhile = self.slots().on_started(token, handle.clone());
+            Ok(held) => {
+                let meanwhile = self.slots().on_started(token, held.clone());
                 if meanwhile.frozen {
-                    E::freeze(&handle, true);
+                    held.freeze(true);
                 }
                 if let Some(stops) = meanwhile.stops {
-                    E::notify(&handle, stops);
+                    held.notify(stops);
                 }
                 if meanwhile.stopped {
-                    E::stop(&handle);
+                    held.stop();
                 }
+                self.watch(&starting, held);
             }
             Err(error) => self.on_ended(token, could_not_start(&error)),
+        }
+    }
+
+    fn open(
+        &self,
+        starting: &Starting<E>,
+        setup: &Setup<E>,
+        http: &HttpService,
+    ) -> Result<Arc<Hosted<E>>, StartError> {
+        let events = self.this.upgrade().ok_or(StartError::Closed)?;
+        let Starting { token, job, index, attempt, .. } = starting;
+        let start = ReplicaStart {
+            token: *token,
+            job: setup.context_of(job.request(starting.granted)),
+            index: *index,
+            attempt: *attempt,
+            http: http.clone(),
+            memory_of_instance: job.takes(starting.granted).memory
+                / u64::from(http.instances().max(1)),
+            scratch: setup.wants_scratch().then(|| self.scratch_of(*token)),
+        };
+        let replica = self.executor.open_replica(&setup.program, start, events)?;
+        let attempt = job.id.task(*index).attempt(*attempt);
+        let hosted = Arc::new(Hosted::new(attempt, replica, self.runtime.clone()));
+        self.replicas.insert(&hosted);
+        Ok(hosted)
+    }
+
+    /// Has the server told when a replica can have requests.
+    fn watch(&self, starting: &Starting<E>, held: Held<E>) {
+        let (token, this) = (starting.token, self.this.clone());
+        let tell = move |news| {
+            if let Some(floor) = this.upgrade() {
+                floor.on_news(token, news);
+            }
+        };
+        match (held, starting.job.http(), starting.job.program()) {
+            (Held::Replica(hosted), Some(http), _) => {
+                self.runtime.spawn(watch_replica(hosted, http.readiness.clone(), tell));
+            }
+            (Held::Task(_), _, Some(program)) => {
+                let after = Duration::from_millis(program.ready_after_ms);
+                self.runtime.spawn(watch_program(after, tell));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_news(&self, token: u64, news: News) {
+        match news {
+            News::Readied(state) => self.events.push(Event::Readied { token, state }),
+            News::NotYet(line) => {
+                TaskEvents::log(self, token, LogStream::Stderr, line.into());
+            }
+        }
+    }
+
+    fn hosted(&self, token: u64) -> Option<Arc<Hosted<E>>> {
+        match self.slots().running_mut(token)?.handle.as_ref()? {
+            Held::Replica(hosted) => Some(Arc::clone(hosted)),
+            Held::Task(_) => None,
         }
     }
 
@@ -141,15 +218,21 @@ impl<E: Executor> Floor<E> {
         for (job, rank, attempt) in of_gangs {
             self.gangs.on_stopping(job, rank, attempt);
         }
-        handles.iter().for_each(E::stop);
+        handles.iter().for_each(Held::stop);
         handles.len()
+    }
+
+    /// Lets the replicas here take no more requests; they are given back when those under way
+    /// are over.
+    pub(crate) fn drain_replicas(&self) {
+        self.slots().drain_replicas().iter().for_each(|hosted| hosted.drain());
     }
 
     /// Freezes an attempt that runs, or lets it go on.
     pub(crate) fn freeze(&self, attempt: &Assignment, frozen: bool) {
         let handle = self.slots().freeze(attempt, frozen);
         if let Some(handle) = handle {
-            E::freeze(&handle, frozen);
+            handle.freeze(frozen);
         }
     }
 
@@ -159,7 +242,7 @@ impl<E: Executor> Floor<E> {
         self.freeze(attempt, false);
         let handle = self.slots().notify(attempt, stops);
         if let Some(handle) = handle {
-            E::notify(&handle, stops);
+            handle.notify(stops);
         }
     }
 
@@ -265,6 +348,26 @@ impl<E: Executor> TaskEvents for Floor<E> {
     }
 
     fn vacated(&self) {
+        self.start_ready();
+    }
+}
+
+impl<E: Executor> ReplicaEvents for Floor<E> {
+    fn log(&self, token: u64, stream: LogStream, bytes: Bytes) {
+        TaskEvents::log(self, token, stream, bytes);
+    }
+
+    fn failed(&self, token: u64, error: &CallError) {
+        let line = self.hosted(token).and_then(|hosted| hosted.complaint(error));
+        if let Some(line) = line {
+            TaskEvents::log(self, token, LogStream::Stderr, line.into());
+        }
+    }
+
+    fn vacated(&self, token: u64) {
+        let Some(hosted) = self.hosted(token) else { return };
+        self.replicas.remove(hosted.attempt());
+        self.on_ended(token, hosted.end());
         self.start_ready();
     }
 }

@@ -1,9 +1,11 @@
 //! Starting a worker, and what its owner holds of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use wrun_gateway::{Gateway, Upstream};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::{NodeId, Resources, limits};
 use wrun_sandbox::{Sandbox, SandboxConfig};
@@ -19,6 +21,7 @@ use crate::join::membership;
 use crate::link::{Dial, QuicDial};
 use crate::log::SpillDir;
 use crate::peers::Peers;
+use crate::service::{Carrier, Entrance, Replicas, Requests};
 use crate::setup::Workshop;
 use crate::{WorkerConfig, WorkerError, link};
 
@@ -60,6 +63,8 @@ enum State {
 pub struct WorkerHandle {
     node: NodeId,
     warnings: Vec<String>,
+    /// Where its gateway listens, for HTTP and for HTTPS.
+    listens: (Vec<SocketAddr>, Vec<SocketAddr>),
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
 }
@@ -110,6 +115,9 @@ fn check(config: &WorkerConfig) -> Result<(), WorkerError> {
             format!("{}: give some CPU, at least 1 MiB of memory and 1 slot", config.capacity),
         );
     }
+    if !config.http.https.is_empty() && config.http.tls.is_none() {
+        return refuse("https", "it needs a certificate and its key".to_owned());
+    }
     if config.name.is_empty() || config.name.len() > limits::MAX_NAME {
         return refuse("name", format!("use 1 to {} bytes", limits::MAX_NAME));
     }
@@ -141,10 +149,20 @@ pub(crate) async fn launch<E: Executor>(
             .map_err(in_data)?;
     let Standing { node, warnings, peers } = standing;
     let listens = peers.as_ref().map(|peers| peers.local_addr());
-    let gangs = Gangs::new(node, peers);
-    let floor =
-        Floor::new(executor, config.capacity, data.scratch(), spill, spiller, Arc::clone(&gangs));
-    let workshop = Workshop::new(floor.clone(), Arc::new(artefacts), data.mounts());
+    let replicas = Arc::new(Replicas::new());
+    let carrier = Arc::new(Carrier::new(node, Arc::clone(&replicas), peers.clone()));
+    let upstream = Arc::clone(&carrier) as Arc<dyn Upstream>;
+    let gateway = Gateway::new(config.http.gateway(node), upstream)?;
+    let entrance = Entrance::open(&gateway, &config.http).await?;
+    let (http, https) = entrance.addresses();
+    let gangs = Gangs::new(node, peers.clone());
+    if let Some(peers) = &peers {
+        peers.serve(&gangs, &(Arc::clone(&replicas) as Arc<dyn Requests>));
+    }
+    let (scratch, mounts) = (data.scratch(), data.mounts());
+    let (capacity, for_floor) = (config.capacity, Arc::clone(&gangs));
+    let floor = Floor::new(executor, capacity, scratch, spill, spiller, for_floor, replicas);
+    let workshop = Workshop::new(floor.clone(), Arc::new(artefacts), mounts, gateway.clone());
     let (events, link_events) = mpsc::channel(link::INWARD);
     let (commands, received) = mpsc::channel(COMMANDS);
     let parts = Parts {
@@ -157,6 +175,9 @@ pub(crate) async fn launch<E: Executor>(
         offer: config.offer,
         listens,
         gangs,
+        gateway,
+        carrier,
+        entrance: Some(entrance),
         incarnation: link::random(),
         grace: config.grace,
         timing,
@@ -177,7 +198,7 @@ pub(crate) async fn launch<E: Executor>(
         drop(data);
         tell.send_replace(if ended.is_ok() { State::Ended } else { State::Fault });
     });
-    Ok(WorkerHandle { node, warnings, commands, state })
+    Ok(WorkerHandle { node, warnings, listens: (http, https), commands, state })
 }
 
 impl WorkerHandle {
@@ -189,6 +210,16 @@ impl WorkerHandle {
     /// What this machine lacks, in words for the operator; empty when nothing.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Where its gateway takes HTTP, in the order of [`crate::HttpConfig::http`].
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.listens.0
+    }
+
+    /// Where its gateway takes HTTPS, in the order of [`crate::HttpConfig::https`].
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.listens.1
     }
 
     /// Hands back what has not started, waits for the rest up to the grace time, hands

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use wrun_protocol::job::{EncodedSpec, Input, OnDisconnect, SpecError};
 use wrun_protocol::remembered::Keys;
-use wrun_protocol::service::ServiceKind;
+use wrun_protocol::service::{HttpService, ProgramService, ServiceKind};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
-use wrun_sandbox::{JobContext, TaskInput};
+use wrun_sandbox::{JobContext, ServiceCaller, TaskInput};
 
 use crate::artefacts::Pinned;
 use crate::executor::Executor;
@@ -160,16 +160,32 @@ impl<E: Executor> Job<E> {
         self.is_deterministic().then(keys)
     }
 
-    /// The ports on which its tasks may listen.
-    fn ports(&self) -> &[u16] {
-        match self.spec.service.as_ref().map(|service| &service.kind) {
-            Some(ServiceKind::Program(program)) => &program.ports,
-            Some(ServiceKind::Http(_)) | None => &[],
+    /// How requests are handled, where its tasks are replicas that get any.
+    pub(crate) fn http(&self) -> Option<&HttpService> {
+        self.spec.service.as_ref()?.http()
+    }
+
+    /// How the program is run, where its tasks are replicas of one.
+    pub(crate) fn program(&self) -> Option<&ProgramService> {
+        match &self.spec.service.as_ref()?.kind {
+            ServiceKind::Program(program) => Some(program),
+            ServiceKind::Http(_) => None,
         }
     }
 
-    /// What the sandbox is told, with directories that are there by now.
-    pub(crate) fn context(&self, mounts: Vec<(String, PathBuf)>) -> JobContext {
+    /// What the sandbox is told, with directories that are there by now, and with what
+    /// carries requests to services.
+    pub(crate) fn context(
+        &self,
+        mounts: Vec<(String, PathBuf)>,
+        services: Option<Arc<dyn ServiceCaller>>,
+    ) -> JobContext {
+        let program = self.program();
+        let mut limits = self.spec.limits.clone();
+        if program.is_some() {
+            // It goes on; the newest of what it writes is kept.
+            (limits.log_bytes, limits.output_bytes) = (u64::MAX, u64::MAX);
+        }
         // The name is not part of the key of a result.
         let unnamed = self.spec.name.is_empty() || self.is_deterministic();
         let name = if unnamed { "main" } else { self.spec.name.as_str() };
@@ -180,12 +196,12 @@ impl<E: Executor> Job<E> {
             count: self.spec.count,
             args: std::iter::once(name.to_owned()).chain(self.spec.args.iter().cloned()).collect(),
             env: self.spec.env.clone(),
-            limits: self.spec.limits.clone(),
+            limits,
             resources: self.spec.resources,
             mounts,
             network: self.spec.network.clone(),
-            listen: self.ports().to_vec(),
-            services: None,
+            listen: program.map_or_else(Vec::new, |program| program.ports.clone()),
+            services,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! One task, the agent (`agent`), owns everything that is decided here; guests run on
 //! the sandbox's threads and meet it only in `floor`, where tasks start and end. This
 //! crate places nothing and retries nothing: that is the scheduler's. It never runs a
-//! guest itself and opens no socket but through `wrun-net`.
+//! guest itself and opens no socket but through `wrun-net`, and for HTTP through its gateway.
 
 mod agent;
 mod artefacts;
@@ -17,6 +17,7 @@ mod executor;
 mod floor;
 mod gang;
 mod handle;
+mod held;
 mod items;
 mod job;
 mod join;
@@ -28,12 +29,14 @@ mod mounts;
 mod outbox;
 mod peers;
 mod results;
+mod service;
 mod setup;
 mod slots;
 mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use config::WorkerConfig;
+pub use config::{HttpConfig, WorkerConfig};
 pub use error::WorkerError;
 pub use handle::{WorkerHandle, start};
+pub use wrun_gateway::{AccessLog, AddressRange, TlsFiles};

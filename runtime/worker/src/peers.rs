@@ -8,19 +8,23 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wrun_net::{
-    ConnectError, Connection, Identity, Limits, ListenError, Listener, Peer, RecvStream,
-    SendStream, close_code,
+    Connection, Identity, Limits, ListenError, Listener, Peer, RecvStream, SendStream, close_code,
 };
 use wrun_protocol::NodeId;
 use wrun_protocol::wire::peer::{FromPeer, stream_code};
 
 use crate::gang::{self, Gangs};
+use crate::service::Requests;
 
 /// How long a new stream may take to say what it is for.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// After an attempt to connect failed, others fail with it for so long: each would take as
+/// long to find out, and a request may go elsewhere meanwhile.
+const UNREACHED_FOR: Duration = Duration::from_millis(500);
 
 /// A connection without a stream for this long is closed.
 const UNUSED: Duration = Duration::from_secs(60);
@@ -36,8 +40,26 @@ pub(crate) struct Peers {
 
 #[derive(Default)]
 struct Slot {
-    current: tokio::sync::Mutex<Option<Kept>>,
+    current: tokio::sync::Mutex<Current>,
 }
+
+#[derive(Default)]
+struct Current {
+    kept: Option<Kept>,
+    failed: Option<Failed>,
+}
+
+/// An attempt to connect that failed. Whoever waited for it has failed with it.
+struct Failed {
+    address: SocketAddr,
+    at: Instant,
+    why: String,
+}
+
+/// A node cannot be reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreached(String);
 
 #[derive(Clone)]
 struct Kept {
@@ -102,9 +124,10 @@ impl Peers {
         self.listener.local_addr()
     }
 
-    /// Serves what other nodes open, for `gangs`, until closed.
-    pub(crate) fn serve(self: &Arc<Self>, gangs: &Arc<Gangs>) {
+    /// Serves what other nodes open, for `gangs` and with `requests`, until closed.
+    pub(crate) fn serve(self: &Arc<Self>, gangs: &Arc<Gangs>, requests: &Arc<dyn Requests>) {
         let (peers, gangs) = (Arc::clone(self), Arc::downgrade(gangs));
+        let requests = Arc::downgrade(requests);
         tokio::spawn(async move {
             while let Some(connection) = peers.listener.accept().await {
                 let Peer::Node(node) = *connection.peer() else {
@@ -112,7 +135,8 @@ impl Peers {
                     continue;
                 };
                 tracing::debug!(%node, address = %connection.remote_address(), "a node connected");
-                tokio::spawn(serve_streams(gangs.clone(), connection, node));
+                let served = Served { gangs: gangs.clone(), requests: requests.clone() };
+                tokio::spawn(serve_streams(served, connection, node));
             }
         });
     }
@@ -125,7 +149,7 @@ impl Peers {
         for slot in slots.values() {
             // One that is being made right now ends with the runtime, or for want of use.
             if let Ok(current) = slot.current.try_lock()
-                && let Some(kept) = current.as_ref()
+                && let Some(kept) = &current.kept
             {
                 kept.connection.close(close_code::GOING_AWAY, why);
             }
@@ -142,26 +166,41 @@ impl Peers {
         &self,
         node: NodeId,
         address: SocketAddr,
-    ) -> Result<InUse, ConnectError> {
+    ) -> Result<InUse, Unreached> {
         let slot = self.slot(node);
+        let asked = Instant::now();
         let mut current = slot.current.lock().await;
-        if let Some(kept) = current.as_ref().filter(|kept| kept.leads_to(address)) {
+        if let Some(kept) = current.kept.as_ref().filter(|kept| kept.leads_to(address)) {
             return Ok(kept.use_it());
+        }
+        if let Some(failed) = current.failed.as_ref().filter(|failed| failed.address == address)
+            && asked < failed.at + UNREACHED_FOR
+        {
+            return Err(Unreached(failed.why.clone()));
         }
         let (identity, authority) = (&self.identity, &self.authority);
         let limits = Limits::between_nodes();
-        let made = wrun_net::connect_to_node(node, address, identity, authority, &limits).await?;
+        let made = wrun_net::connect_to_node(node, address, identity, authority, &limits).await;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let why = error.to_string();
+                let failed = Failed { address, at: Instant::now(), why: why.clone() };
+                *current = Current { kept: None, failed: Some(failed) };
+                return Err(Unreached(why));
+            }
+        };
         let kept = Kept::new(address, made);
         let used = kept.use_it();
         tokio::spawn(close_when_unused(kept.clone()));
-        *current = Some(kept);
+        *current = Current { kept: Some(kept), failed: None };
         Ok(used)
     }
 
     /// The node does not answer on its connection: the next use makes another one. Others may
     /// go on with this.
     pub(crate) async fn avoid(&self, node: NodeId) {
-        self.slot(node).current.lock().await.take();
+        self.slot(node).current.lock().await.kept = None;
     }
 }
 
@@ -181,25 +220,32 @@ async fn close_when_unused(kept: Kept) {
     }
 }
 
+/// What streams may be for.
+#[derive(Clone)]
+struct Served {
+    gangs: Weak<Gangs>,
+    requests: Weak<dyn Requests>,
+}
+
 /// Serves the streams that another node opens on its connection.
-async fn serve_streams(gangs: Weak<Gangs>, connection: Connection, node: NodeId) {
+async fn serve_streams(served: Served, connection: Connection, node: NodeId) {
     while let Ok((send, recv)) = connection.accept().await {
-        let gangs = gangs.clone();
-        tokio::spawn(async move { serve_stream(&gangs, node, send, recv).await });
+        let served = served.clone();
+        tokio::spawn(async move { serve_stream(&served, node, send, recv).await });
     }
 }
 
-async fn serve_stream(
-    gangs: &Weak<Gangs>,
-    node: NodeId,
-    mut send: SendStream,
-    mut recv: RecvStream,
-) {
+async fn serve_stream(served: &Served, node: NodeId, mut send: SendStream, mut recv: RecvStream) {
     let first = tokio::time::timeout(OPEN_WITHIN, recv.recv::<FromPeer>()).await;
     match first {
         Ok(Ok(Some(FromPeer::Open { job, attempt }))) => {
-            if let Some(gangs) = gangs.upgrade() {
+            if let Some(gangs) = served.gangs.upgrade() {
                 gang::serve(&gangs, node, (job, attempt), send, recv).await;
+            }
+        }
+        Ok(Ok(Some(FromPeer::Request { attempt }))) => {
+            if let Some(requests) = served.requests.upgrade() {
+                requests.serve(attempt, send, recv).await;
             }
         }
         _ => send.reset(stream_code::PROTOCOL),

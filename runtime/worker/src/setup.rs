@@ -10,9 +10,11 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use wrun_gateway::Gateway;
 use wrun_protocol::job::Input;
 use wrun_protocol::task::Content;
 use wrun_protocol::{Digest, JobId, limits};
+use wrun_sandbox::JobContext;
 
 use crate::artefacts::{Artefacts, Pinned};
 use crate::blobs::blocking;
@@ -21,6 +23,7 @@ use crate::floor::Floor;
 use crate::items::{Items, Source};
 use crate::job::{Job, JobFiles, Setup, SharedInput};
 use crate::mounts::MountTree;
+use crate::service::Caller;
 
 /// Jobs that are set up at once; more wait.
 const AT_ONCE: usize = 32;
@@ -36,6 +39,7 @@ pub(crate) struct Workshop<E: Executor> {
     floor: Arc<Floor<E>>,
     artefacts: Arc<Artefacts>,
     mounts: PathBuf,
+    gateway: Gateway,
     programs: Mutex<Programs<E>>,
     permits: Semaphore,
     resumes: Semaphore,
@@ -50,12 +54,18 @@ struct Programs<E: Executor> {
 }
 
 impl<E: Executor> Workshop<E> {
-    /// Trees of mounted files are built in `mounts`.
-    pub(crate) fn new(floor: Arc<Floor<E>>, artefacts: Arc<Artefacts>, mounts: PathBuf) -> Self {
+    /// Trees of mounted files are built in `mounts`; guests reach services through `gateway`.
+    pub(crate) fn new(
+        floor: Arc<Floor<E>>,
+        artefacts: Arc<Artefacts>,
+        mounts: PathBuf,
+        gateway: Gateway,
+    ) -> Self {
         Self {
             floor,
             artefacts,
             mounts,
+            gateway,
             programs: Mutex::new(Programs { ready: HashMap::new(), clock: 0 }),
             permits: Semaphore::new(AT_ONCE),
             resumes: Semaphore::new(RESUMED_AT_ONCE),
@@ -80,7 +90,7 @@ impl<E: Executor> Workshop<E> {
         let program = self.program((job.spec.component, job.is_deterministic()))?;
         (E::kind(&program) == job.kind).then(|| Setup {
             program,
-            context: Arc::new(job.context(Vec::new())),
+            context: self.context(job, Vec::new()),
             input,
             keys: job.keys(),
             _files: JobFiles::default(),
@@ -115,9 +125,16 @@ impl<E: Executor> Workshop<E> {
         let (program, (input, input_pin), (mounts, mut pins, tree)) =
             tokio::try_join!(self.compile(job), self.input(job), self.mount(job))?;
         pins.extend(input_pin);
-        let context = Arc::new(job.context(mounts));
+        let context = self.context(job, mounts);
         let (keys, files) = (job.keys(), JobFiles::new(pins, tree));
         Ok(Setup { program, context, input, keys, _files: files })
+    }
+
+    fn context(&self, job: &Job<E>, mounts: Vec<(String, PathBuf)>) -> Arc<JobContext> {
+        // Without a grant of the network no request gets that far.
+        let calls = !job.spec.network.is_empty();
+        let caller = calls.then(|| Caller::new(self.gateway.clone(), job.tenant.clone()));
+        Arc::new(job.context(mounts, caller.map(|caller| Arc::new(caller) as _)))
     }
 
     async fn obtain(&self, job: JobId, what: &str, digest: Digest) -> Result<Pinned, String> {

@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use wrun_protocol::wire::service::Readied;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, Resources, TaskId};
 
 use crate::executor::Executor;
+use crate::held::Held;
 use crate::job::{GivenInput, Job};
+use crate::service::Hosted;
 use crate::streams::Streams;
 
 /// Tasks that may wait on this node; what is assigned above it is given back.
@@ -40,7 +43,7 @@ pub(crate) struct Running<E: Executor> {
     pub(crate) attempt: u32,
     granted: u8,
     /// `None` for the moment between taking its place and being started.
-    pub(crate) handle: Option<E::Handle>,
+    pub(crate) handle: Option<Held<E>>,
     /// Made when it first logs or is followed.
     pub(crate) streams: Option<Arc<Streams>>,
     /// Set when the agent wants it ended.
@@ -49,6 +52,8 @@ pub(crate) struct Running<E: Executor> {
     frozen: bool,
     /// When it will be stopped, where it was told so.
     stops: Option<Instant>,
+    /// Of a replica: what the server was told last of how it is.
+    pub(crate) readied: Option<Readied>,
     /// Sweep during which it started, and whether that was told.
     sweep: u32,
     told: bool,
@@ -231,6 +236,7 @@ impl<E: Executor> Slots<E> {
             stopping: None,
             frozen: false,
             stops: None,
+            readied: None,
             sweep: self.sweep,
             told: false,
         });
@@ -281,11 +287,13 @@ impl<E: Executor> Slots<E> {
     }
 
     /// It was started. Says what was wanted of it meanwhile.
-    pub(crate) fn on_started(&mut self, token: u64, handle: E::Handle) -> Meanwhile {
+    pub(crate) fn on_started(&mut self, token: u64, handle: Held<E>) -> Meanwhile {
         let Some(running) = self.running_mut(token) else { return Meanwhile::default() };
         running.handle = Some(handle);
-        let (stopped, frozen) = (running.stopping.is_some(), running.frozen);
-        Meanwhile { stopped, frozen, stops: running.stops }
+        // A replica that was told ends when its requests do.
+        let drains = running.stops.is_some() && running.stopping == Some(Stopping::Preempted);
+        let stopped = running.stopping.is_some() && !(drains && running.job.http().is_some());
+        Meanwhile { stopped, frozen: running.frozen, stops: running.stops }
     }
 
     /// It has ended, and the next in the queue is of the same job: that takes its place,
@@ -312,7 +320,7 @@ impl<E: Executor> Slots<E> {
             return None;
         }
         let setup = running.job.setup.get()?;
-        let handle = running.handle.take()?;
+        let Some(Held::Task(handle)) = running.handle.take() else { return None };
         place.generation = place.generation.wrapping_add(1);
         let token = u64::from(place.generation) << 32 | u64::from(token as u32);
         let past = Past {
@@ -322,7 +330,7 @@ impl<E: Executor> Slots<E> {
             streams: running.streams.take(),
             stopping: running.stopping.take(),
         };
-        running.handle = Some(E::followed_by(handle, token));
+        running.handle = Some(Held::Task(E::followed_by(handle, token)));
         running.stops = None;
         (running.sweep, running.told) = (self.sweep, false);
         if !self.awaited.is_empty() {
@@ -424,7 +432,7 @@ impl<E: Executor> Slots<E> {
         &mut self,
         why: Stopping,
         mut wanted: impl FnMut(&Running<E>) -> bool,
-    ) -> Vec<E::Handle> {
+    ) -> Vec<Held<E>> {
         let mut stopped = Vec::new();
         for running in self.places.iter_mut().filter_map(|place| place.running.as_mut()) {
             if running.stopping == Some(Stopping::Silently) || !wanted(running) {
@@ -436,9 +444,22 @@ impl<E: Executor> Slots<E> {
         stopped
     }
 
+    /// Marks all replicas as going away with the worker; whoever asked drains them.
+    #[must_use]
+    pub(crate) fn drain_replicas(&mut self) -> Vec<Arc<Hosted<E>>> {
+        let mut replicas = Vec::new();
+        for running in self.places.iter_mut().filter_map(|place| place.running.as_mut()) {
+            if let Some(Held::Replica(hosted)) = &running.handle {
+                running.stopping.get_or_insert(Stopping::Returned);
+                replicas.push(Arc::clone(hosted));
+            }
+        }
+        replicas
+    }
+
     /// Marks an attempt as frozen or not; the caller tells the handle. Its CPU is another's
     /// as long as it is.
-    pub(crate) fn freeze(&mut self, wanted: &Assignment, frozen: bool) -> Option<E::Handle> {
+    pub(crate) fn freeze(&mut self, wanted: &Assignment, frozen: bool) -> Option<Held<E>> {
         let running = self.find(wanted)?;
         let was = std::mem::replace(&mut running.frozen, frozen);
         let (cpu, handle) = (running.job.takes(running.granted).cpu_milli, running.handle.clone());
@@ -464,9 +485,13 @@ impl<E: Executor> Slots<E> {
     }
 
     /// Notes when an attempt will be stopped; the caller tells the handle.
-    pub(crate) fn notify(&mut self, wanted: &Assignment, stops: Instant) -> Option<E::Handle> {
+    pub(crate) fn notify(&mut self, wanted: &Assignment, stops: Instant) -> Option<Held<E>> {
         let running = self.find(wanted)?;
         running.stops = Some(stops);
+        if running.job.http().is_some() {
+            // It ends when its requests do, and not by itself.
+            running.stopping.get_or_insert(Stopping::Preempted);
+        }
         running.handle.clone()
     }
 

@@ -13,13 +13,20 @@ use crate::slots::Stopping;
 /// How long guests may take to end that were stopped.
 const STOPPING: Duration = Duration::from_secs(1);
 
+/// Of the grace time at most this is left to the last requests of replicas: long ones have had
+/// the rest.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
 /// What the worker is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It takes tasks.
     Serving,
-    /// What runs may end by itself until then.
-    Draining { until: Instant },
+    /// What runs may end by itself until then. Replicas serve until `serve_until`, so that
+    /// the server can have others take their place.
+    Draining { serve_until: Instant, until: Instant },
+    /// The same, and replicas take no more requests.
+    Ending { until: Instant },
     /// What ran was stopped or has ended; its reports may be acknowledged until then.
     Leaving { until: Instant },
     /// Everything was told, or cannot be.
@@ -29,7 +36,9 @@ pub(super) enum Mode {
 impl Mode {
     pub(super) fn timeout(&self) -> Option<Instant> {
         match self {
-            Self::Draining { until } | Self::Leaving { until } => Some(*until),
+            Self::Draining { serve_until: until, .. }
+            | Self::Ending { until }
+            | Self::Leaving { until } => Some(*until),
             Self::Serving | Self::Over => None,
         }
     }
@@ -54,8 +63,10 @@ impl<E: Executor> Agent<E> {
 
     fn on_drain(&mut self) {
         let now = Instant::now();
-        self.mode = Mode::Draining { until: now + self.parts.grace };
+        let (grace, last) = (self.parts.grace, self.parts.grace.min(LAST_REQUESTS * 3) / 3);
+        self.mode = Mode::Draining { serve_until: now + grace - last, until: now + grace };
         self.paused = true;
+        self.close_entrance();
         if self.session.is_some() {
             self.urgent.push_back(FromWorker::Draining);
         }
@@ -76,12 +87,17 @@ impl<E: Executor> Agent<E> {
 
     pub(super) fn on_drain_time(&mut self, now: Instant) {
         let idle = self.parts.floor.slots().running_count() == 0
-            && self.jobs.values().all(|entry| entry.open == 0);
+            && self.jobs.values().all(|entry| entry.open == 0)
+            && !self.closing;
         match self.mode {
-            Mode::Draining { .. } if idle => {
+            Mode::Draining { .. } | Mode::Ending { .. } if idle => {
                 self.mode = Mode::Leaving { until: now + self.parts.timing.last_reports };
             }
-            Mode::Draining { until } if until <= now => {
+            Mode::Draining { serve_until, until } if serve_until <= now => {
+                self.parts.floor.drain_replicas();
+                self.mode = Mode::Ending { until };
+            }
+            Mode::Ending { until } if until <= now => {
                 let stopped = self.parts.floor.stop(Stopping::Returned, |_| true);
                 tracing::info!(stopped, "the grace time is over: what still runs is handed back");
                 self.mode = Mode::Leaving { until: now + self.parts.timing.last_reports };

@@ -6,6 +6,7 @@ mod gangs;
 mod preempt;
 mod running;
 mod server;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use wrun_gateway::Gateway;
 use wrun_net::Connection;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
@@ -24,6 +26,7 @@ use wrun_protocol::{AttemptId, JobId};
 use wrun_sandbox::CheckpointDone;
 
 use self::drain::Mode;
+use self::services::Telling;
 use crate::blobs::Blobs;
 use crate::events::Event;
 use crate::executor::Executor;
@@ -34,6 +37,7 @@ use crate::job::{Job, Setup};
 use crate::lease::Lease;
 use crate::link::LinkEvent;
 use crate::outbox::Outbox;
+use crate::service::{Carrier, Entrance};
 use crate::setup::Workshop;
 
 /// Results that wait to be uploaded before the worker stops starting tasks.
@@ -56,6 +60,8 @@ pub(crate) enum Done<E: Executor> {
     Uploaded(AttemptId, Box<TaskResult>),
     /// A checkpoint was uploaded, or cannot be.
     Saved(Box<Saved>),
+    /// The gateway has no connection of a client any more.
+    EntranceClosed,
 }
 
 /// A checkpoint on its way to the server.
@@ -97,6 +103,11 @@ pub(crate) struct Parts<E: Executor> {
     /// Where it listens for other nodes.
     pub(crate) listens: Option<SocketAddr>,
     pub(crate) gangs: Arc<Gangs>,
+    pub(crate) gateway: Gateway,
+    /// How the gateway reaches replicas.
+    pub(crate) carrier: Arc<Carrier<E>>,
+    /// Where HTTP comes in, until the worker drains.
+    pub(crate) entrance: Option<Entrance>,
     pub(crate) incarnation: u64,
     pub(crate) grace: Duration,
     pub(crate) timing: Timing,
@@ -126,6 +137,9 @@ pub(crate) struct Agent<E: Executor> {
     saving: BTreeMap<u64, (AttemptId, CheckpointDone)>,
     /// Attempts that were told that they will be stopped, and when. Some may have ended.
     notices: BTreeMap<AttemptId, Instant>,
+    telling: Telling,
+    /// The gateway's clients are being sent away.
+    closing: bool,
     done: (mpsc::Sender<Done<E>>, mpsc::Receiver<Done<E>>),
     mode: Mode,
     paused: bool,
@@ -148,6 +162,8 @@ impl<E: Executor> Agent<E> {
             resuming: BTreeSet::new(),
             saving: BTreeMap::new(),
             notices: BTreeMap::new(),
+            telling: Telling::default(),
+            closing: false,
             done: mpsc::channel(256),
             mode: Mode::Serving,
             paused: false,
@@ -175,6 +191,7 @@ impl<E: Executor> Agent<E> {
         let gathering = self.gather_until.is_some();
         let blocked = if self.has_outgoing() { self.outgoing() } else { None };
         let floor = self.parts.floor.clone();
+        let gateway = self.parts.gateway.clone();
         tokio::select! {
             command = self.parts.commands.recv() => self.on_command(command),
             event = self.parts.link.recv() => match event {
@@ -183,6 +200,7 @@ impl<E: Executor> Agent<E> {
             },
             Some(done) = self.done.1.recv() => self.on_done(done),
             () = floor.events.wait(), if !gathering => self.on_events(),
+            () = gateway.urgent().notified() => self.on_urgent_load(),
             () = writable(blocked.as_ref()), if blocked.is_some() => {}
             () = until(timeout), if timeout.is_some() => {}
         }
@@ -190,10 +208,10 @@ impl<E: Executor> Agent<E> {
 
     fn timeout(&self) -> Option<Instant> {
         let notice = self.notices.values().min().copied();
-        [self.lease.timeout(), self.sweep_at, self.gather_until, self.mode.timeout(), notice]
-            .into_iter()
-            .flatten()
-            .min()
+        let (lease, mode, load) =
+            (self.lease.timeout(), self.mode.timeout(), self.telling.timeout());
+        let all = [lease, self.sweep_at, self.gather_until, mode, notice, load];
+        all.into_iter().flatten().min()
     }
 
     fn on_time(&mut self, now: Instant) {
@@ -214,6 +232,7 @@ impl<E: Executor> Agent<E> {
             self.on_lease_ended();
         }
         self.on_notices_over(now);
+        self.on_time_to_tell(now);
         self.on_drain_time(now);
     }
 

@@ -42,6 +42,7 @@ impl<E: Executor> Agent<E> {
                 }
                 Event::Ended(ended) => self.on_ended(*ended),
                 Event::Checkpoint(checkpoint) => self.on_checkpoint(*checkpoint),
+                Event::Readied { token, state } => self.on_readied(token, state),
             }
         }
         self.events = events;
@@ -136,6 +137,7 @@ impl<E: Executor> Agent<E> {
                 self.on_closed(attempt.task.job, 1);
             }
             Done::Saved(saved) => self.on_saved(*saved),
+            Done::EntranceClosed => self.closing = false,
         }
     }
 

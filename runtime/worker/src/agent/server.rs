@@ -123,10 +123,10 @@ impl<E: Executor> Agent<E> {
             ToWorker::Gang { job, attempt, members } => {
                 self.parts.gangs.on_members(job, attempt, &members);
             }
-            ToWorker::Services { .. }
-            | ToWorker::ServicesGone(_)
-            | ToWorker::Nodes(_)
-            | ToWorker::Drain { .. } => {}
+            ToWorker::Services { whole, services } => self.on_services(whole, services),
+            ToWorker::ServicesGone(services) => self.parts.gateway.on_gone(&services),
+            ToWorker::Nodes(nodes) => self.parts.carrier.on_nodes(nodes),
+            ToWorker::Drain { attempt, within_ms } => self.on_preempt(attempt, within_ms),
         }
     }
 
@@ -145,6 +145,7 @@ impl<E: Executor> Agent<E> {
         self.lease.on_welcome(session.hello, lease, every);
         let stale: Vec<_> = stale.into_iter().map(one).collect();
         self.on_stop(&stale);
+        self.tell_readiness();
     }
 
     fn on_job(&mut self, id: JobId, tenant: TenantName, kind: ComponentKind, spec: &EncodedSpec) {

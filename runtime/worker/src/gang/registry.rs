@@ -30,17 +30,13 @@ impl Gangs {
     /// Those of `node`, which reaches others through `peers`. Must be called within a tokio
     /// runtime.
     pub(crate) fn new(node: NodeId, peers: Option<Arc<Peers>>) -> Arc<Self> {
-        let gangs = Arc::new(Self {
+        Arc::new(Self {
             node,
             peers,
             gangs: Mutex::default(),
             count: AtomicUsize::new(0),
             runtime: Handle::current(),
-        });
-        if let Some(peers) = &gangs.peers {
-            peers.serve(&gangs);
-        }
-        gangs
+        })
     }
 
     fn gangs(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Gang>>> {

@@ -14,6 +14,8 @@ use wrun_sandbox::{GangError, GangSeat, TaskMemory};
 
 use super::Gangs;
 use crate::peers::Peers;
+use crate::service::{Replicas, Requests};
+use crate::tests::scripts::Script;
 
 const JOB: JobId = JobId(7);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,7 +39,10 @@ impl Cluster {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let peers = Peers::bind(address, identity, authority.certificate_der().to_vec());
             let peers = peers.unwrap();
-            Node { gangs: Gangs::new(NodeId(number), Some(Arc::clone(&peers))), peers }
+            let gangs = Gangs::new(NodeId(number), Some(Arc::clone(&peers)));
+            let requests: Arc<dyn Requests> = Arc::new(Replicas::<Script>::new());
+            peers.serve(&gangs, &requests);
+            Node { gangs, peers }
         });
         let nodes = nodes.collect();
         Self { authority, nodes }

@@ -7,16 +7,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use http::{Request, Response};
+use tokio::sync::{Semaphore, mpsc};
 use wrun_net::{Connection, Peer, RecvStream, SendStream, memory};
 use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::service::{HttpService, ServiceKind, ServiceSpec};
 use wrun_protocol::task::{Failure, Outcome, Usage};
+use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::{
     Assignment, BlobReply, BlobRequest, ComponentKind, FromWorker, Report, ToWorker,
 };
-use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp};
+use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp, limits};
 use wrun_sandbox::{
-    JobContext, NextTask, PrepareError, StartError, TaskEnd, TaskEvents, TaskStart,
+    Body, CallError, JobContext, NextTask, PrepareError, ReplicaEvents, ReplicaStart, ReplicaUsage,
+    StartError, TaskEnd, TaskEvents, TaskStart,
 };
 
 use crate::data_dir::DataDir;
@@ -26,6 +30,7 @@ use crate::link::{Dial, Dialing};
 use crate::{WorkerConfig, WorkerError};
 
 pub(super) const COMPONENT: &[u8] = b"a component, as far as the script cares";
+pub(super) const SERVICE: &[u8] = b"a component that answers requests";
 /// Half of it is how long a script may keep the worker waiting for an answer.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -36,8 +41,26 @@ pub(super) struct Started {
     events: Arc<dyn TaskEvents>,
 }
 
-#[derive(Default)]
+/// A replica that the worker has opened.
+struct Opened {
+    start: ReplicaStart,
+    events: Arc<dyn ReplicaEvents>,
+    in_flight: u32,
+    leaving: bool,
+}
+
+/// An open replica, as the worker holds it.
+#[derive(Clone)]
+pub(crate) struct ScriptedReplica(Script, u64);
+
 struct State {
+    replicas: Vec<Opened>,
+    /// What replicas answer: a status, or why not.
+    answer: Result<u16, CallError>,
+    /// What they were asked for.
+    asked: Vec<String>,
+    /// Requests for `/held` wait for these.
+    released: Arc<Semaphore>,
     running: Vec<Started>,
     frozen: Vec<(u64, bool)>,
     /// Tasks that were told that they will be stopped.
@@ -46,13 +69,109 @@ struct State {
     ends_at_once: bool,
 }
 
-/// Executions.
-#[derive(Clone, Default)]
-pub(super) struct Script(Arc<Mutex<State>>);
+/// Executions and replicas.
+#[derive(Clone)]
+pub(crate) struct Script(Arc<Mutex<State>>);
+
+impl Default for Script {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            replicas: Vec::new(),
+            answer: Ok(200),
+            asked: Vec::new(),
+            released: Arc::new(Semaphore::new(0)),
+            running: Vec::new(),
+            frozen: Vec::new(),
+            notified: Vec::new(),
+            ends_at_once: false,
+        })))
+    }
+}
 
 impl Script {
     pub(super) fn ends_at_once(&self) {
         self.0.lock().unwrap().ends_at_once = true;
+    }
+
+    /// The replicas that are open: job, index, attempt.
+    pub(super) fn replicas(&self) -> Vec<(u64, u32, u32)> {
+        let state = self.0.lock().unwrap();
+        let each = state.replicas.iter().map(|open| &open.start);
+        let mut open: Vec<_> = each.map(|s| (s.job.job.0, s.index, s.attempt)).collect();
+        open.sort_unstable();
+        open
+    }
+
+    /// Waits until exactly these are open.
+    pub(super) async fn opens(&self, wanted: &[(u64, u32, u32)]) {
+        let waiting = eventually(|| self.replicas() == wanted);
+        if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
+            panic!("{:?} are open, not {wanted:?}", self.replicas());
+        }
+    }
+
+    /// What replicas answer from now on.
+    pub(super) fn answers(&self, answer: Result<u16, CallError>) {
+        self.0.lock().unwrap().answer = answer;
+    }
+
+    /// How often replicas were asked for that.
+    pub(super) fn asked(&self, path: &str) -> usize {
+        self.0.lock().unwrap().asked.iter().filter(|asked| *asked == path).count()
+    }
+
+    /// Lets so many requests for `/held` be answered.
+    pub(super) fn release(&self, requests: usize) {
+        self.0.lock().unwrap().released.add_permits(requests);
+    }
+
+    /// Lets see how the replica at `index` was opened.
+    pub(super) fn with_replica<T>(&self, index: u32, see: impl FnOnce(&ReplicaStart) -> T) -> T {
+        let state = self.0.lock().unwrap();
+        see(&state.replicas.iter().find(|open| open.start.index == index).unwrap().start)
+    }
+
+    /// As the guests of the replica at `index` would.
+    pub(super) fn act_as_replica(&self, index: u32, act: impl FnOnce(&dyn ReplicaEvents, u64)) {
+        let (events, token) = {
+            let state = self.0.lock().unwrap();
+            let open = state.replicas.iter().find(|open| open.start.index == index).unwrap();
+            (open.events.clone(), open.start.token)
+        };
+        act(&*events, token);
+    }
+
+    /// Takes the replica out if it is to go and nothing holds it; then it has gone.
+    fn vacate(&self, token: u64, at_once: bool) {
+        let gone = {
+            let mut state = self.0.lock().unwrap();
+            let is_over = |open: &Opened| {
+                open.start.token == token && (at_once || (open.leaving && open.in_flight == 0))
+            };
+            let at = state.replicas.iter().position(is_over);
+            at.map(|at| state.replicas.remove(at))
+        };
+        if let Some(gone) = gone {
+            gone.events.vacated(token);
+        }
+    }
+
+    fn begin_request(&self, token: u64, path: &str) -> Result<(), CallError> {
+        let mut state = self.0.lock().unwrap();
+        state.asked.push(path.to_owned());
+        let open = state.replicas.iter_mut().find(|open| open.start.token == token);
+        let open = open.filter(|open| !open.leaving).ok_or(CallError::Draining)?;
+        open.in_flight += 1;
+        Ok(())
+    }
+
+    fn end_request(&self, token: u64) {
+        let mut state = self.0.lock().unwrap();
+        if let Some(open) = state.replicas.iter_mut().find(|open| open.start.token == token) {
+            open.in_flight -= 1;
+        }
+        drop(state);
+        self.vacate(token, false);
     }
 
     pub(super) fn running(&self) -> Vec<(u64, u32)> {
@@ -135,24 +254,31 @@ pub(super) fn usage() -> Usage {
 }
 
 impl Executor for Script {
-    type Program = ();
+    type Program = ComponentKind;
     type Handle = (Script, u64);
+    type Replica = ScriptedReplica;
 
-    async fn compile(&self, _: Digest, _: bool, file: PathBuf) -> Result<Arc<()>, PrepareError> {
+    async fn compile(
+        &self,
+        _: Digest,
+        _: bool,
+        file: PathBuf,
+    ) -> Result<Arc<ComponentKind>, PrepareError> {
         match std::fs::read(file) {
-            Ok(bytes) if bytes == COMPONENT => Ok(Arc::new(())),
+            Ok(bytes) if bytes == COMPONENT => Ok(Arc::new(ComponentKind::Command)),
+            Ok(bytes) if bytes == SERVICE => Ok(Arc::new(ComponentKind::Http)),
             Ok(_) => Err(PrepareError::Compile("not the component".to_owned())),
             Err(error) => Err(PrepareError::Source(error.to_string())),
         }
     }
 
-    fn kind(_: &()) -> ComponentKind {
-        ComponentKind::Command
+    fn kind(program: &ComponentKind) -> ComponentKind {
+        *program
     }
 
     fn start(
         &self,
-        _: &Arc<()>,
+        _: &Arc<ComponentKind>,
         task: TaskStart,
         events: &Arc<dyn TaskEvents>,
     ) -> Result<Self::Handle, StartError> {
@@ -186,6 +312,58 @@ impl Executor for Script {
 
     fn followed_by((script, _): Self::Handle, token: u64) -> Self::Handle {
         (script, token)
+    }
+
+    fn open_replica(
+        &self,
+        _: &Arc<ComponentKind>,
+        start: ReplicaStart,
+        events: Arc<dyn ReplicaEvents>,
+    ) -> Result<ScriptedReplica, StartError> {
+        let token = start.token;
+        let opened = Opened { start, events, in_flight: 0, leaving: false };
+        self.0.lock().unwrap().replicas.push(opened);
+        Ok(ScriptedReplica(self.clone(), token))
+    }
+
+    fn call(
+        ScriptedReplica(script, token): &ScriptedReplica,
+        request: Request<Body>,
+        _: std::time::Instant,
+    ) -> impl Future<Output = Result<Response<Body>, CallError>> + Send + 'static {
+        let (script, token) = (script.clone(), *token);
+        async move {
+            let path = request.uri().path().to_owned();
+            script.begin_request(token, &path)?;
+            if path == "/held" {
+                let released = script.0.lock().unwrap().released.clone();
+                released.acquire().await.unwrap().forget();
+            }
+            script.end_request(token);
+            let status = script.0.lock().unwrap().answer.clone()?;
+            let body = wrun_gateway::full(format!("answer to {path}"));
+            Ok(Response::builder().status(status).body(body).unwrap())
+        }
+    }
+
+    async fn drain(ScriptedReplica(script, token): &ScriptedReplica) {
+        let mut state = script.0.lock().unwrap();
+        let open = state.replicas.iter_mut().filter(|open| open.start.token == *token);
+        open.for_each(|open| open.leaving = true);
+        drop(state);
+        script.vacate(*token, false);
+    }
+
+    fn stop_replica(ScriptedReplica(script, token): &ScriptedReplica) {
+        script.vacate(*token, true);
+    }
+
+    fn freeze_replica(ScriptedReplica(script, token): &ScriptedReplica, frozen: bool) {
+        script.0.lock().unwrap().frozen.push((*token, frozen));
+    }
+
+    fn usage(_: &ScriptedReplica) -> ReplicaUsage {
+        ReplicaUsage { requests: 1, failed: 0, cpu: Duration::from_micros(7), peak_memory: 1 << 20 }
     }
 }
 
@@ -275,6 +453,16 @@ pub(super) fn spec() -> JobSpec {
     JobSpec { count: 100_000, ..JobSpec::new(digest(COMPONENT)) }
 }
 
+/// A service whose replicas have four instances.
+pub(super) fn service_spec(http: HttpService) -> JobSpec {
+    let http = HttpService { concurrency: 4, ..http };
+    let mut spec = JobSpec::new(digest(SERVICE));
+    (spec.name, spec.count) = ("hello".to_owned(), limits::MAX_REPLICAS);
+    spec.resources.slots = 4;
+    spec.service = Some(Box::new(ServiceSpec::new(ServiceKind::Http(http))));
+    spec
+}
+
 pub(super) fn digest(bytes: &[u8]) -> Digest {
     let mut digest = [0; 32];
     digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
@@ -351,10 +539,19 @@ impl Server {
     }
 
     pub(super) async fn job(&mut self, job: u64, spec: &JobSpec) {
+        self.job_of(job, ComponentKind::Command, spec).await;
+    }
+
+    /// Tells of the job of a service that answers requests.
+    pub(super) async fn service(&mut self, job: u64, spec: &JobSpec) {
+        self.job_of(job, ComponentKind::Http, spec).await;
+    }
+
+    async fn job_of(&mut self, job: u64, kind: ComponentKind, spec: &JobSpec) {
         let message = ToWorker::Job {
             job: JobId(job),
             tenant: "lab".parse().unwrap(),
-            kind: ComponentKind::Command,
+            kind,
             spec: EncodedSpec::encode(spec).unwrap(),
         };
         self.say(message).await;
@@ -457,5 +654,31 @@ impl Server {
         send.send(&BlobReply::Stored).await.unwrap();
         send.finish_and_wait().await.unwrap();
         (named, bytes)
+    }
+}
+
+/// Hears nothing of a replica.
+pub(super) struct Nobody;
+
+impl ReplicaEvents for Nobody {
+    fn log(&self, _: u64, _: LogStream, _: Bytes) {}
+}
+
+/// A job without anything.
+pub(super) fn context() -> JobContext {
+    let spec = spec();
+    JobContext {
+        job: JobId(1),
+        tenant: "lab".parse().unwrap(),
+        kind: ComponentKind::Http,
+        count: 1,
+        args: Vec::new(),
+        env: Vec::new(),
+        limits: spec.limits,
+        resources: spec.resources,
+        mounts: Vec::new(),
+        network: Vec::new(),
+        listen: Vec::new(),
+        services: None,
     }
 }

@@ -8,6 +8,7 @@ use wrun_protocol::{IndexRange, JobId, Resources};
 
 use super::scripts::{Script, spec, tasks};
 use crate::executor::Executor;
+use crate::held::Held;
 use crate::job::{Job, JobFiles, Setup, SharedInput};
 use crate::log::Piece;
 use crate::slots::{MAX_QUEUED, Slots, Stopping};
@@ -23,8 +24,8 @@ fn job(id: u64, cpu_milli: u32) -> Arc<Job<Script>> {
 }
 
 fn set_up(job: &Job<Script>) {
-    let context = Arc::new(job.context(Vec::new()));
-    let (program, input) = (Arc::new(()), SharedInput::Empty);
+    let context = Arc::new(job.context(Vec::new(), None));
+    let (program, input) = (Arc::new(ComponentKind::Command), SharedInput::Empty);
     let setup = Setup { program, context, input, keys: None, _files: JobFiles::default() };
     assert!(job.setup.set(setup).is_ok());
 }
@@ -89,8 +90,15 @@ fn a_token_names_one_attempt_and_never_the_next_in_its_place() {
 /// Takes the next task and gives it a handle.
 fn start(slots: &mut Slots<Script>) -> u64 {
     let token = slots.take_next().unwrap().token;
-    slots.on_started(token, (Script::default(), token));
+    slots.on_started(token, Held::Task((Script::default(), token)));
     token
+}
+
+fn token_of(held: &Held<Script>) -> u64 {
+    match held {
+        Held::Task((_, token)) => *token,
+        Held::Replica(_) => panic!("a task"),
+    }
 }
 
 #[test]
@@ -106,7 +114,7 @@ fn the_next_task_of_a_job_takes_place_resources_and_handle_of_the_one_that_ended
     assert_eq!((past.index, second.index, second.was_last), (0, 1, false));
     assert!(slots.on_followed(first).is_none() && slots.on_ended(first).is_none(), "ended once");
     let stopped = slots.stop(Stopping::Silently, |running| running.job.id == JobId(1));
-    let tokens: Vec<_> = stopped.iter().map(|(_, token)| *token).collect();
+    let tokens: Vec<_> = stopped.iter().map(token_of).collect();
     assert_eq!(tokens, [second.token], "the handle is of the one that runs now");
     let (past, third) = slots.on_followed(second.token).unwrap();
     assert_eq!(past.stopping, Some(Stopping::Silently));
@@ -131,7 +139,7 @@ fn what_must_be_looked_at_before_it_starts_follows_nobody() {
     slots.on_ended(first).unwrap();
     let third = slots.take_next().unwrap().token;
     assert!(slots.on_followed(third).is_none(), "it has no handle yet");
-    slots.on_started(third, (Script::default(), third));
+    slots.on_started(third, Held::Task((Script::default(), third)));
     slots.pause(true);
     assert!(slots.on_followed(third).is_none(), "nothing may start");
     slots.pause(false);
@@ -170,7 +178,7 @@ fn an_attempt_that_is_stopped_before_it_has_a_handle_is_stopped_then() {
     slots.enqueue(&ready(1, 1000), 1, range(0..1), None).unwrap();
     let token = slots.take_next().unwrap().token;
     assert!(slots.stop(Stopping::Silently, |_| true).is_empty(), "no handle yet");
-    let meanwhile = slots.on_started(token, (Script::default(), token));
+    let meanwhile = slots.on_started(token, Held::Task((Script::default(), token)));
     assert!(meanwhile.stopped && !meanwhile.frozen);
 }
 
