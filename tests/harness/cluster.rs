@@ -1,5 +1,6 @@
 //! A server and its workers, each a process.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -122,12 +123,20 @@ impl Cluster {
         self.workers[at] = ready(Process::start(worker, self.folder.path(), name));
     }
 
+    /// Where the gateway of the worker in place `at` takes requests.
+    pub fn gateway(&self, at: usize) -> SocketAddr {
+        let printed = self.workers[at].printed();
+        let ready: serde_json::Value =
+            serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+        ready["http"][0].as_str().unwrap().parse().unwrap()
+    }
+
     fn worker_command(&self, name: &str) -> Command {
         let mut worker = command(self.folder.path());
         worker.args(["worker", "--json", "--name", name, "--data"]).arg(self.worker_data(name));
         worker.args(["--server", &self.address]);
         worker.args(["--cpu", &self.settings.cpu, "--memory", &self.settings.memory]);
-        worker.args(["--grace", &self.settings.grace]);
+        worker.args(["--grace", &self.settings.grace, "--http", "127.0.0.1:0"]);
         worker
     }
 

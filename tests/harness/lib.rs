@@ -7,6 +7,7 @@
 pub mod artefacts;
 pub mod client;
 pub mod cluster;
+pub mod http;
 pub mod process;
 pub mod random;
 

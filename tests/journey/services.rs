@@ -1,11 +1,14 @@
 //! Services, as their page of the documentation tells of them: deployed, looked at, scaled,
 //! taken down, and what is refused before anything changes.
 
+use std::net::SocketAddr;
+
+use harness::http;
 use serde_json::Value;
 
-use crate::Desk;
-use crate::desk::{stderr, stdout};
+use crate::desk::{guest, signal, stderr, stdout};
 use crate::schema::Schema;
+use crate::{Desk, until};
 
 /// The smallest component that exports an interface.
 fn component(interface: &str, function: &str) -> Vec<u8> {
@@ -90,7 +93,7 @@ fn a_service_is_deployed_looked_at_scaled_and_taken_down() {
     assert!(said.contains("`wrun undeploy api`"), "{said}");
 
     assert_eq!(desk.says(&["undeploy", "api"]), "api is taken down\n");
-    crate::until("the service is gone", || services(&desk).is_empty().then_some(()));
+    until("the service is gone", || services(&desk).is_empty().then_some(()));
     let said = refusal(&desk, &["service", "api"], 66);
     assert!(said.contains("there is no service `api`; `wrun services` lists"), "{said}");
 }
@@ -153,4 +156,65 @@ fn what_stays_is_deployed_and_what_ends_is_submitted() {
     assert!(said.contains("it is a handler") && said.contains("`wrun submit`"), "{said}");
     let said = refusal(&desk, &["deploy", "tool.wasm", "--route", "/x"], 65);
     assert!(said.contains("the component is a program"), "{said}");
+}
+
+/// A desk whose cluster takes requests, and where.
+fn served() -> (Desk, SocketAddr) {
+    let mut desk = Desk::with(&["--cpu", "2", "--memory", "1GiB", "--http", "127.0.0.1:0"]);
+    let ready: Value = serde_json::from_str(desk.dev().printed().lines().next().unwrap()).unwrap();
+    let gateway = ready["http"][0].as_str().unwrap().parse().unwrap();
+    (desk, gateway)
+}
+
+/// As the page of the documentation begins.
+#[test]
+fn a_service_answers_where_wrun_deploy_says() {
+    let (desk, gateway) = served();
+    let line = ["deploy", &guest("http_hello"), "--name", "hello", "--route", "/hello"];
+    let said = desk.says(&line);
+    assert_eq!(said, format!("hello: revision 1 is ready, 1 replica\n  http://{gateway}/hello\n"));
+    let answer = http::get(gateway, "/hello").unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "Hello, world!\n"));
+    assert_eq!(http::get(gateway, "/hello/x").unwrap().status, 200, "a prefix takes what is below");
+    assert_eq!(http::get(gateway, "/helloo").unwrap().status, 404);
+    let again = desk.says(&line);
+    assert!(again.starts_with("hello: unchanged (revision 1)\n"), "{again}");
+    desk.says(&["scale", "hello", "3"]);
+    until("three are ready", || (desk.json(&["service", "hello"])["ready"] == 3).then_some(()));
+    desk.says(&["undeploy", "hello"]);
+    until("it is gone", || (http::get(gateway, "/hello").unwrap().status == 404).then_some(()));
+}
+
+#[test]
+fn what_replicas_write_is_read_behind_their_names() {
+    let (desk, gateway) = served();
+    desk.says(&["deploy", &guest("http_obedient"), "--name", "api", "--route", "/"]);
+    let mut follow = desk.command();
+    follow.args(["logs", "api", "--follow"]);
+    let mut follow = harness::Process::start(follow, desk.folder(), "follow");
+    assert_eq!(http::get(gateway, "/log").unwrap().text(), "logged");
+    until("the line is there", || follow.logged().contains("api/1/0 | a line").then_some(()));
+    follow.kill();
+    let logs = desk.wrun(&["logs", "api"]);
+    assert!(stderr(&logs).contains("api/1/0 | a line\n"), "{}", stderr(&logs));
+    let lines = desk.says(&["logs", "api", "--json"]);
+    let event: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    Schema::of(&desk).check("event", &event);
+    assert_eq!((&event["revision"], &event["task"]), (&1.into(), &0.into()), "{event}");
+}
+
+#[test]
+fn ctrl_c_lets_a_rollout_go_on_alone() {
+    let (desk, _) = served();
+    // Two replicas of two cores each: the second one waits for a place.
+    let guest = guest("http_hello");
+    let mut command = desk.command();
+    command.args(["deploy", &guest, "--name", "api", "--cpu", "2", "--min", "2", "--json"]);
+    let mut deploy = harness::Process::start(command, desk.folder(), "deploy");
+    until("one is ready", || (services(&desk).first()?["ready"] == 1).then_some(()));
+    signal(deploy.id(), "INT");
+    assert_eq!(deploy.wait().code(), Some(130));
+    let told: Value = serde_json::from_str(&deploy.printed()).unwrap();
+    assert_eq!(told["rollout_state"], "under-way", "{told}");
+    assert_eq!(services(&desk)[0]["revision"], 1);
 }

@@ -5,6 +5,7 @@ mod kills;
 mod preemption;
 mod published;
 mod server_loss;
+mod services;
 mod worker_loss;
 mod workflows;
 

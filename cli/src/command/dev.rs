@@ -6,17 +6,18 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use wrun_protocol::{Resources, Role, TenantName};
 use wrun_server::{ServerConfig, ServerHandle};
-use wrun_worker::{WorkerConfig, WorkerError, WorkerHandle};
+use wrun_worker::{HttpConfig, WorkerConfig, WorkerError, WorkerHandle};
 
 use super::place::{self, Found};
 use super::process::{self, Signals};
+use super::worker::{addresses, tell_gateway};
 use super::{Context, Ended, server};
 use crate::client::credential_path;
 use crate::config::{self, machine};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::json;
-use crate::syntax::daemon::Dev;
+use crate::syntax::daemon::{Dev, Gateway};
 
 /// Whose work is submitted with the credential.
 const TENANT: &str = "main";
@@ -46,7 +47,7 @@ async fn serve(context: &Context, args: &Dev) -> Ended {
     }
     let workers = start_workers(args, &server, &data).await?;
     let found = write_credential(context, &server, &data)?;
-    tell(context, args, &server, &data, found)?;
+    tell(context, &workers, &server, &data, found)?;
     let failed = async { first_end(&workers).await };
     tokio::select! {
         error = server.ended() => return Err(server::explain(&error)),
@@ -82,7 +83,14 @@ async fn start_workers(
     server: &ServerHandle,
     data: &Path,
 ) -> Result<Vec<WorkerHandle>, Error> {
-    let configs = || (1..=args.nodes.0).map(|number| worker_config(args, server, data, number));
+    let http = config::worker::gateway(&args.gateway, Gateway::default())?;
+    let configs = || {
+        (1..=args.nodes.0).map(|number| {
+            // One address cannot be had twice.
+            let http = if number == 1 { http.clone() } else { HttpConfig::default() };
+            WorkerConfig { http, ..worker_config(args, server, data, number) }
+        })
+    };
     if configs().all(|config| config.data_dir.exists()) {
         return try_join_all(configs().map(|config| start_worker(server, config))).await;
     }
@@ -151,7 +159,7 @@ fn credential_file(data: &Path) -> PathBuf {
 
 fn tell(
     context: &Context,
-    args: &Dev,
+    workers: &[WorkerHandle],
     server: &ServerHandle,
     data: &Path,
     found: Found,
@@ -165,14 +173,17 @@ fn tell(
             listen: Some(listen),
             node: None,
             credential: Some(credential),
+            http: workers.iter().flat_map(|node| addresses(node.http_addresses())).collect(),
+            https: workers.iter().flat_map(|node| addresses(node.https_addresses())).collect(),
             data: data.display().to_string(),
         });
     }
-    let nodes = args.nodes.0;
+    let nodes = workers.len();
     let plural = if nodes == 1 { "node" } else { "nodes" };
     console.line(format_args!("wrun dev is ready: {nodes} {plural}, server at {listen}"))?;
     console.line(format_args!("  data        {}", data.display()))?;
     console.line(format_args!("  credential  {credential}"))?;
+    workers.iter().try_for_each(|worker| tell_gateway(console, worker))?;
     match found {
         Found::Yes => console.line("  in another terminal: wrun run FILE.wasm"),
         Found::No => {

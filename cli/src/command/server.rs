@@ -44,6 +44,8 @@ async fn serve(context: &Context, config: ServerConfig) -> Ended {
             listen,
             node: None,
             credential: None,
+            http: Vec::new(),
+            https: Vec::new(),
             data,
         })?;
     } else {

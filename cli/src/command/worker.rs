@@ -1,10 +1,14 @@
 //! `wrun worker`.
 
+use std::net::SocketAddr;
+
 use wrun_worker::{WorkerConfig, WorkerHandle};
 
 use super::process::{self, Signals};
 use super::{Context, Ended};
 use crate::config;
+use crate::console::Console;
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::json;
 use crate::syntax::daemon::Worker;
@@ -35,6 +39,8 @@ async fn serve(context: &Context, config: WorkerConfig) -> Ended {
             listen: None,
             node,
             credential: None,
+            http: addresses(worker.http_addresses()),
+            https: addresses(worker.https_addresses()),
             data,
         })?;
     } else {
@@ -43,6 +49,7 @@ async fn serve(context: &Context, config: WorkerConfig) -> Ended {
             "wrun worker {name} ({node}) of the cluster at {server}: {}",
             config.capacity
         ))?;
+        tell_gateway(context.console, &worker)?;
     }
     tokio::select! {
         ended = worker.ended() => {
@@ -51,6 +58,20 @@ async fn serve(context: &Context, config: WorkerConfig) -> Ended {
         }
         () = signals.next() => drain(&mut signals, &worker, &config).await,
     }
+}
+
+/// Where its gateway takes requests, a line for each address.
+pub(super) fn tell_gateway(console: Console, worker: &WorkerHandle) -> Result<(), Error> {
+    let https = worker.https_addresses().iter().map(|address| ("https", address));
+    let http = worker.http_addresses().iter().map(|address| ("http", address));
+    http.chain(https).try_for_each(|(scheme, address)| {
+        console.line(format_args!("  services    {scheme}://{address}"))
+    })
+}
+
+/// As JSON has them.
+pub(super) fn addresses(of: &[SocketAddr]) -> Vec<String> {
+    of.iter().map(ToString::to_string).collect()
 }
 
 async fn drain(signals: &mut Signals, worker: &WorkerHandle, config: &WorkerConfig) -> Ended {

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use wrun_net::{JoinAddress, ServerAddress};
 use wrun_protocol::Resources;
 use wrun_protocol::limits::MAX_NAME;
-use wrun_worker::WorkerConfig;
+use wrun_worker::{AccessLog, AddressRange, HttpConfig, TlsFiles, WorkerConfig};
 
 use super::{beside, machine, setting_error, text, texts};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::syntax::daemon::Worker;
+use crate::syntax::daemon::{Gateway, Worker};
 use crate::value::{Cards, Cpu, Size, Span, Whole};
 
 /// In the data folder: where the server was when the node last started, and its name then.
@@ -68,6 +68,24 @@ pub(crate) struct WorkerFile {
     #[serde(default, deserialize_with = "text")]
     #[schemars(with = "Option<String>")]
     peer_listen: Option<SocketAddr>,
+    /// TCP addresses where HTTP requests for services come in.
+    #[serde(default, deserialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    http: Vec<SocketAddr>,
+    /// The same with TLS.
+    #[serde(default, deserialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    https: Vec<SocketAddr>,
+    /// The certificate's chain in PEM, the server's own first.
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM.
+    tls_key: Option<PathBuf>,
+    /// From where X-Forwarded-* and Forwarded are believed.
+    #[serde(default, deserialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    trusted_proxies: Vec<AddressRange>,
+    /// A file in which each request leaves a line, or "log" for standard error.
+    access_log: Option<PathBuf>,
     /// Disk that downloaded components and files may take.
     artefacts: Option<Size>,
     /// Disk that compiled components may take.
@@ -134,8 +152,60 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
         config.grace = grace.duration();
     }
     config.peer_listen = args.peer_listen.or(file.peer_listen).unwrap_or(config.peer_listen);
+    let path = |path| beside(source, path);
+    let from_file = Gateway {
+        http: file.http,
+        https: file.https,
+        tls_cert: file.tls_cert.map(path),
+        tls_key: file.tls_key.map(path),
+        trusted_proxy: file.trusted_proxies,
+        access_log: file.access_log.map(|log| if is_log(&log) { log } else { path(log) }),
+    };
+    config.http = gateway(&args.gateway, from_file)?;
     config.artefact_bytes = file.artefacts.map_or(config.artefact_bytes, |size| size.0);
     config.compiled_bytes = file.compiled.map_or(config.compiled_bytes, |size| size.0);
+    Ok(config)
+}
+
+/// Where the lines of requests go that go to the log.
+const LOG: &str = "log";
+
+/// How large a file of such lines becomes, and how many older ones are kept.
+const ACCESS_LOG: (u64, u32) = (100 << 20, 5);
+
+fn is_log(path: &Path) -> bool {
+    path.as_os_str() == LOG
+}
+
+/// How HTTP comes in: what was said on the command line before what the file says.
+pub(crate) fn gateway(args: &Gateway, file: Gateway) -> Result<HttpConfig, Error> {
+    let listed = |args: &[SocketAddr], file| if args.is_empty() { file } else { args.to_vec() };
+    let mut config = HttpConfig {
+        http: listed(&args.http, file.http),
+        https: listed(&args.https, file.https),
+        ..HttpConfig::default()
+    };
+    let certificate = args.tls_cert.clone().or(file.tls_cert);
+    let key = args.tls_key.clone().or(file.tls_key);
+    config.tls = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) if config.https.is_empty() => None,
+        (certificate, _) => {
+            let missing = if certificate.is_none() { "--tls-cert" } else { "--tls-key" };
+            let text = format!(
+                "`{missing}`: a certificate and its key go together, and --https needs both"
+            );
+            return Err(Error::new(Exit::Config, text).todo(format_args!("add {missing} FILE")));
+        }
+    };
+    config.trusted_proxies =
+        if args.trusted_proxy.is_empty() { file.trusted_proxy } else { args.trusted_proxy.clone() };
+    let (bytes, keep) = ACCESS_LOG;
+    config.access_log = match args.access_log.clone().or(file.access_log) {
+        None => AccessLog::Off,
+        Some(path) if is_log(&path) => AccessLog::Events,
+        Some(path) => AccessLog::File { path, bytes, keep },
+    };
     Ok(config)
 }
 
@@ -196,6 +266,29 @@ mod tests {
         assert_eq!(config.capacity.memory, 1 << 30);
         assert_eq!(config.labels["a"], "1");
         assert_eq!(config.labels["b"], "3");
+    }
+
+    #[test]
+    fn a_gateway_is_said_by_flags_or_file() {
+        let file = "server = \"a:1\"\nhttp = [\"0.0.0.0:80\", \"[::]:80\"]\ntls_cert = \"c.pem\"\n\
+                    tls_key = \"/k.pem\"\naccess_log = \"log\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+        let config = with_file(file, &["--https", "127.0.0.1:0"]).unwrap().http;
+        assert_eq!((config.http.len(), config.https.len()), (2, 1));
+        let tls = config.tls.unwrap();
+        assert!(tls.certificate.ends_with("c.pem") && tls.certificate != Path::new("c.pem"));
+        assert_eq!(tls.key, Path::new("/k.pem"));
+        assert_eq!((config.access_log, config.trusted_proxies.len()), (AccessLog::Events, 1));
+        let config = with_file(file, &["--http", "127.0.0.1:0"]).unwrap().http;
+        assert_eq!(config.http, ["127.0.0.1:0".parse().unwrap()]);
+        for (flags, missing) in [
+            (&["--https", "127.0.0.1:0"][..], "--tls-cert"),
+            (&["--tls-cert", "c.pem"], "--tls-key"),
+        ] {
+            let error = with_file("server = \"a:1\"\n", flags).unwrap_err();
+            assert!(error.starts_with(&format!("`{missing}`: a certificate")), "{error}");
+        }
+        let error = with_file("http = [\"80\"]", &[]).unwrap_err();
+        assert!(error.starts_with("worker.toml:1:8: `http`"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use wrun_net::{JoinAddress, ServerAddress};
+use wrun_worker::AddressRange;
 
 use crate::value::{Amount, Cards, Cpu, Pair, Size, Span, Whole};
 
@@ -38,6 +39,43 @@ pub(crate) struct Dev {
     /// Memory that tasks may take on each node [default: three quarters of this machine's, shared out]
     #[arg(long, value_name = "SIZE", env = "WRUN_MEMORY", hide_env_values = true)]
     pub(crate) memory: Option<Size>,
+
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
+}
+
+/// Where HTTP requests for services come in; of `wrun dev` at its first node.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Gateway")]
+pub(crate) struct Gateway {
+    /// A TCP address where HTTP requests for services come in, like 0.0.0.0:80 or [::]:80; port 0
+    /// lets the system choose; may be given often [default: none]
+    #[arg(long, value_name = "ADDR", env = "WRUN_HTTP", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) http: Vec<SocketAddr>,
+
+    /// The same with TLS; needs a certificate and its key
+    #[arg(long, value_name = "ADDR", env = "WRUN_HTTPS", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) https: Vec<SocketAddr>,
+
+    /// The certificate's chain in PEM, the server's own first; read again when it changes
+    #[arg(long, value_name = "FILE", env = "WRUN_TLS_CERT", hide_env_values = true)]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key in PEM; read again when it changes
+    #[arg(long, value_name = "FILE", env = "WRUN_TLS_KEY", hide_env_values = true)]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// From where X-Forwarded-* and Forwarded are believed, like 10.0.0.0/8; may be given often
+    /// [default: from nowhere]
+    #[arg(long, value_name = "RANGE", env = "WRUN_TRUSTED_PROXY", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) trusted_proxy: Vec<AddressRange>,
+
+    /// Leave a line for each request in this file, or with `log` on standard error [default: none]
+    #[arg(long, value_name = "FILE", env = "WRUN_ACCESS_LOG", hide_env_values = true)]
+    pub(crate) access_log: Option<PathBuf>,
 }
 
 /// Runs the server of a cluster, or sets one up
@@ -170,9 +208,12 @@ pub(crate) struct Worker {
     #[arg(long, value_name = "TIME", env = "WRUN_GRACE", hide_env_values = true)]
     pub(crate) grace: Option<Span>,
 
-    /// The UDP address where other nodes reach this one, for messages within gangs; with an
-    /// unspecified IP address, others use the one that the server sees [default: 0.0.0.0:0, a
+    /// The UDP address where other nodes reach this one, for messages within gangs and requests
+    /// of services; with an unspecified IP address, others use the one that the server sees [default: 0.0.0.0:0, a
     /// port chosen by the system]
     #[arg(long, value_name = "ADDR", env = "WRUN_PEER_LISTEN", hide_env_values = true)]
     pub(crate) peer_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub(crate) gateway: Gateway,
 }

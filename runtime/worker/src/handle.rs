@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wrun_gateway::{Gateway, Upstream};
 use wrun_protocol::node::NodeInfo;
+use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::{NodeId, Resources, limits};
 use wrun_sandbox::{Sandbox, SandboxConfig};
 
@@ -154,7 +155,7 @@ pub(crate) async fn launch<E: Executor>(
     let upstream = Arc::clone(&carrier) as Arc<dyn Upstream>;
     let gateway = Gateway::new(config.http.gateway(node), upstream)?;
     let entrance = Entrance::open(&gateway, &config.http).await?;
-    let (http, https) = entrance.addresses();
+    let GatewayAddresses { http, https } = entrance.addresses();
     let gangs = Gangs::new(node, peers.clone());
     if let Some(peers) = &peers {
         peers.serve(&gangs, &(Arc::clone(&replicas) as Arc<dyn Requests>));

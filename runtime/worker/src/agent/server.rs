@@ -8,6 +8,7 @@ use wrun_net::close_code;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Content;
+use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, FromWorker, Report, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, JobId, TenantName};
 
@@ -16,6 +17,7 @@ use crate::executor::Executor;
 use crate::job::Job;
 use crate::link::LinkEvent;
 use crate::results::not_set_up;
+use crate::service::Entrance;
 use crate::slots::{Running, Stopping};
 
 /// Jobs known on one session. A server that lets more stand has forgotten to say `Forget`.
@@ -64,6 +66,10 @@ impl<E: Executor> Agent<E> {
             self.urgent.push_back(FromWorker::Offer(self.parts.offer.clone()));
         }
         self.urgent.extend(self.parts.listens.map(FromWorker::Listens));
+        let gateway = self.parts.entrance.as_ref().map(Entrance::addresses).unwrap_or_default();
+        if gateway != GatewayAddresses::default() {
+            self.urgent.push_back(FromWorker::Gateway(gateway));
+        }
         self.urgent.push_back(hello);
         if self.is_leaving() {
             self.urgent.push_back(FromWorker::Draining);

@@ -1,10 +1,10 @@
 //! The ports on which the node's gateway takes HTTP.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use wrun_gateway::{Gateway, ListenConfig, ListenError, Listening};
+use wrun_protocol::wire::service::GatewayAddresses;
 
 use crate::HttpConfig;
 
@@ -31,12 +31,12 @@ impl Entrance {
         Ok(entrance)
     }
 
-    /// Where it listens: for HTTP, and for HTTPS.
-    pub(crate) fn addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> GatewayAddresses {
         let of = |listening: &Option<Listening>| {
             listening.as_ref().map_or_else(Vec::new, |listening| listening.addresses().to_vec())
         };
-        (of(&self.http), of(&self.https))
+        GatewayAddresses { http: of(&self.http), https: of(&self.https) }
     }
 
     /// Takes no more connections, and waits for the requests under way, at most that long.

@@ -507,7 +507,7 @@ impl Server {
         let inbox = VecDeque::new();
         let mut server = Self { connection, send, recv, inbox, answers: true, beats: 0 };
         let mut first = server.next().await;
-        if matches!(first, FromWorker::Listens(_)) {
+        while matches!(first, FromWorker::Listens(_) | FromWorker::Gateway(_)) {
             first = server.next().await;
         }
         match first {

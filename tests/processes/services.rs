@@ -1,0 +1,157 @@
+//! Services under a load that goes on: rollouts, drains, deaths. Every response is counted.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use harness::http::{self, Load};
+use harness::{Cluster, Settings, artefacts};
+use serde_json::Value;
+
+/// A cluster of so many workers, each with a gateway.
+fn cluster(workers: usize) -> Cluster {
+    Cluster::with(Settings { workers, ..Settings::default() })
+}
+
+/// Deploys the guest as `api` at `/`, with further flags; waits until it is in place.
+fn deploy(cluster: &Cluster, guest: &str, flags: &[&str]) -> Value {
+    let guest = artefacts::guest(guest);
+    let line = ["deploy", guest.to_str().unwrap(), "--name", "api", "--route", "/", "--json"];
+    json(&cluster.stdout(&[&line[..], flags].concat()))
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn service(cluster: &Cluster) -> Value {
+    json(&cluster.stdout(&["service", "api", "--json"]))
+}
+
+/// Load on a gateway: four clients, one request after the other.
+fn load(gateway: SocketAddr) -> Load {
+    Load::start(gateway, "/hello", 4, Duration::from_millis(5))
+}
+
+/// Waits until the service is as it should be.
+fn until(cluster: &Cluster, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = std::time::Instant::now();
+    loop {
+        let service = service(cluster);
+        if wanted(&service) {
+            return service;
+        }
+        assert!(begun.elapsed() < harness::process::PATIENCE, "{what}: not in time: {service:#}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_rollout_under_load_loses_no_request_and_neither_does_going_back() {
+    let cluster = cluster(2);
+    let first = deploy(&cluster, "http_hello", &["--min", "2"]);
+    assert_eq!(first["rollout_state"], "ready", "{first}");
+    let load = load(cluster.gateway(0));
+    std::thread::sleep(Duration::from_millis(300));
+    let second = deploy(&cluster, "http_obedient", &["--min", "2"]);
+    assert_eq!((&second["rollout_state"], &second["revision"]), (&"ready".into(), &2.into()));
+    assert_eq!(http::get(cluster.gateway(1), "/hello").unwrap().text(), "hello");
+    let undone = json(&cluster.stdout(&["rollout", "undo", "api", "--json"]));
+    assert_eq!((&undone["rollout_state"], &undone["revision"]), (&"ready".into(), &1.into()));
+    let answers = load.stop();
+    assert!(http::all_answered(&answers) > 20);
+    let text = |answer: &Result<http::Answer, String>| answer.as_ref().unwrap().text();
+    assert!(answers.iter().any(|answer| text(answer) == "hello"), "the second one answered");
+    assert!(answers.iter().any(|answer| text(answer) == "Hello, world!\n"), "and the first");
+}
+
+#[test]
+fn a_revision_that_is_never_ready_is_taken_back_while_the_one_before_answers_everything() {
+    let cluster = cluster(1);
+    deploy(&cluster, "http_obedient", &[]);
+    let load = load(cluster.gateway(0));
+    let file = format!(
+        "component = {:?}\nname = \"api\"\n[http]\nroutes = [\"/\"]\n\
+         [readiness]\npath = \"/status?503\"\nstart = \"2s\"\ninterval = \"100ms\"\n",
+        artefacts::guest("http_obedient")
+    );
+    std::fs::write(cluster.folder().join("bad.toml"), file).unwrap();
+    let output = cluster.wrun(&["deploy", "bad.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(119), "{said}");
+    assert!(
+        said.contains("api goes back from revision 2 to 1: it was not ready in time"),
+        "{said}"
+    );
+    assert!(http::all_answered(&load.stop()) > 20);
+    assert_eq!(service(&cluster)["revision"], 1);
+}
+
+#[test]
+fn draining_a_node_moves_its_replicas_before_it_stops_them() {
+    let mut cluster = cluster(2);
+    deploy(&cluster, "http_obedient", &["--min", "2"]);
+    let load = load(cluster.gateway(1));
+    std::thread::sleep(Duration::from_millis(200));
+    cluster.stdout(&["drain", "w1"]);
+    until(&cluster, "both replicas are on the other node", |service| {
+        let replicas = service["replicas"].as_array().unwrap();
+        replicas.len() == 2
+            && replicas.iter().all(|of| of["state"] == "ready" && of["node"] == "n2")
+    });
+    assert!(http::all_answered(&load.stop()) > 20);
+    cluster.workers[0].kill();
+}
+
+#[test]
+fn a_killed_worker_fails_no_safe_request_at_the_gateway_of_another() {
+    let mut cluster = cluster(2);
+    deploy(&cluster, "http_obedient", &["--min", "2"]);
+    let load = load(cluster.gateway(1));
+    std::thread::sleep(Duration::from_millis(300));
+    cluster.workers[0].kill();
+    until(&cluster, "a replica takes the place of the lost one", |service| {
+        let replicas = service["replicas"].as_array().unwrap();
+        let ready = replicas.iter().filter(|of| of["state"] == "ready" && of["node"] == "n2");
+        ready.count() == 2
+    });
+    let answers = load.stop();
+    // Each GET that was under way at the lost node is safe, and is tried at the other.
+    assert!(http::all_answered(&answers) > 20);
+}
+
+#[test]
+fn a_dead_server_is_missed_by_no_request() {
+    let mut cluster = cluster(2);
+    deploy(&cluster, "http_obedient", &["--min", "2"]);
+    let load = load(cluster.gateway(0));
+    cluster.server.kill();
+    std::thread::sleep(Duration::from_millis(1500));
+    cluster.restart_server();
+    until(&cluster, "the replicas are adopted", |service| service["state"] == "ready");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(http::all_answered(&load.stop()) > 50);
+    let replicas = service(&cluster)["replicas"].clone();
+    assert!(replicas.as_array().unwrap().iter().all(|of| of["attempt"] == 1), "{replicas:#}");
+}
+
+#[test]
+fn a_service_sleeps_and_is_woken_by_a_request() {
+    let cluster = cluster(1);
+    let file = format!(
+        "component = {:?}\nname = \"api\"\n[http]\nroutes = [\"/\"]\n\
+         [scale]\nmin = 0\nmax = 4\nidle = \"1s\"\nwindow = \"2s\"\npanic_window = \"1s\"\n\
+         down_delay = \"1s\"\n",
+        artefacts::guest("http_hello")
+    );
+    std::fs::write(cluster.folder().join("api.toml"), file).unwrap();
+    cluster.stdout(&["deploy", "api.toml"]);
+    until(&cluster, "it sleeps", |service| service["state"] == "asleep");
+    let answer = http::get(cluster.gateway(0), "/hello").unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "Hello, world!\n"));
+    let woken = service(&cluster);
+    assert_eq!(woken["ready"], 1, "{woken:#}");
+    let load = Load::start(cluster.gateway(0), "/hello", 4, Duration::from_millis(1));
+    std::thread::sleep(Duration::from_millis(500));
+    http::all_answered(&load.stop());
+    until(&cluster, "it sleeps again", |service| service["state"] == "asleep");
+}
