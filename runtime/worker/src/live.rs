@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wrun_net::{RecvStream, SendStream};
 use wrun_protocol::TaskId;
-use wrun_protocol::wire::user::Stdin;
+use wrun_protocol::wire::user::{LogChunk, LogStream, Stdin};
 use wrun_protocol::wire::worker::{LiveReply, LiveRequest};
 
 use crate::blobs::{blocking, read_at};
@@ -69,10 +69,19 @@ async fn follow(streams: &Streams, send: &mut SendStream) {
     loop {
         let bytes = match streams.log.read(position) {
             Piece::Memory(bytes) => bytes,
-            Piece::File(file, size) => {
-                let read = blocking(move || read_at(&file, position, size as usize)).await;
+            Piece::File { file, at, size } => {
+                let read = blocking(move || read_at(&file, at, size as usize)).await;
                 let Ok(Ok(bytes)) = read else { return send.reset(0) };
                 bytes
+            }
+            Piece::Lost(next) => {
+                let gone = format!("[wrun: {} older bytes are not kept]\n", next - position);
+                let notice = LogChunk { stream: LogStream::Stderr, data: gone.into() };
+                position = next;
+                if send.send(&LiveReply::Log(notice)).await.is_err() {
+                    return;
+                }
+                continue;
             }
             Piece::Wait => {
                 tokio::select! {

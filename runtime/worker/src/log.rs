@@ -1,5 +1,7 @@
 //! The log of one running task: frames of [`LogChunk`], in memory while they are few,
-//! then in a file that has no name, so that nothing of it is left behind.
+//! then in a file that has no name, so that nothing of it is left behind. Of a task the first
+//! bytes are kept, up to its limit; of a replica, which may run for months, the newest: they go
+//! to two files in turn, and the older one goes when the newer one is full.
 //!
 //! Guests write on their own threads and never wait for the disk, unless the spiller
 //! lags so far behind that waiting is the only bound on memory that is left.
@@ -34,8 +36,22 @@ pub(crate) struct TaskLog {
     /// Held while bytes go to the file, so that they go in order.
     spilling: Mutex<()>,
     changed: Notify,
-    /// Most bytes, frames' headers included.
-    most: u64,
+    bound: Bound,
+}
+
+/// What is kept of a log that grows too long. In bytes, frames' headers included.
+#[derive(Clone, Copy)]
+enum Bound {
+    First(u64),
+    Newest(u64),
+}
+
+/// A file with a part of the log.
+#[derive(Clone)]
+struct Segment {
+    file: Arc<File>,
+    /// Where it begins in the log.
+    start: u64,
 }
 
 #[derive(Default)]
@@ -46,9 +62,12 @@ struct State {
     tail: Vec<u8>,
     /// Frames on their way to the file.
     in_flight: Bytes,
-    /// Bytes in the file: all that came before.
+    /// Bytes that came before, those included that are not kept any more.
     spilled: u64,
-    file: Option<Arc<File>>,
+    /// Where the last of them are.
+    file: Option<Segment>,
+    /// Where those before are that are still kept.
+    older: Option<Segment>,
     failed: bool,
     closed: bool,
 }
@@ -57,8 +76,10 @@ struct State {
 pub(crate) enum Piece {
     /// Whole frames.
     Memory(Bytes),
-    /// So many bytes of the file, from the asked position.
-    File(Arc<File>, u64),
+    /// So many bytes of the file, from there.
+    File { file: Arc<File>, at: u64, size: u64 },
+    /// What was there is not kept any more: it goes on at this position.
+    Lost(u64),
     /// Nothing new yet.
     Wait,
     /// Nothing more will come.
@@ -93,14 +114,20 @@ impl SpillDir {
 }
 
 impl TaskLog {
-    /// An empty log of at most `most` bytes.
-    pub(crate) fn new(most: u64) -> Self {
-        Self {
-            state: Mutex::default(),
-            spilling: Mutex::new(()),
-            changed: Notify::new(),
-            most: most.saturating_add(most / 8).saturating_add(1 << 10),
-        }
+    /// An empty log of at most `most` bytes: what is more is dropped.
+    pub(crate) fn first(most: u64) -> Self {
+        Self::bounded(Bound::First(most.saturating_add(most / 8).saturating_add(1 << 10)))
+    }
+
+    /// An empty log of which about the newest `most` bytes are kept, and at least half of
+    /// that. Those that are still in memory are kept besides.
+    pub(crate) fn newest(most: u64) -> Self {
+        Self::bounded(Bound::Newest(most))
+    }
+
+    fn bounded(bound: Bound) -> Self {
+        let (state, spilling, changed) = (Mutex::default(), Mutex::new(()), Notify::new());
+        Self { state, spilling, changed, bound }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,7 +137,11 @@ impl TaskLog {
     /// Adds what the guest wrote. Says whether it should be spilled.
     pub(crate) fn append(&self, stream: LogStream, bytes: &[u8]) -> bool {
         let mut state = self.lock();
-        if state.closed || state.failed || state.size() + bytes.len() as u64 > self.most {
+        let is_full = match self.bound {
+            Bound::First(most) => state.size() + bytes.len() as u64 > most,
+            Bound::Newest(_) => false,
+        };
+        if state.closed || state.failed || is_full {
             return false;
         }
         for piece in bytes.chunks(CHUNK) {
@@ -140,17 +171,24 @@ impl TaskLog {
                 return;
             }
             state.in_flight = std::mem::take(&mut state.tail).into();
+            if let Bound::Newest(most) = self.bound {
+                state.rotate(most / 2);
+            }
             (state.file.clone(), state.in_flight.clone(), state.spilled)
         };
-        let written = file.map_or_else(|| dir.create(), Ok).and_then(|file| {
-            file.write_all_at(&bytes, at)?;
-            Ok(file)
+        let begun = match file {
+            Some(segment) => Ok(segment),
+            None => dir.create().map(|file| Segment { file, start: at }),
+        };
+        let written = begun.and_then(|segment| {
+            segment.file.write_all_at(&bytes, at - segment.start)?;
+            Ok(segment)
         });
         let mut state = self.lock();
         state.in_flight = Bytes::new();
         match written {
-            Ok(file) => {
-                state.file = Some(file);
+            Ok(segment) => {
+                state.file = Some(segment);
                 state.spilled += bytes.len() as u64;
             }
             Err(error) => state.on_disk_failed(&error),
@@ -178,19 +216,28 @@ impl TaskLog {
             self.spill_in_order(dir, &in_order);
             state = self.lock();
         }
-        match &state.file {
-            // Only a notice that the disk failed can be left in memory.
-            Some(file) if state.tail.is_empty() => {
-                Some(WholeLog::File(file.clone(), state.spilled))
-            }
-            Some(file) => {
-                let (file, at, tail) = (file.clone(), state.spilled, state.tail.clone());
-                let fits = file.write_all_at(&tail, at).is_ok();
-                Some(WholeLog::File(file, if fits { at + tail.len() as u64 } else { at }))
-            }
-            None if state.tail.is_empty() => None,
-            None => Some(WholeLog::Memory(Bytes::copy_from_slice(&state.tail))),
+        let Some(last) = state.file.clone() else {
+            let is_empty = state.tail.is_empty();
+            return (!is_empty).then(|| WholeLog::Memory(Bytes::copy_from_slice(&state.tail)));
+        };
+        // Only a notice that the disk failed can be left in memory.
+        let (older, tail) = (state.older.clone(), state.tail.clone());
+        let mut size = state.spilled - last.start;
+        drop(state);
+        if last.file.write_all_at(&tail, size).is_ok() {
+            size += tail.len() as u64;
         }
+        let joined = older.and_then(|older| {
+            let before = last.start - older.start;
+            let joined = dir.create().and_then(|joined| {
+                copy(&older.file, before, &joined, 0)?;
+                copy(&last.file, size, &joined, before)?;
+                Ok(WholeLog::File(joined, before + size))
+            });
+            // Where there is no room for both, the newer part has to do.
+            joined.ok()
+        });
+        Some(joined.unwrap_or(WholeLog::File(last.file, size)))
     }
 
     /// Whether [`TaskLog::whole`] would not touch the disk.
@@ -205,9 +252,9 @@ impl TaskLog {
         state.seal();
         let in_flight_end = state.spilled + state.in_flight.len() as u64;
         if position < state.spilled
-            && let Some(file) = &state.file
+            && let Some(piece) = state.on_disk(position)
         {
-            return Piece::File(file.clone(), (state.spilled - position).min(WINDOW));
+            return piece;
         }
         if position < in_flight_end {
             let from = position.saturating_sub(state.spilled) as usize;
@@ -240,6 +287,32 @@ impl State {
         self.spilled + (self.in_flight.len() + self.tail.len() + open) as u64
     }
 
+    /// Begins another file if this one has grown to `most`.
+    fn rotate(&mut self, most: u64) {
+        let spilled = self.spilled;
+        if let Some(full) = self.file.take_if(|file| spilled - file.start >= most) {
+            self.older = Some(full);
+        }
+    }
+
+    /// What comes at a position of which nothing is in memory.
+    fn on_disk(&self, position: u64) -> Option<Piece> {
+        let last = self.file.as_ref().map_or(self.spilled, |last| last.start);
+        let of = |segment: &Segment, end: u64| Piece::File {
+            file: segment.file.clone(),
+            at: position - segment.start,
+            size: (end - position).min(WINDOW),
+        };
+        if position >= last {
+            return self.file.as_ref().map(|file| of(file, self.spilled));
+        }
+        match &self.older {
+            Some(older) if position >= older.start => Some(of(older, last)),
+            Some(older) => Some(Piece::Lost(older.start)),
+            None => Some(Piece::Lost(last)),
+        }
+    }
+
     fn append(&mut self, stream: LogStream, piece: &[u8]) {
         match &mut self.open {
             Some((of, bytes)) if *of == stream && bytes.len() + piece.len() <= CHUNK => {
@@ -270,6 +343,20 @@ impl State {
         self.append(LogStream::Stderr, notice.as_bytes());
         self.seal();
     }
+}
+
+/// Copies `size` bytes from the front of a file to that place in another.
+fn copy(from: &File, size: u64, to: &File, place: u64) -> io::Result<()> {
+    let mut buffer = vec![0; WINDOW as usize];
+    let mut at = 0;
+    while at < size {
+        let step = (size - at).min(WINDOW);
+        let part = buffer.get_mut(..step as usize).unwrap_or_default();
+        from.read_exact_at(part, at)?;
+        to.write_all_at(part, place + at)?;
+        at += step;
+    }
+    Ok(())
 }
 
 /// The chunks of whole frames at the front of `bytes`, and how many bytes they take.
@@ -316,10 +403,14 @@ mod tests {
         loop {
             let bytes = match log.read(position) {
                 Piece::Memory(bytes) => bytes.to_vec(),
-                Piece::File(file, size) => {
+                Piece::File { file, at, size } => {
                     let mut bytes = vec![0; size as usize];
-                    file.read_exact_at(&mut bytes, position).unwrap();
+                    file.read_exact_at(&mut bytes, at).unwrap();
                     bytes
+                }
+                Piece::Lost(next) => {
+                    position = next;
+                    continue;
                 }
                 Piece::Wait | Piece::End => return read,
             };
@@ -336,7 +427,7 @@ mod tests {
     fn small_writes_of_a_stream_become_one_frame_and_order_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let dir = SpillDir::new(dir.path());
-        let log = TaskLog::new(1 << 20);
+        let log = TaskLog::first(1 << 20);
         for piece in ["a", "b", "c"] {
             assert!(!log.append(LogStream::Stdout, piece.as_bytes()));
         }
@@ -352,14 +443,14 @@ mod tests {
     #[test]
     fn a_task_that_writes_nothing_has_no_log() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(TaskLog::new(10).whole(&SpillDir::new(dir.path())).is_none());
+        assert!(TaskLog::first(10).whole(&SpillDir::new(dir.path())).is_none());
     }
 
     #[test]
     fn a_long_log_goes_to_a_nameless_file_and_reads_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let spill = SpillDir::new(dir.path());
-        let log = TaskLog::new(64 << 20);
+        let log = TaskLog::first(64 << 20);
         let mut wanted = String::new();
         for line in 0..40_000 {
             let line = format!("line {line}\n");
@@ -377,7 +468,7 @@ mod tests {
     #[test]
     fn what_is_over_the_bound_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let log = TaskLog::new(8 << 10);
+        let log = TaskLog::first(8 << 10);
         for _ in 0..100 {
             log.append(LogStream::Stderr, &[b'x'; 1 << 10]);
         }
@@ -386,8 +477,62 @@ mod tests {
     }
 
     #[test]
+    fn of_a_log_without_end_the_newest_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let spill = SpillDir::new(dir.path());
+        let log = TaskLog::newest(1 << 20);
+        let mut written = String::new();
+        for line in 0..400_000 {
+            let line = format!("line {line}\n");
+            written.push_str(&line);
+            if log.append(LogStream::Stdout, line.as_bytes()) {
+                log.spill(&spill);
+            }
+        }
+        assert!(matches!(log.read(0), Piece::Lost(_)), "the oldest is gone");
+        let followed = follow(&log);
+        assert!(written.ends_with(&followed), "what is left is the end of it");
+        assert!((512 << 10..2 << 20).contains(&followed.len()), "{}", followed.len());
+        assert_eq!(text(&whole(&log, &spill)), followed);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_follower_that_keeps_up_misses_nothing_when_files_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let spill = SpillDir::new(dir.path());
+        let log = TaskLog::newest(256 << 10);
+        let (mut position, mut read, mut written) = (0, String::new(), String::new());
+        for line in 0..100_000 {
+            let line = format!("line {line}\n");
+            written.push_str(&line);
+            if !log.append(LogStream::Stdout, line.as_bytes()) {
+                continue;
+            }
+            log.spill(&spill);
+            loop {
+                let bytes = match log.read(position) {
+                    Piece::Memory(bytes) => bytes.to_vec(),
+                    Piece::File { file, at, size } => {
+                        let mut bytes = vec![0; size as usize];
+                        file.read_exact_at(&mut bytes, at).unwrap();
+                        bytes
+                    }
+                    Piece::Lost(_) => panic!("it keeps up"),
+                    Piece::Wait | Piece::End => break,
+                };
+                let (chunks, used) = chunks(&bytes);
+                position += used as u64;
+                let texts = chunks.iter().map(|chunk| String::from_utf8_lossy(&chunk.data));
+                read.extend(texts);
+            }
+        }
+        assert!(written.starts_with(&read) && read.len() > 800_000, "{}", read.len());
+    }
+
+    #[test]
     fn a_disk_that_fails_ends_the_log_with_a_notice_and_nothing_else() {
-        let log = TaskLog::new(64 << 20);
+        let log = TaskLog::first(64 << 20);
         let nowhere = SpillDir::new(Path::new("/nonexistent"));
         log.append(LogStream::Stdout, &[b'x'; 100 << 10]);
         log.spill(&nowhere);

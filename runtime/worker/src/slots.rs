@@ -259,7 +259,7 @@ impl<E: Executor> Slots<E> {
     fn streams_at_start(&mut self, job: &Arc<Job<E>>, index: u32) -> Option<Arc<Streams>> {
         let awaited =
             if self.awaited.is_empty() { None } else { self.awaited.remove(&job.id.task(index)) };
-        awaited.or_else(|| job.is_attached().then(|| Arc::new(Streams::new(&job.spec.limits))))
+        awaited.or_else(|| job.is_attached().then(|| Arc::new(Streams::new(&job.spec))))
     }
 
     fn occupy(&mut self, running: Running<E>) -> u64 {
@@ -531,8 +531,7 @@ impl<E: Executor> Slots<E> {
         let job = self.queued().find_map(|(job, run)| {
             (run.job == task.job && run.tasks.contains(task.index)).then(|| job.clone())
         })?;
-        let streams =
-            self.awaited.entry(task).or_insert_with(|| Arc::new(Streams::new(&job.spec.limits)));
+        let streams = self.awaited.entry(task).or_insert_with(|| Arc::new(Streams::new(&job.spec)));
         Some(streams.clone())
     }
 }
@@ -552,8 +551,8 @@ impl<E: Executor> Running<E> {
 
     /// Its streams, made now if they were not.
     pub(crate) fn streams(&mut self) -> &Arc<Streams> {
-        let limits = &self.job.spec.limits;
-        self.streams.get_or_insert_with(|| Arc::new(Streams::new(limits)))
+        let spec = &self.job.spec;
+        self.streams.get_or_insert_with(|| Arc::new(Streams::new(spec)))
     }
 }
 

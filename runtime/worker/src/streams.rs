@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
-use wrun_protocol::job::TaskLimits;
+use wrun_protocol::JobSpec;
 
 use crate::log::TaskLog;
 
@@ -28,11 +28,15 @@ struct Stdin {
 
 impl Streams {
     /// Nothing has flowed yet.
-    pub(crate) fn new(limits: &TaskLimits) -> Self {
+    pub(crate) fn new(spec: &JobSpec) -> Self {
         let (sender, receiver) = mpsc::channel(STDIN_PIECES);
-        let most = limits.log_bytes.saturating_add(limits.output_bytes);
+        let limits = &spec.limits;
+        let log = match spec.service {
+            Some(_) => TaskLog::newest(limits.log_bytes),
+            None => TaskLog::first(limits.log_bytes.saturating_add(limits.output_bytes)),
+        };
         let stdin = Stdin { sender: Some(sender), receiver: Some(receiver) };
-        Self { log: TaskLog::new(most), stdin: Mutex::new(stdin), taken: Notify::new() }
+        Self { log, stdin: Mutex::new(stdin), taken: Notify::new() }
     }
 
     /// The guest's end of standard input; there is one.
