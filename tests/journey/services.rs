@@ -218,3 +218,23 @@ fn ctrl_c_lets_a_rollout_go_on_alone() {
     assert_eq!(told["rollout_state"], "under-way", "{told}");
     assert_eq!(services(&desk)[0]["revision"], 1);
 }
+
+#[test]
+fn a_program_stays_and_one_that_fails_says_how() {
+    let desk = Desk::start();
+    let said = desk.says(&["deploy", &guest("sleep_forever"), "--name", "daemon"]);
+    assert_eq!(said, "daemon: revision 1 is ready, 1 replica\n");
+    assert_eq!(services(&desk)[0]["kind"], "program");
+    let crash = ["deploy", &guest("exit_with"), "--name", "crash", "--", "3"];
+    let output = desk.wrun(&crash);
+    assert_eq!(output.status.code(), Some(119), "{}", stderr(&output));
+    let said = stderr(&output);
+    let expected = "error: the replicas of crash, revision 1, fail; its last failure: exit code 3";
+    assert!(said.lines().last().unwrap().starts_with(expected), "{said}");
+    let page = desk.json(&["service", "crash"]);
+    assert_eq!(
+        (&page["state"], &page["replicas"][0]["outcome"]["code"]),
+        (&"failing".into(), &3.into())
+    );
+    assert!(desk.says(&["logs", "crash"]).contains("crash/1/0 | ending with 3\n"));
+}
