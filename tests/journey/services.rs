@@ -238,3 +238,33 @@ fn a_program_stays_and_one_that_fails_says_how() {
     );
     assert!(desk.says(&["logs", "crash"]).contains("crash/1/0 | ending with 3\n"));
 }
+
+#[test]
+fn a_canary_waits_for_its_word_and_is_reached_by_its_header() {
+    let (desk, gateway) = served();
+    desk.says(&["deploy", &guest("http_hello"), "--name", "api", "--route", "/"]);
+    std::fs::copy(harness::artefacts::guest("http_obedient"), desk.folder().join("next.wasm"))
+        .unwrap();
+    desk.write(
+        "api.toml",
+        "component = \"next.wasm\"\nname = \"api\"\n[http]\nroutes = [\"/\"]\n[rollout]\n\
+         strategy = \"canary\"\nsteps = [{ percent = 10 }]\n\
+         header = { name = \"X-Canary\", value = \"yes\" }\n",
+    );
+    let said = desk.says(&["deploy", "api.toml"]);
+    let expected =
+        "api: revision 2 gets 10% of the requests, and waits for `wrun rollout resume api`\n";
+    assert!(said.starts_with(expected), "{said}");
+    let asked = |more| http::get_of(gateway, "localhost", "/hello", more).unwrap().text();
+    let with_header: Vec<_> = (0..20).map(|_| asked("x-canary: yes\r\n")).collect();
+    assert!(with_header.iter().all(|text| text == "hello"), "{with_header:?}");
+    let without: Vec<_> = (0..100).map(|_| asked("")).collect();
+    let new = without.iter().filter(|text| *text == "hello").count();
+    assert!((1..50).contains(&new), "{new} of 100 went to the canary");
+    let status = desk.json(&["rollout", "status", "api"]);
+    assert_eq!((&status["rollout"]["step"], &status["rollout"]["steps"]), (&1.into(), &1.into()));
+    assert_eq!(desk.says(&["rollout", "resume", "api"]), "the rollout of api goes on\n");
+    let end = desk.json(&["rollout", "status", "api", "--wait"]);
+    assert_eq!((&end["rollout_state"], &end["revision"]), (&"ready".into(), &2.into()), "{end}");
+    assert!((0..20).all(|_| asked("") == "hello"));
+}

@@ -58,8 +58,19 @@ impl Room<'_> {
             Stage::Fill { .. } => wanted,
             _ => {
                 let missing = self.enough(wanted).saturating_sub(new_ready);
-                missing.max(wanted.saturating_sub(goal))
+                missing.max(wanted.saturating_sub(goal)).max(self.least(wanted, goal))
             }
+        }
+    }
+
+    /// While a canary gets a part of the requests, the others need somewhere to go, be the
+    /// service as small as one replica.
+    fn least(&self, wanted: u32, goal: u32) -> u32 {
+        match self.stage {
+            Stage::Canary(step) if step.percent < 100 && goal > 0 => {
+                self.most(wanted).saturating_sub(goal).min(1)
+            }
+            _ => 0,
         }
     }
 }

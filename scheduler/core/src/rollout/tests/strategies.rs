@@ -70,6 +70,30 @@ fn a_canary_goes_step_by_step_as_time_or_a_user_lets_it() {
 }
 
 #[test]
+fn a_canary_of_a_small_service_leaves_the_others_somewhere_to_go() {
+    for (wanted, percent) in [(1, 10), (1, 99), (2, 60)] {
+        let mut model = Model::new(canary(&[(percent, None)]), wanted);
+        model.follow();
+        (0..4).for_each(|_| _ = model.all_ready());
+        let (new, old) = model.awake();
+        assert!(new > 0 && old == 1, "{wanted}, {percent}%: {new} and {old}");
+        let weights = model.plan().weights;
+        let all = weights.new + weights.olds[0];
+        assert_eq!(weights.new * 100 / all, u32::from(percent));
+        model.progress = model.progress.resumed(&model.rollout, model.now).unwrap();
+        assert!(model.end());
+        assert_eq!(model.awake(), (wanted, 0));
+    }
+    // Nothing is woken for it, and nothing is stuck where there is no room for both.
+    let mut model = Model::new(canary(&[(10, None)]), 0);
+    assert_eq!(model.follow().awake(), (0, 0));
+    let no_surge = Rollout { surge: 0, unavailable: 1, ..canary(&[(10, None)]) };
+    let mut model = Model::new(no_surge, 1);
+    (0..4).for_each(|_| _ = model.follow().all_ready());
+    assert_eq!(model.awake(), (1, 0));
+}
+
+#[test]
 fn a_rollout_that_is_paused_goes_no_further_and_still_follows_the_load() {
     let mut model = Model::new(rolling(1, 0), 6);
     model.follow().all_ready();
