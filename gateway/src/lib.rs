@@ -18,7 +18,6 @@ mod service;
 mod table;
 #[cfg(test)]
 mod tests;
-
 mod upstream;
 
 pub use body::{Body, BodyError, empty, full};

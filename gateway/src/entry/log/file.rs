@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,6 +15,9 @@ use crate::ListenError;
 
 /// Lines that wait to be written.
 const WAITING: usize = 8192;
+
+/// How long lines are gathered, so that not each of them costs a write and wakes the thread.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// A file. Clones write to the same one; it is closed when the last is gone.
 #[derive(Clone, Debug)]
@@ -61,6 +65,7 @@ impl Writer {
     fn run(&mut self, lines: &Receiver<Vec<u8>>, left_out: &AtomicU64) {
         let mut failing = false;
         while let Ok(first) = lines.recv() {
+            std::thread::sleep(GATHER);
             let wrote = self.write(&first, lines);
             let lost = left_out.swap(0, Ordering::Relaxed);
             if lost > 0 {

@@ -187,3 +187,45 @@ async fn a_replica_that_breaks_off_never_looks_as_if_it_had_ended() {
     let too_long = site.get("/", "").await;
     assert!(too_long.starts_with("HTTP/1.1 502 "), "{too_long}");
 }
+
+/// Requests with a few bytes changed, left out or put in, and noise.
+#[tokio::test]
+async fn whatever_comes_is_answered_or_refused_and_others_are_served() {
+    let told = endpoints(1, |told| (told.http.idle_timeout_ms, told.http.timeout_ms) = (50, 500));
+    let site = Site::with(told, |config| {
+        let soon = std::time::Duration::from_millis(50);
+        (config.head_time, config.keep_alive, config.body_grace) = (soon, soon, soon);
+    })
+    .await;
+    let good: [&[u8]; 4] = [
+        b"GET /a?b=c HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+          3;x=y\r\nabc\r\n0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\
+          \x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x86\x84\x01\x01a",
+    ];
+    let mut random = fastrand::Rng::with_seed(4);
+    let mut cases = Vec::new();
+    for _ in 0..150 {
+        let mut bytes = random.choice(good).unwrap().to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..4) {
+                0 => bytes[at] = random.u8(..),
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, *random.choice(b"\r\n :;\0\x80,9").unwrap()),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        cases.push(bytes);
+    }
+    let sent = futures_util::future::join_all(cases.iter().map(|bytes| site.send(bytes)));
+    for (answer, bytes) in sent.await.iter().zip(&cases) {
+        let is_whole =
+            answer.is_empty() || answer.starts_with("HTTP/1.1 ") || answer.starts_with('\0');
+        assert!(is_whole, "{:?}: {answer:?}", bytes.escape_ascii().to_string());
+    }
+    assert!(site.get("/", "").await.ends_with("hello"));
+    site.load_becomes((0, 0)).await;
+}
