@@ -233,7 +233,9 @@ impl Core {
             (Arrangement::DifferentNodes, Some(job)) => !here(job),
             _ => true,
         };
-        joins && !self.is_kept_from(ix, group_ix)
+        let job = group.key.wishes.as_ref().and_then(|wishes| wishes.job);
+        let port_taken = job.is_some_and(|job| self.state.is_port_taken(job, ix));
+        joins && !port_taken && !self.is_kept_from(ix, group_ix)
     }
 
     /// Where the job has a task.

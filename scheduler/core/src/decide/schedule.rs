@@ -31,6 +31,10 @@ impl Core {
         let mut spec = schedule
             .check()
             .map_err(|error| RequestError::new(ErrorCode::InvalidInput, error.to_string()))?;
+        if spec.service.is_some() {
+            let text = "a service stays: deploy it with `wrun deploy`";
+            return Err(RequestError::new(ErrorCode::InvalidInput, text));
+        }
         let name = &schedule.name;
         if let Some(known) = self.state.schedules.find(&(tenant.clone(), name.clone())) {
             if known.schedule == *schedule {

@@ -150,6 +150,9 @@ impl Core {
 
     /// Whether the arrangement of the job lets another of its tasks onto the node.
     pub(super) fn is_arranged(&self, id: JobId, ix: NodeIx, key: &GroupKey) -> bool {
+        if self.state.is_port_taken(id, ix) {
+            return false;
+        }
         match key.arrangement() {
             Arrangement::SameNode => self.home(id).is_none_or(|home| home == ix),
             Arrangement::DifferentNodes => {

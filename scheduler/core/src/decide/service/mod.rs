@@ -9,6 +9,7 @@ pub(crate) mod settle;
 
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::limits::MAX_REPLICAS;
+use wrun_protocol::scheduling::Arrangement;
 use wrun_protocol::service::{ServiceId, ServiceKind, ServiceSpec};
 use wrun_protocol::wire::service::{Deployed, ScaleTo};
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
@@ -20,7 +21,7 @@ use crate::effect::Answer;
 use crate::fact::Fact;
 use crate::state::apply::Submitted;
 use crate::state::groups::{GroupKey, TenantIx};
-use crate::state::services::Service;
+use crate::state::services::{Service, ports};
 
 impl Core {
     pub(crate) fn on_deploy(
@@ -39,6 +40,7 @@ impl Core {
             return Err(invalid("it says nothing of a service: submit it as a job".to_owned()));
         };
         check_kind(kind, service)?;
+        check_job(&decoded, service)?;
         let name = decoded.name.parse();
         let name = name.map_err(|error| invalid(format!("`name`: {error}")))?;
         let of = ServiceId { tenant, name };
@@ -187,6 +189,20 @@ fn check_kind(kind: ComponentKind, service: &ServiceSpec) -> Result<(), RequestE
         }
     };
     Err(invalid(problem.to_owned()))
+}
+
+/// What the job says that a service cannot keep to.
+fn check_job(spec: &JobSpec, service: &ServiceSpec) -> Result<(), RequestError> {
+    let wishes = &spec.scheduling;
+    if wishes.hold {
+        let text = "hold: nobody could release it; deploy it when it is wanted";
+        return Err(invalid(text.to_owned()));
+    }
+    if wishes.arrangement == Arrangement::SameNode && !ports(service).is_empty() {
+        let text = "arrangement: no two replicas that listen on one port are on one node";
+        return Err(invalid(text.to_owned()));
+    }
+    Ok(())
 }
 
 fn check_scale(to: ScaleTo) -> Result<(), RequestError> {

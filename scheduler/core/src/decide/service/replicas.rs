@@ -57,7 +57,8 @@ impl Core {
         let stay = staying.len() as u32;
         let ready = staying.iter().filter(|one| one.of_use == Use::Ready).count() as u32;
         // Until others are ready, those that leave their node are needed there.
-        let needed = if self.can_move(job) { wanted.saturating_sub(ready) } else { 0 };
+        let moves = !leaving.is_empty() && self.can_move(job);
+        let needed = if moves { wanted.saturating_sub(ready) } else { 0 };
         let spare = leaving.len().saturating_sub(needed as usize);
         let mut going = least_useful(staying, stay.saturating_sub(wanted) as usize);
         going.extend(least_useful(leaving, spare));

@@ -9,6 +9,7 @@ use wrun_protocol::{JobId, Resources};
 
 use super::TenantIx;
 use crate::state::length::Length;
+use crate::state::services::ports;
 
 /// What makes tasks alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,8 +48,11 @@ impl GroupKey {
     pub(crate) fn of(tenant: TenantIx, id: JobId, spec: JobSpec) -> Self {
         let length = spec.limits.wall_ms.map_or(Length::Like(spec.component), Length::Limit);
         let mut wishes = Wishes::of(id, spec.count, spec.scheduling);
-        if spec.service.is_some() {
+        if let Some(service) = &spec.service {
             wishes.job = Some(id);
+            if !ports(service).is_empty() {
+                wishes.arrangement = Arrangement::DifferentNodes;
+            }
         }
         Self {
             priority: spec.priority,

@@ -22,6 +22,7 @@ use wrun_protocol::{IndexRange, JobId, TaskId, TenantName, Timestamp};
 pub(crate) use self::rollout::Moving;
 use super::State;
 use super::groups::GroupKey;
+use super::jobs::NodeIx;
 use super::span::Spans;
 
 /// Events of a service that are remembered.
@@ -196,6 +197,11 @@ impl Services {
         self.live.get_mut(id)?.revisions.get_mut(revision)
     }
 
+    /// On which ports tasks of a job may listen.
+    fn ports(&self, job: JobId) -> &[u16] {
+        self.revision(job).map(|revision| ports(&revision.spec)).unwrap_or_default()
+    }
+
     /// A replica that is awake.
     pub(crate) fn replica(&self, task: TaskId) -> Option<&Replica> {
         self.revision(task.job)?.replicas.get(&task.index)
@@ -247,7 +253,27 @@ impl Services {
     }
 }
 
+/// On which ports its replicas may listen.
+pub(crate) fn ports(spec: &ServiceSpec) -> &[u16] {
+    match &spec.kind {
+        ServiceKind::Program(program) => &program.ports,
+        ServiceKind::Http(_) => &[],
+    }
+}
+
 impl State {
+    /// Whether replicas of other jobs on the node may listen on a port that those of `job`
+    /// want too.
+    pub(crate) fn is_port_taken(&self, job: JobId, ix: NodeIx) -> bool {
+        if self.services.is_empty() {
+            return false;
+        }
+        let wanted = self.services.ports(job);
+        let Some(node) = self.nodes.get(ix).filter(|_| !wanted.is_empty()) else { return false };
+        let mut others = node.tasks.iter().map(|(run, _)| run.job).filter(|other| *other != job);
+        others.any(|other| self.services.ports(other).iter().any(|port| wanted.contains(port)))
+    }
+
     /// Whether the tasks of a group are replicas.
     pub(crate) fn is_service(&self, key: &GroupKey) -> bool {
         let job = key.wishes.as_ref().and_then(|wishes| wishes.job);

@@ -63,6 +63,9 @@ fn what_can_never_be_is_refused_whole() {
         let error = stage.deploy_of_kind("ann", kind, &spec).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidInput, "{error}");
     }
+    let mut held = web(1);
+    held.scheduling.hold = true;
+    assert!(stage.deploy_as("ann", &held).unwrap_err().message.starts_with("hold"));
     assert_eq!(stage.cluster.refused("ann", &web(1)).code, ErrorCode::InvalidInput, "not a job");
     assert!(stage.cluster.core.services(None, None).is_empty());
 }

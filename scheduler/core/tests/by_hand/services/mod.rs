@@ -4,6 +4,7 @@
 mod deploy;
 mod life;
 mod loads;
+mod nodes;
 mod recovery;
 mod rollouts;
 mod scale;
