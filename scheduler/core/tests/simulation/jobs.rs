@@ -128,7 +128,10 @@ impl World {
 
     /// Lets the job depend on some that came before it.
     fn depend(&mut self, spec: &mut JobSpec, tenant: &str) {
-        let mine = |job: &JobId| self.model.jobs[job].tenant.as_str() == tenant;
+        let mine = |job: &JobId| {
+            let job = &self.model.jobs[job];
+            job.tenant.as_str() == tenant && !job.service
+        };
         let jobs: Vec<JobId> = self.model.jobs.keys().copied().filter(mine).collect();
         for _ in 0..self.random.below(3) {
             if jobs.is_empty() {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use wrun_core::Fact;
 use wrun_protocol::policy::Limits;
 use wrun_protocol::scheduling::Request;
+use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{AttemptId, JobId, NodeId, Resources, TaskId, TenantName, Timestamp};
@@ -89,7 +90,8 @@ impl Ledger {
             each(&[run], |task| self.enter(task, node, at, request));
         }
         match fact {
-            Fact::JobSubmitted { job, tenant, spec, .. } => {
+            Fact::JobSubmitted { job, tenant, spec, .. }
+            | Fact::ServiceDeployed { job, service: ServiceId { tenant, .. }, spec, .. } => {
                 let spec = spec.decode().unwrap();
                 let wishes = spec.scheduling;
                 let own = Request { resources: spec.resources, devices: wishes.devices };
@@ -121,7 +123,8 @@ impl Ledger {
                 let placed: Vec<TaskId> = placed.map(|(task, _)| *task).collect();
                 placed.into_iter().for_each(|task| self.leave(task, at));
             }
-            Fact::TasksCancelled { job, tasks, .. } => {
+            Fact::TasksCancelled { job, tasks, .. }
+            | Fact::ReplicasSlept { job, replicas: tasks, .. } => {
                 let indices = tasks.iter().flat_map(|tasks| tasks.indices());
                 indices.for_each(|index| self.leave(job.task(index), at));
             }

@@ -19,6 +19,7 @@ mod model;
 mod orderly;
 mod policies;
 mod random;
+mod services;
 mod timeline;
 mod windows;
 mod worker;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wrun_core::Prior;
 use wrun_core::fact::{Fact, Next, Remembered};
 use wrun_protocol::scheduling::{Dependency, DependsOn, Offer, Request};
+use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::policy::JobChange;
 use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::{Assignment, Grant};
@@ -15,6 +16,8 @@ use crate::world::{POOL, POOL_SLOTS};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Task {
+    /// A replica that takes nothing.
+    Asleep,
     Pending,
     Placed(NodeId),
     Succeeded,
@@ -34,6 +37,10 @@ pub(crate) struct Job {
     /// Its own, then the alternatives.
     requests: Vec<Request>,
     gang: bool,
+    /// Its tasks are replicas.
+    pub(crate) service: bool,
+    /// Tasks from here on have always slept.
+    reach: usize,
 }
 
 #[derive(Debug, Default)]
@@ -57,9 +64,12 @@ impl Model {
     pub(crate) fn apply(&mut self, fact: &Fact) {
         self.place(fact);
         match fact {
-            Fact::JobSubmitted { job, id, spec, tenant, .. } => {
+            Fact::JobSubmitted { job, id, spec, tenant, .. }
+            | Fact::ServiceDeployed { job, id, spec, service: ServiceId { tenant, .. }, .. } => {
                 let spec = spec.decode().unwrap();
-                let tasks = vec![(0, Task::Pending); spec.count as usize];
+                let service = spec.service.is_some();
+                let first = if service { Task::Asleep } else { Task::Pending };
+                let tasks = vec![(0, first); spec.count as usize];
                 let (max_running, tenant) = (spec.scheduling.max_running, tenant.clone());
                 let own =
                     Request { resources: spec.resources, devices: spec.scheduling.devices.clone() };
@@ -77,6 +87,8 @@ impl Model {
                     started: false,
                     requests,
                     gang,
+                    service,
+                    reach: if service { 0 } else { spec.count as usize },
                 };
                 assert!(self.jobs.insert(*job, fresh).is_none(), "job number used twice: {fact:?}");
                 self.live.insert(*job);
@@ -148,6 +160,29 @@ impl Model {
                 }
                 self.settle(*job, *ends_job);
             }
+            Fact::ReplicasWoken { job, replicas, .. } => {
+                let job = self.jobs.get_mut(job).unwrap();
+                for index in replicas.iter().flat_map(|replicas| replicas.indices()) {
+                    let (_, task) = &mut job.tasks[index as usize];
+                    assert_eq!(*task, Task::Asleep, "{fact:?}");
+                    *task = Task::Pending;
+                    job.reach = job.reach.max(index as usize + 1);
+                }
+            }
+            Fact::ReplicasSlept { job, replicas, .. } => {
+                let all = &mut self.jobs.get_mut(job).unwrap().tasks;
+                for index in replicas.iter().flat_map(|replicas| replicas.indices()) {
+                    let (_, task) = &mut all[index as usize];
+                    assert_ne!(*task, Task::Asleep, "{fact:?}");
+                    *task = Task::Asleep;
+                }
+            }
+            Fact::ReplicaReadied { node, attempt, .. }
+            | Fact::ReplicaDraining { node, attempt, .. } => {
+                let job = &self.jobs[&attempt.task.job];
+                let task = job.tasks[attempt.task.index as usize];
+                assert_eq!(task, (attempt.attempt, Task::Placed(*node)), "{fact:?}");
+            }
             Fact::Remembered { job, tasks, ends_job, .. } => {
                 let open = &mut self.jobs.get_mut(job).unwrap().tasks;
                 for Remembered { index, .. } in tasks {
@@ -172,6 +207,9 @@ impl Model {
             }
             Fact::JobCancelled { job, .. } => {
                 let cancelled = self.jobs.get_mut(job).unwrap();
+                let placed = |(_, task): &(u32, Task)| matches!(task, Task::Placed(_));
+                let gone = !cancelled.service || !cancelled.tasks.iter().any(placed);
+                assert!(gone, "a revision goes with its replicas: {fact:?}");
                 assert_eq!(cancelled.ended.replace(JobState::Cancelled), None);
                 self.live.remove(job);
             }
@@ -262,7 +300,7 @@ impl Model {
             return match job.tasks[index as usize].1 {
                 Task::Succeeded => Some(true),
                 Task::Failed | Task::Cancelled => Some(false),
-                Task::Pending | Task::Placed(_) => job.ended.map(|_| false),
+                Task::Pending | Task::Placed(_) | Task::Asleep => job.ended.map(|_| false),
             };
         }
         let Some(state) = job.ended else {
@@ -295,8 +333,11 @@ impl Model {
     pub(crate) fn check_gangs(&self) {
         for id in &self.live {
             let job = &self.jobs[id];
+            if !job.gang {
+                continue;
+            }
             let alike = job.tasks.windows(2).all(|pair| pair[0].0 == pair[1].0);
-            assert!(alike || !job.gang, "gang {id} is torn: {:?}", job.tasks);
+            assert!(alike, "gang {id} is torn: {:?}", job.tasks);
         }
     }
 
@@ -326,7 +367,7 @@ impl Model {
             (false, true) => JobState::Cancelled,
             (false, false) => JobState::Succeeded,
         };
-        let expected = (!open).then_some(state);
+        let expected = (!open && !job.service).then_some(state);
         assert_eq!(said, expected, "what the fact says of the end of job {id}");
         job.ended = expected;
         if expected.is_some() {
@@ -336,10 +377,14 @@ impl Model {
 
     pub(crate) fn counts(&self, id: JobId) -> TaskCounts {
         let mut counts = TaskCounts::default();
-        for (_, task) in &self.jobs[&id].tasks {
+        let job = &self.jobs[&id];
+        for (_, task) in &job.tasks[..job.reach] {
             match task {
+                Task::Asleep => {}
                 Task::Pending => counts.pending += 1,
                 Task::Placed(_) => counts.running += 1,
+                // A replica that has come to its end may be started once more.
+                _ if job.service => {}
                 Task::Succeeded => counts.succeeded += 1,
                 Task::Failed => counts.failed += 1,
                 Task::Cancelled => counts.cancelled += 1,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wrun_protocol::job::OnDisconnect;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::task::{Content, Failure, Limit, Outcome, Usage};
+use wrun_protocol::wire::service::Readied;
 use wrun_protocol::wire::worker::{Assignment, FromWorker, Report, TaskResult, ToWorker};
 use wrun_protocol::{AttemptId, IndexRange, JobId, JobSpec, NodeId, Resources, Timestamp};
 
@@ -144,15 +145,14 @@ impl Worker {
                 let attempts = run.tasks.indices();
                 self.queue.extend(attempts.map(|i| run.job.task(i).attempt(run.attempt)));
             }
-            ToWorker::Preempt { attempt, .. } => {
+            ToWorker::Preempt { attempt, .. } | ToWorker::Drain { attempt, .. } => {
                 self.stop(alone(&attempt));
                 self.report(Report::Preempted { attempt, usage: Usage::default() });
             }
             ToWorker::Gang { .. }
             | ToWorker::Services { .. }
             | ToWorker::ServicesGone(_)
-            | ToWorker::Nodes(_)
-            | ToWorker::Drain { .. } => {}
+            | ToWorker::Nodes(_) => {}
             ToWorker::Resume { attempt, .. } | ToWorker::ResumeWith { attempt, .. } => {
                 self.queue.push_back(attempt);
             }
@@ -243,6 +243,9 @@ impl Worker {
         if self.frozen.contains(&attempt) {
             return;
         }
+        if self.jobs[&attempt.task.job].service.is_some() {
+            return self.progress_replica(attempt, random, faulty);
+        }
         let usage = Usage { wall_us: random.pick(&[10, 200, 400_000]), ..Usage::default() };
         let result = |outcome| Box::new(TaskResult { outcome, usage, output: None, log: None });
         match random.below(if faulty { 10 } else { 6 }) {
@@ -261,6 +264,26 @@ impl Worker {
                     6 => Report::Ended { attempt, result: result(Outcome::Succeeded) },
                     _ => Report::Succeeded { tasks: alone(&attempt), usage },
                 });
+            }
+        }
+    }
+
+    fn progress_replica(&mut self, attempt: AttemptId, random: &mut Random, faulty: bool) {
+        let (state, usage) = (Readied::Ready, Usage::default());
+        match random.below(if faulty { 8 } else { 1 }) {
+            0..=3 => self.report(Report::Readied { attempt, state }),
+            4 => {
+                let state = Readied::NotReady { why: "503".to_owned() };
+                self.report(Report::Readied { attempt, state });
+            }
+            5 => self.report(Report::Started(alone(&attempt))),
+            6 => {
+                self.stop(alone(&attempt));
+                self.report(Report::Succeeded { tasks: alone(&attempt), usage });
+            }
+            _ => {
+                self.stop(alone(&attempt));
+                self.fail(attempt, Failure::Exit { code: 1 });
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::model::Model;
 use crate::policies;
 use crate::random::Random;
+use crate::services::Replicas;
 use crate::windows::{Windows, node_name};
 use crate::worker::Worker;
 
@@ -29,6 +30,7 @@ pub(crate) struct World {
     /// The instant that the core was last told.
     pub(crate) core_now: Timestamp,
     pub(crate) windows: Windows,
+    pub(crate) replicas: Replicas,
     /// Whether resources are set aside in this world.
     pub(crate) reserves: bool,
     /// A job was moved to another class with what it had on nodes.
@@ -90,6 +92,7 @@ impl World {
             ledger: Ledger::default(),
             core_now: Timestamp(0),
             windows: Windows::default(),
+            replicas: Replicas::default(),
             reserves: false,
             moved: false,
             traced: std::env::var_os("WRUN_TRACE").is_some(),
@@ -179,6 +182,7 @@ impl World {
                 self.model.apply(fact);
                 self.ledger.apply(fact);
                 self.windows.apply(fact);
+                self.replicas.apply(fact);
                 self.check_windows(fact);
                 self.moved |= matches!(fact, Fact::JobChanged { change: JobChange::Qos(_), .. });
                 self.shadow.apply(fact);
@@ -214,6 +218,9 @@ impl World {
                     worker.inbox.push_back(message);
                 }
             }
+            Effect::Reply { answer: Ok(Answer::Deployed(deployed)), .. } => {
+                assert!(self.model.jobs[&deployed.job].service, "a deployment is lost");
+            }
             Effect::Reply { request, answer } => {
                 if let Some(submit) = self.asked.remove(&request)
                     && let Ok(Answer::Submitted(job)) = answer
@@ -234,7 +241,7 @@ impl World {
 
     pub(crate) fn step(&mut self, faulty: bool) {
         let worker = self.random.below(self.workers.len());
-        match self.random.below(if faulty { 35 } else { 18 }) {
+        match self.random.below(if faulty { 40 } else { 18 }) {
             0..=2 => self.deliver_to_worker(worker),
             3..=5 => self.deliver_to_server(worker),
             6..=7 => {
@@ -257,6 +264,8 @@ impl World {
             29..=31 => self.change_job(),
             32..=33 if self.reserves => self.reserve(),
             34 => self.unreserve(),
+            35..=36 => self.deploy(),
+            37..=39 => self.change_service(),
             22 => self.disconnect(worker),
             23 => self.drain(worker),
             24 if self.random.one_in(2) => self.kill_worker(worker),
@@ -364,6 +373,7 @@ impl World {
         self.model = Model::of(&self.journal);
         self.ledger = Ledger::of(&self.journal);
         self.windows = Windows::of(&self.journal);
+        self.replicas = Replicas::of(&self.journal);
         let cut = self.random.below(self.journal.len() + 1);
         let (before, after) = self.journal.split_at(cut);
         let mut saved = Core::new(self.config.clone());
@@ -414,6 +424,7 @@ impl World {
         }
         self.release_jobs();
         self.unreserve_all();
+        self.undeploy_all();
         for _ in 0..20_000 {
             self.sync();
             if self.model.live.is_empty() && self.workers.iter().all(Worker::is_idle) {
@@ -490,6 +501,7 @@ impl World {
             assert!(node.info.capacity.covers(&node.used), "over its capacity: {node:?}");
         }
         self.check_policy();
+        self.check_services();
         self.check_open_windows();
         self.model.check_devices();
         for (submit, job) in &self.acknowledged {

@@ -80,6 +80,11 @@ impl Core {
     /// Ends the jobs of revisions to which nobody can go back any more.
     fn forget_revisions(&mut self, id: &ServiceId) {
         let Some(service) = self.state.services.get(id) else { return };
+        let awake = service.revisions.values().any(|of| !of.replicas.is_empty());
+        if service.stopping && awake {
+            // The one that is wanted stands for the service until all others have gone.
+            return;
+        }
         let keep = match service.wanted() {
             _ if service.stopping => 0,
             Some(wanted) => wanted.spec.rollout.keep as usize,

@@ -1,0 +1,183 @@
+//! Services drawn at random, and what must hold of them whatever breaks: gateways know no
+//! replica that is not ready where they think, none is stopped that has requests before it
+//! was told to let go, and no more are there than a rollout may add.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wrun_core::{Fact, Input};
+use wrun_protocol::job::{EncodedSpec, OnDisconnect};
+use wrun_protocol::limits::MAX_REPLICAS;
+use wrun_protocol::node::NodeState;
+use wrun_protocol::service::{
+    HttpService, ProgramService, RestartWhen, ServiceId, ServiceKind, ServiceSpec,
+};
+use wrun_protocol::wire::service::{Readied, ReplicaState, ScaleTo};
+use wrun_protocol::wire::worker::{Assignment, ComponentKind};
+use wrun_protocol::{AttemptId, Digest, JobId, JobSpec, NodeId, SubmitId, TaskId};
+
+use crate::model::{Task, placements};
+use crate::world::World;
+
+/// What nodes told of replicas and were told, by the facts.
+#[derive(Debug, Default)]
+pub(crate) struct Replicas {
+    ready: BTreeSet<AttemptId>,
+    draining: BTreeSet<AttemptId>,
+    /// The most that a rollout to a revision may add.
+    surge: BTreeMap<JobId, u32>,
+    /// Which revisions are of HTTP services.
+    http: BTreeSet<JobId>,
+    /// Attempts on nodes.
+    placed: BTreeMap<TaskId, u32>,
+}
+
+impl Replicas {
+    pub(crate) fn of(facts: &[Fact]) -> Self {
+        let mut replicas = Self::default();
+        facts.iter().for_each(|fact| replicas.apply(fact));
+        replicas
+    }
+
+    pub(crate) fn apply(&mut self, fact: &Fact) {
+        for (_, run, _) in placements(fact) {
+            let tasks = run.tasks.indices().map(|index| run.job.task(index));
+            self.placed.extend(tasks.map(|task| (task, run.attempt)));
+        }
+        match fact {
+            Fact::Requeued { tasks, .. } => {
+                let each =
+                    |run: &Assignment| run.tasks.indices().map(|i| run.job.task(i)).collect();
+                let tasks = tasks.iter().map(each).collect::<Vec<Vec<TaskId>>>().concat();
+                tasks.iter().for_each(|task| _ = self.placed.remove(task));
+            }
+            Fact::Ended { attempt, .. } => _ = self.placed.remove(&attempt.task),
+            Fact::ReplicasSlept { job, replicas, .. } => {
+                for index in replicas.iter().flat_map(|replicas| replicas.indices()) {
+                    let Some(attempt) = self.placed.remove(&job.task(index)) else { continue };
+                    let attempt = job.task(index).attempt(attempt);
+                    let served = self.http.contains(job) && self.ready.contains(&attempt);
+                    let told = self.draining.contains(&attempt);
+                    assert!(!served || told, "stopped without notice: {attempt}");
+                }
+            }
+            Fact::ServiceDeployed { job, spec, .. } => {
+                let service = spec.decode().unwrap().service.unwrap();
+                self.surge.insert(*job, service.rollout.surge);
+                self.http.extend(service.http().map(|_| *job));
+            }
+            Fact::ReplicaReadied { attempt, state: Readied::Ready, .. } => {
+                assert!(self.ready.insert(*attempt), "no news: {fact:?}");
+            }
+            Fact::ReplicaReadied { attempt, state: Readied::NotReady { .. }, .. } => {
+                assert!(self.ready.remove(attempt), "no news: {fact:?}");
+            }
+            Fact::ReplicaDraining { attempt, .. } => {
+                assert!(self.draining.insert(*attempt), "told twice: {fact:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl World {
+    /// A revision of one of a few services.
+    pub(crate) fn deploy(&mut self) {
+        let random = &mut self.random;
+        let http = random.one_in(2);
+        let mut service = ServiceSpec::new(match http {
+            true => ServiceKind::Http(HttpService { concurrency: 1, ..HttpService::default() }),
+            false => ServiceKind::Program(ProgramService {
+                ports: if random.one_in(3) { vec![80] } else { Vec::new() },
+                ready_after_ms: 0,
+            }),
+        });
+        if let ServiceKind::Http(http) = &mut service.kind {
+            http.readiness.start_ms = random.pick(&[30, 1000]);
+        }
+        service.scale.min = random.pick(&[1, 2, 3]);
+        service.scale.max = 3;
+        (service.rollout.surge, service.rollout.unavailable) =
+            random.pick(&[(1, 0), (2, 0), (0, 1), (1, 1)]);
+        service.rollout.drain_ms = random.pick(&[5, 50]);
+        service.rollout.keep = random.pick(&[1, 2]);
+        service.restart.backoff_ms = random.pick(&[1, 20]);
+        service.restart.max_backoff_ms = random.pick(&[1, 100]);
+        service.restart.when =
+            random.pick(&[RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never]);
+        let mut spec = JobSpec::new(Digest([2; 32]));
+        spec.name = random.pick(&["web", "api"]).to_owned();
+        spec.count = MAX_REPLICAS;
+        spec.resources.cpu_milli = random.pick(&[250, 500]);
+        spec.priority = random.pick(&[0, 0, 5]);
+        spec.on_disconnect = random.pick(&[OnDisconnect::Continue, OnDisconnect::Stop]);
+        if !self.core.policy().qos.is_empty() && !random.one_in(3) {
+            spec.scheduling.qos = Some(random.pick(&["bulk", "urgent"]).to_owned());
+        }
+        spec.service = Some(Box::new(service));
+        let tenant = random.pick(&["ann", "bob"]).parse().unwrap();
+        let number = random.below(1 << 30) as u64;
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        let kind = if http { ComponentKind::Http } else { ComponentKind::Command };
+        let spec = EncodedSpec::encode(&spec).unwrap();
+        let request = self.request();
+        self.handle(Input::Deploy { request, tenant, id: SubmitId(id), kind, spec });
+    }
+
+    fn services(&self) -> Vec<ServiceId> {
+        self.core.services(None, None).into_iter().map(|row| row.id).collect()
+    }
+
+    pub(crate) fn change_service(&mut self) {
+        let services = self.services();
+        if services.is_empty() {
+            return;
+        }
+        let (request, place) = (self.request(), self.random.below(services.len()));
+        let service = services[place].clone();
+        let to = match self.random.below(6) {
+            0 => return self.handle(Input::Undeploy { request, service }),
+            1 => ScaleTo::Specified,
+            2 => ScaleTo::Bounds { min: 0, max: 2 },
+            _ => ScaleTo::Replicas(self.random.below(5) as u32),
+        };
+        self.handle(Input::Scale { request, service, to });
+    }
+
+    pub(crate) fn undeploy_all(&mut self) {
+        for service in self.services() {
+            let request = self.request();
+            self.handle(Input::Undeploy { request, service });
+        }
+    }
+
+    pub(crate) fn check_services(&self) {
+        let steady =
+            |node: NodeId| self.core.node(node).is_some_and(|node| node.state == NodeState::Ready);
+        for id in self.services() {
+            let detail = self.core.service(&id).unwrap();
+            let wanted = detail.revisions.iter().find(|row| row.revision == detail.row.revision);
+            let most = detail.row.wanted + self.replicas.surge[&wanted.unwrap().job];
+            let stays = detail.replicas.iter().filter(|row| row.state != ReplicaState::Draining);
+            let leaving = |node: Option<NodeId>| node.is_some_and(|node| !steady(node));
+            let staying = stays.filter(|row| !leaving(row.node)).count() as u32;
+            assert!(staying <= most, "more than {most} replicas: {detail:#?}");
+            self.check_endpoints(&id);
+        }
+    }
+
+    fn check_endpoints(&self, id: &ServiceId) {
+        let Some(endpoints) = self.core.endpoints(id) else { return };
+        for revision in &endpoints.revisions {
+            assert!(self.replicas.http.contains(&revision.job), "{id} has no requests");
+            for endpoint in &revision.replicas {
+                let attempt = revision.attempt(endpoint);
+                let task = self.model.jobs[&revision.job].tasks[endpoint.index as usize];
+                let there = (endpoint.attempt, Task::Placed(endpoint.node));
+                assert_eq!(task, there, "an endpoint of {id} is not there");
+                assert!(self.replicas.ready.contains(&attempt), "{attempt} is not ready");
+                assert!(!self.replicas.draining.contains(&attempt), "{attempt} is to go");
+            }
+        }
+    }
+}
