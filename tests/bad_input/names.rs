@@ -1,4 +1,4 @@
-//! Jobs and nodes that are not there, and jobs that fit no node.
+//! Jobs, services and nodes that are not there, and jobs that fit no node.
 
 use harness::{Cluster, artefacts};
 
@@ -10,8 +10,18 @@ fn what_is_not_there_is_named() {
     for verb in ["job", "logs", "output", "wait", "cancel"] {
         let words = ["there is no job 99", "`wrun jobs` lists"];
         refused(&cluster.wrun(&[verb, "99"]), exit::NOT_FOUND, &words);
-        let words = ["`nonsense` is not a job id", "as `wrun submit` prints it"];
-        refused(&cluster.wrun(&[verb, "nonsense"]), exit::USAGE, &words);
+        let words = ["`Nonsense` is not a job id", "as `wrun submit` prints it"];
+        refused(&cluster.wrun(&[verb, "Nonsense"]), exit::USAGE, &words);
+    }
+    for line in [
+        &["service", "nobody"][..],
+        &["logs", "nobody"],
+        &["scale", "nobody", "3"],
+        &["rollout", "undo", "nobody"],
+        &["undeploy", "nobody"],
+    ] {
+        let words = ["there is no service `nobody`", "`wrun services` lists"];
+        refused(&cluster.wrun(line), exit::NOT_FOUND, &words);
     }
     for verb in ["drain", "forget"] {
         let words = ["there is no node `nobody`", "`wrun nodes` lists them"];

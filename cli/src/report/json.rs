@@ -401,10 +401,8 @@ pub(crate) struct Ready {
     /// Of `dev`: the credential's file.
     pub(crate) credential: Option<String>,
     /// Of a worker, and of `dev`: where HTTP requests for services come in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) http: Vec<String>,
     /// The same with TLS.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) https: Vec<String>,
     pub(crate) data: String,
 }

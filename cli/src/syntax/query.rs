@@ -162,7 +162,7 @@ impl FromStr for LogsOf {
             return name.map(Self::Service).map_err(|error| BadValue(error.to_string()));
         }
         text.parse().map(Self::Job).map_err(|error| {
-            BadValue(format!("{error}, and names of services begin with a letter"))
+            BadValue(format!("{error}, and names of services begin with a small letter"))
         })
     }
 }
