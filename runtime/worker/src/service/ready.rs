@@ -18,6 +18,10 @@ use crate::executor::Executor;
 /// somebody may wait for it: after this, then twice that, up to the interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
+/// Between two times that the server is told of a change: each is a fact in its journal. What
+/// has changed back meanwhile is not told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// Bytes of an answer that are read to its end.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -50,15 +54,17 @@ pub(crate) async fn watch_replica<E: Executor>(
     let mut pause = FIRST_PAUSE.min(interval);
     // Whether it is ready, as was last told.
     let (mut told, mut failures, mut reason) = (None, 0, String::new());
+    let mut told_at: Option<Instant> = None;
     while let Some(frozen) = until_serving(&mut phase).await {
         start_by += frozen;
+        let may_tell = told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
         match ask(&hosted, path, readiness.timeout_ms).await {
             Heard::Busy => {}
             Heard::Good => {
                 failures = 0;
-                if told != Some(true) {
+                if told != Some(true) && may_tell {
                     tell(News::Readied(Readied::Ready));
-                    told = Some(true);
+                    (told, told_at) = (Some(true), Some(Instant::now()));
                 }
             }
             // What a frozen one does not answer says nothing of it.
@@ -73,9 +79,9 @@ pub(crate) async fn watch_replica<E: Executor>(
                 if told.is_none() && reason != why {
                     tell(News::NotYet(format!("[wrun: not ready yet: GET {path}: {why}]\n")));
                 }
-                if told == Some(true) && failures >= readiness.failures {
+                if told == Some(true) && failures >= readiness.failures && may_tell {
                     tell(News::Readied(Readied::NotReady { why: why.clone() }));
-                    told = Some(false);
+                    (told, told_at) = (Some(false), Some(Instant::now()));
                 }
                 reason = why;
             }

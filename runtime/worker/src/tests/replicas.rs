@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wrun_protocol::job::OnDisconnect;
 use wrun_protocol::service::{HttpService, ProgramService, Readiness, ServiceKind, ServiceSpec};
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::service::Readied;
@@ -95,10 +96,49 @@ async fn a_replica_with_a_path_is_ready_when_it_says_so_and_no_longer_when_it_fa
     world.script.answers(Ok(204));
     assert_eq!(server.report().await, readied(0, Readied::Ready));
     world.script.answers(Err(CallError::Trap { message: "unreachable".to_owned() }));
-    let why = "the guest trapped: unreachable".to_owned();
-    assert_eq!(server.report().await, readied(0, Readied::NotReady { why }));
+    let why = not_ready("the guest trapped: unreachable");
+    assert_eq!(server.report().await, readied(0, why));
     world.script.answers(Ok(399));
     assert_eq!(server.report().await, readied(0, Readied::Ready));
+}
+
+#[tokio::test]
+async fn a_replica_that_changes_all_the_time_is_told_of_once_a_second() {
+    let world = World::new().await;
+    let mut server = ready(&world, asked("/health")).await;
+    for _ in 0..10 {
+        let before = world.script.asked("/health");
+        world.script.answers(Ok(500));
+        eventually(|| world.script.asked("/health") > before + 3).await;
+        let before = world.script.asked("/health");
+        world.script.answers(Ok(200));
+        eventually(|| world.script.asked("/health") > before + 1).await;
+    }
+    world.script.answers(Ok(500));
+    let mut told = 0;
+    // At the latest when a second is over it is told how it stayed.
+    while server.report().await != readied(0, not_ready("status 500 Internal Server Error")) {
+        told += 1;
+    }
+    assert!(told <= 4, "{told} changes");
+}
+
+fn not_ready(why: &str) -> Readied {
+    Readied::NotReady { why: why.to_owned() }
+}
+
+#[tokio::test]
+async fn a_replica_whose_job_asks_for_it_ends_with_the_lease() {
+    let world = World::new().await;
+    let mut server = world.connect().await;
+    let mut spec = service_spec(HttpService::default());
+    spec.on_disconnect = OnDisconnect::Stop;
+    server.service(1, &spec).await;
+    server.assign(1, 0..1).await;
+    server.serve_blob(SERVICE).await;
+    world.script.opens(&[(1, 0, 1)]).await;
+    server.connection.close(0, "gone");
+    world.script.opens(&[]).await;
 }
 
 #[tokio::test]

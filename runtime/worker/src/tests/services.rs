@@ -11,11 +11,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use wrun_gateway::{Target, Upstream, UpstreamError, UpstreamErrorKind, empty};
 use wrun_net::{Authority, Identity, signing_request};
+use wrun_protocol::job::HostGrant;
 use wrun_protocol::service::{HttpService, Route, ServiceId};
 use wrun_protocol::wire::service::{Endpoint, Endpoints, RevisionEndpoints, ServiceLoad};
 use wrun_protocol::wire::worker::{FromWorker, ToWorker};
 use wrun_protocol::{AttemptId, JobId, NodeId};
-use wrun_sandbox::{CallError, ReplicaStart};
+use wrun_sandbox::{CallError, ReplicaStart, ServiceCallError};
 
 use super::scripts::*;
 use crate::executor::Executor;
@@ -140,6 +141,43 @@ async fn a_gateway_goes_on_without_a_server_and_forgets_what_is_no_more() {
     server.welcome().await;
     server.say(ToWorker::ServicesGone(vec![id()])).await;
     eventually_answers(address, "/", "404 Not Found").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_was_granted_it_calls_a_service_by_name() {
+    let world = World::new().await;
+    let mut server = world.connect().await;
+    server.service(1, &service_spec(HttpService::default())).await;
+    server.assign(1, 0..1).await;
+    server.serve_blob(SERVICE).await;
+    let services = vec![endpoints(HttpService::default(), &[0])];
+    server.say(ToWorker::Services { whole: true, services }).await;
+    let mut spec = spec();
+    server.job(3, &spec).await;
+    let host = "hello.wrun.internal".to_owned();
+    spec.network = vec![HostGrant { host, port: None }];
+    server.job(2, &spec).await;
+    server.assign(2, 0..1).await;
+    server.serve_blob(COMPONENT).await;
+    world.script.runs(&[(2, 0)]).await;
+    let caller = world.script.with_task(0, |task| task.job.services.clone()).unwrap();
+    let call = |uri: &str| caller.call(Request::builder().uri(uri).body(empty()).unwrap());
+    for name in ["hello.wrun.internal", "hello.lab.wrun.internal"] {
+        let answer = call(&format!("http://{name}/z")).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "answer to /z");
+    }
+    for name in ["other.wrun.internal", "hello.shop.wrun.internal", "example.com"] {
+        let error = call(&format!("http://{name}/")).await.unwrap_err();
+        assert_eq!(error, ServiceCallError::NotFound, "{name}");
+    }
+    world.script.answers(Err(CallError::NoResponse));
+    let error = call("http://hello.wrun.internal/").await.unwrap_err();
+    assert!(matches!(error, ServiceCallError::Failed(_)), "{error}");
+    world.script.succeed(0);
+    server.assign(3, 1..2).await;
+    world.script.runs(&[(3, 1)]).await;
+    assert!(world.script.with_task(1, |task| task.job.services.is_none()), "nothing was granted");
 }
 
 #[tokio::test]
