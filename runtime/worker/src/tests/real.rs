@@ -1,16 +1,20 @@
 //! The whole worker: over QUIC, with an identity of its own, running components.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use wrun_net::{Authority, JoinToken, Listener, Peer};
+use wrun_protocol::service::HttpService;
 use wrun_protocol::task::{Content, Outcome};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
+use wrun_protocol::wire::service::Readied;
 use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::{FromWorker, Report, ToWorker};
-use wrun_protocol::{JobSpec, NodeId, Resources};
+use wrun_protocol::{JobId, JobSpec, NodeId, Resources};
 
 use super::scripts::*;
+use super::services::{endpoints_on, eventually_answers, get};
 use crate::log::chunks;
 use crate::{WorkerConfig, WorkerError, start};
 
@@ -285,5 +289,52 @@ async fn a_guest_that_saves_its_state_goes_on_when_the_server_holds_it() {
         let (_, report) = next_but_started(&mut server).await;
         assert!(matches!(report, Report::Succeeded { .. }), "{report:?}");
         server.say(ToWorker::Acknowledge { report: u64::MAX }).await;
+    }
+}
+
+/// A guest that `cargo xtask guests` has built.
+fn guest(name: &str) -> Vec<u8> {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(3).expect("below target/debug/deps");
+    let path = target.join(format!("guests/wasm32-wasip2/release/{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask guests`", path.display()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_answers_requests_that_come_in_at_its_worker_and_drains() {
+    let cluster = Cluster::new();
+    let mut config = cluster.joining();
+    config.http.http = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    let (worker, ()) = tokio::join!(start(config), cluster.take_in());
+    let worker = worker.unwrap();
+    let mut server = cluster.session().await;
+    let component = guest("http_obedient");
+    let mut http = HttpService { concurrency: 4, ..HttpService::default() };
+    http.readiness.path = Some("/hello".to_owned());
+    let spec = JobSpec { component: digest(&component), ..service_spec(http.clone()) };
+    server.service(1, &spec).await;
+    server.assign(1, 0..1).await;
+    server.serve_blob(&component).await;
+    let (_, report) = next_but_started(&mut server).await;
+    let attempt = JobId(1).task(0).attempt(1);
+    assert_eq!(report, Report::Readied { attempt, state: Readied::Ready });
+    let services = vec![endpoints_on(worker.node(), http, &[0])];
+    server.say(ToWorker::Services { whole: true, services }).await;
+    let address = worker.http_addresses()[0];
+    eventually_answers(address, "/hello", "200 OK").await;
+    let failed = get(address, "/trap").await;
+    assert!(failed.contains(" 502 "), "{failed}");
+    let answer = get(address, "/hello").await;
+    assert!(answer.contains(" 200 ") && answer.contains("hello"), "the next has its own: {answer}");
+    server.say(ToWorker::Drain { attempt, within_ms: 10_000 }).await;
+    loop {
+        let message = server.next().await;
+        let FromWorker::Reports { reports, .. } = message else { continue };
+        if let Some(Report::Preempted { attempt: of, usage }) = reports.last() {
+            assert_eq!(*of, attempt);
+            assert!(usage.cpu_us > 0 && usage.peak_memory > 0, "{usage:?}");
+            break;
+        }
     }
 }

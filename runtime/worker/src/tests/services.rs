@@ -30,9 +30,13 @@ fn id() -> ServiceId {
 
 /// What the server says of the service, with these replicas on node 1.
 fn endpoints(http: HttpService, replicas: &[u32]) -> Endpoints {
+    endpoints_on(NodeId(1), http, replicas)
+}
+
+/// The same on another node.
+pub(super) fn endpoints_on(node: NodeId, http: HttpService, replicas: &[u32]) -> Endpoints {
     let route = Route { host: None, prefix: "/".to_owned() };
-    let replicas =
-        replicas.iter().map(|index| Endpoint { index: *index, attempt: 1, node: NodeId(1) });
+    let replicas = replicas.iter().map(|index| Endpoint { index: *index, attempt: 1, node });
     let revision = RevisionEndpoints {
         revision: 1,
         job: JobId(1),
@@ -45,7 +49,7 @@ fn endpoints(http: HttpService, replicas: &[u32]) -> Endpoints {
     Endpoints { id: id(), http, revisions: vec![revision] }
 }
 
-async fn get(address: SocketAddr, path: &str) -> String {
+pub(super) async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -85,7 +89,7 @@ async fn requests_reach_a_replica_on_the_node_and_the_load_is_told() {
 }
 
 /// Until the gateway has heard what the server said.
-async fn eventually_answers(address: SocketAddr, path: &str, wanted: &str) {
+pub(super) async fn eventually_answers(address: SocketAddr, path: &str, wanted: &str) {
     let asking = async {
         while !get(address, path).await.contains(wanted) {
             tokio::time::sleep(Duration::from_millis(2)).await;
