@@ -172,6 +172,8 @@ impl Core {
 fn state_of(service: &Service, ready: u32) -> ServiceState {
     let awake = service.revisions.values().any(|of| !of.replicas.is_empty());
     let mut replicas = service.revisions.values().flat_map(|of| of.replicas.values());
+    // Programs that have done what they were to do are not waited for.
+    let over: u32 = service.revisions.values().map(|of| of.over.count()).sum();
     if service.stopping {
         ServiceState::Stopping
     } else if replicas.any(|replica| replica.failures >= FAILING && !replica.is_ready()) {
@@ -180,7 +182,7 @@ fn state_of(service: &Service, ready: u32) -> ServiceState {
         if moving.progress.paused { ServiceState::Paused } else { ServiceState::RollingOut }
     } else if service.number == 0 && !awake {
         ServiceState::Asleep
-    } else if ready >= service.number {
+    } else if ready + over >= service.number {
         ServiceState::Ready
     } else {
         ServiceState::Starting

@@ -129,6 +129,7 @@ fn a_program_that_is_done_is_started_again_only_if_it_says_so() {
     stage.deploy(&spec);
     stage.cluster.succeed(1, run(1, 1, 0, 1));
     assert_eq!(stage.replicas("consumer"), [(1, 1, ReplicaState::Ready)]);
+    assert_eq!(stage.detail("consumer").row.state, ServiceState::Ready, "it waits for nothing");
     stage.cluster.fail(1, 1, 1, 1);
     assert_eq!(stage.replicas("consumer"), [(1, 1, ReplicaState::BackingOff)]);
     stage.scale("consumer", ScaleTo::Replicas(1)).unwrap();
