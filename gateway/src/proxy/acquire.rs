@@ -12,7 +12,7 @@ use crate::service::{Lease, Picked, Place, Queue, Service, Shape};
 
 /// How often the head of a queue looks again though nobody woke it: permits are also given
 /// back at other gateways, and times run out.
-const LOOK: Duration = Duration::from_millis(5);
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The same, while there is no replica at all.
 const LOOK_FOR_ANY: Duration = Duration::from_millis(500);

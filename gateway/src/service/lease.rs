@@ -38,6 +38,7 @@ impl Lease {
     pub(crate) fn on_answer(&self, status: http::StatusCode, latency_us: u64) {
         let is_error = status.is_server_error();
         self.revision.load.answered(latency_us, is_error);
+        self.replica.on_answer();
         let now = self.service.clock.ms(Instant::now());
         if is_error {
             self.on_failure(now);

@@ -6,8 +6,8 @@ use wrun_protocol::{AttemptId, NodeId};
 
 use super::health::{Health, Standing};
 
-/// How long a replica that says it is busy is left alone, in milliseconds: other gateways have
-/// its permits, and nobody tells when they give one back.
+/// How long a replica that says again and again that it is busy is left alone at most, in
+/// milliseconds: other gateways have its permits, and nobody tells when they give one back.
 const BUSY: u64 = 5;
 
 /// A replica. Times in milliseconds of the gateway's clock.
@@ -20,6 +20,8 @@ pub(crate) struct Replica {
     pub(crate) health: Health,
     in_flight: AtomicU32,
     busy_until: AtomicU64,
+    /// How often in a row it has said that it is busy.
+    busy_row: AtomicU32,
     is_draining: AtomicBool,
 }
 
@@ -32,6 +34,7 @@ impl Replica {
             health: Health::default(),
             in_flight: AtomicU32::new(0),
             busy_until: AtomicU64::new(0),
+            busy_row: AtomicU32::new(0),
             is_draining: AtomicBool::new(false),
         }
     }
@@ -63,9 +66,19 @@ impl Replica {
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// It says that it handles as many requests as it may.
+    /// It says that it handles as many requests as it may. The first time it may just not be
+    /// quite done with one that it has answered, and is asked again at once.
     pub(crate) fn on_busy(&self, now: u64) {
-        self.busy_until.store(now + BUSY, Ordering::Relaxed);
+        let row = self.busy_row.fetch_add(1, Ordering::Relaxed);
+        let rest = (1_u64 << row.min(8)) / 2;
+        self.busy_until.store(now + rest.min(BUSY), Ordering::Relaxed);
+    }
+
+    /// It has answered.
+    pub(crate) fn on_answer(&self) {
+        if self.busy_row.load(Ordering::Relaxed) > 0 {
+            self.busy_row.store(0, Ordering::Relaxed);
+        }
     }
 
     /// It says that it takes no more. It is forgotten when the gateway is told of its service.

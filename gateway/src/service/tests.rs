@@ -129,20 +129,21 @@ fn one_replica_alone_is_never_left_out() {
 }
 
 #[test]
-fn a_replica_that_is_busy_rests_a_moment_and_one_that_drains_for_good() {
-    let service = service(&[(1, 10, &[1, 2])]);
+fn a_replica_that_is_busy_rests_longer_each_time_and_one_that_drains_for_good() {
+    let service = service(&[(1, 10, &[1])]);
     let now = service.clock.ms(tokio::time::Instant::now());
-    let Picked::Lease(lease) = pick_at(&service, now) else { panic!("none") };
-    let busy = node(&lease);
-    lease.on_error(&crate::UpstreamErrorKind::Busy, true, 1);
-    let Picked::Lease(other) = pick_at(&service, now) else { panic!("none") };
-    assert_ne!(node(&other), busy);
-    other.on_error(&crate::UpstreamErrorKind::Draining, true, 1);
-    assert!(matches!(pick_at(&service, now), Picked::Full), "one of them rests");
-    for later in [now + 1000, now + 100_000] {
-        let Picked::Lease(lease) = pick_at(&service, later) else { panic!("none") };
-        assert_eq!(node(&lease), busy);
+    let replica = Arc::clone(&service.shape().revisions[0].replicas[0]);
+    for rest in [0, 1, 2, 4, 5, 5] {
+        replica.on_busy(now);
+        assert!(replica.room(10, now + rest).is_some(), "{rest} ms");
+        assert!(rest == 0 || replica.room(10, now + rest - 1).is_none(), "{rest} ms");
     }
+    assert!(matches!(pick_at(&service, now), Picked::Full));
+    replica.on_answer();
+    replica.on_busy(now);
+    assert!(matches!(pick_at(&service, now), Picked::Lease(_)));
+    replica.on_draining();
+    assert!(matches!(pick_at(&service, now + 100_000), Picked::Empty));
 }
 
 #[test]
