@@ -69,7 +69,6 @@ pub(super) struct Uses {
 struct Used {
     requests: AtomicU64,
     failed: AtomicU64,
-    cpu: AtomicU64,
     peak_memory: AtomicU64,
 }
 
@@ -79,13 +78,16 @@ enum Phase {
     Open,
     Draining,
     Stopped,
-    /// Nothing is left of it, and everyone was told.
+    /// Nothing is left of it, and everyone is being told.
+    Leaving,
     Gone,
 }
 
 pub(super) struct State {
     phase: Phase,
     frozen: bool,
+    /// CPU time of the instances that are gone.
+    cpu: Duration,
     /// The number of the next instance.
     next: u64,
     pub(super) held: Vec<Held>,
@@ -145,6 +147,7 @@ impl Dispatch {
         let state = State {
             phase: Phase::Open,
             frozen: false,
+            cpu: Duration::ZERO,
             next: 0,
             held: Vec::new(),
             waiting: VecDeque::new(),
@@ -188,7 +191,7 @@ impl Dispatch {
         match state.phase {
             Phase::Open => {}
             Phase::Draining => return Err(CallError::Draining),
-            Phase::Stopped | Phase::Gone => return Err(CallError::Stopped),
+            Phase::Stopped | Phase::Leaving | Phase::Gone => return Err(CallError::Stopped),
         }
         self.used.requests.fetch_add(1, Ordering::Relaxed);
         watch::look_by(self, &mut state, deadline);
@@ -311,7 +314,9 @@ impl Dispatch {
     pub(super) fn on_left(self: &Arc<Self>, instance: &Instance) {
         let peak = instance.control.account.peak();
         self.used.peak_memory.fetch_max(peak, Ordering::Relaxed);
+        let cpu = instance.control.cpu_used();
         let mut state = self.state();
+        state.cpu += cpu;
         let found = state.held.iter().position(|held| held.instance.number == instance.number);
         let gone = found.map(|index| state.held.swap_remove(index));
         let begins = self.assign_waiting(&mut state);
@@ -386,15 +391,14 @@ impl Dispatch {
     }
 
     pub(super) fn usage(&self) -> ReplicaUsage {
-        let peaks = |state: &State| {
-            state.held.iter().map(|held| held.instance.control.account.peak()).max()
-        };
-        let peak = peaks(&self.state()).unwrap_or_default();
+        let state = self.state();
+        let live = || state.held.iter().map(|held| &held.instance.control);
+        let peak = live().map(|control| control.account.peak()).max().unwrap_or_default();
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ReplicaUsage {
             requests: load(&self.used.requests),
             failed: load(&self.used.failed),
-            cpu: Duration::from_nanos(load(&self.used.cpu)),
+            cpu: state.cpu + live().map(|control| control.cpu_used()).sum::<Duration>(),
             peak_memory: load(&self.used.peak_memory).max(peak),
         }
     }
@@ -404,9 +408,8 @@ impl Dispatch {
         self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn took `used` nanoseconds of CPU, of which others wanted `owed`.
-    pub(super) fn charge(&self, used: u64, owed: u64) {
-        self.used.cpu.fetch_add(used, Ordering::Relaxed);
+    /// A turn took so many nanoseconds of CPU that others wanted.
+    pub(super) fn charge(&self, owed: u64) {
         if owed > 0 {
             let mut at = self.at();
             *at = at.after(owed, self.batch.job.resources.cpu_milli);
@@ -444,7 +447,7 @@ impl Dispatch {
 
     pub(super) fn stop(self: &Arc<Self>) {
         let mut state = self.state();
-        if matches!(state.phase, Phase::Stopped | Phase::Gone) {
+        if matches!(state.phase, Phase::Stopped | Phase::Leaving | Phase::Gone) {
             return;
         }
         state.phase = Phase::Stopped;
@@ -467,20 +470,21 @@ impl Dispatch {
         let mut state = self.state();
         let empty = state.held.is_empty() && state.waiting.is_empty();
         let vacant = match state.phase {
-            Phase::Open | Phase::Gone => false,
+            Phase::Open | Phase::Leaving | Phase::Gone => false,
             Phase::Draining => empty && self.in_flight() == 0,
             Phase::Stopped => empty,
         };
         if !vacant {
             return;
         }
-        state.phase = Phase::Gone;
+        state.phase = Phase::Leaving;
         state.looks_at = None;
         drop(state);
         self.looks.notify_one();
-        self.vacant.notify_waiters();
         self.events.vacated(self.identity.token);
         self.batch.guests.leave(self.number);
+        self.state().phase = Phase::Gone;
+        self.vacant.notify_waiters();
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -339,19 +339,15 @@ impl Instance {
     }
 
     fn fail(&self, under_way: &[Arc<Call>], error: &CallError) {
-        let wanted = under_way.iter().filter(|call| !call.is_done()).count();
-        if wanted == 0 && error.is_of_guest() {
+        let shared = (under_way.len() > 1 || self.is_abandoned()) && error.is_of_guest();
+        if under_way.iter().all(|call| call.is_done()) && error.is_of_guest() {
             // Its requests had their answers: nobody else hears of it.
             self.dispatch.on_failure(error);
         }
         for call in under_way {
             self.dispatch.fail(call, |_| {
                 let why = Box::new(error.clone());
-                if wanted > 1 && error.is_of_guest() {
-                    CallError::Shared { why }
-                } else {
-                    error.clone()
-                }
+                if shared { CallError::Shared { why } } else { error.clone() }
             });
         }
     }
@@ -456,7 +452,6 @@ impl Guest for Instance {
         let control = &self.control;
         control.start(clock.wall());
         control.on_run(clock.cpu());
-        let before = control.cpu_used();
         let polled = if control.must_end() { Poll::Pending } else { self.poll() };
         let mut ended = match polled {
             Poll::Ready(ended) => Some(ended),
@@ -473,9 +468,8 @@ impl Guest for Instance {
         }
         clock.look();
         let taken = control.on_pause(clock.cpu());
-        let used = control.cpu_used().saturating_sub(before);
         let owed = if self.dispatch.batch.guests.others_wait() { taken } else { 0 };
-        self.dispatch.charge(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), owed);
+        self.dispatch.charge(owed);
         if ended.is_none() && control.must_end() {
             // The turn itself used time up.
             let cut_off = self.cut_off();
