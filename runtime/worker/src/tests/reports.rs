@@ -87,7 +87,7 @@ async fn without_acknowledgements_the_worker_stops_starting_tasks() {
     while let Some((_, index)) = world.script.running().first().copied() {
         world.script.end_with(index, Outcome::Failed(Failure::Exit { code: 1 }), None);
         ended += 1;
-        if ended % 64 == 0 || ended > 16_300 {
+        if ended % 256 == 0 || ended > 16_300 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
