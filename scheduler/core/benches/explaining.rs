@@ -24,8 +24,17 @@ use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{Digest, JobId, JobSpec, NodeId, Resources, SubmitId, Timestamp};
 
-const STANDARD: [(u64, u64); 4] =
-    [(10, 100_000), (500, 100_000), (1_000, 100_000), (10_000, 100_000)];
+const STANDARD: [(u64, u64); 9] = [
+    (10, 10_000),
+    (10, 100_000),
+    (10, 1_000_000),
+    (500, 10_000),
+    (500, 100_000),
+    (500, 1_000_000),
+    (10_000, 10_000),
+    (10_000, 100_000),
+    (10_000, 1_000_000),
+];
 /// Tasks that a node holds at once.
 const SLOTS: u32 = 8;
 

@@ -3,6 +3,8 @@
 mod advice;
 mod explain;
 pub mod forecast;
+mod order;
+mod place;
 mod policy;
 mod reasons;
 mod schedules;

@@ -15,7 +15,8 @@ impl Core {
     /// Refuses a gang that all known nodes together could not hold if they were empty, or
     /// for which a pool is too small.
     pub(crate) fn check_gang(&self, key: &GroupKey) -> Result<(), RequestError> {
-        if !self.state.nodes.iter().any(|(_, node)| node.info.is_some()) {
+        // One task alone has been checked.
+        if key.gang() < 2 || !self.state.nodes.iter().any(|(_, node)| node.info.is_some()) {
             return Ok(());
         }
         let places = self.places_at_once(key, |node| node.info.is_some());
@@ -50,25 +51,31 @@ impl Core {
             .then_some(PendingReason::GangBeyondNodes { gang, places })
     }
 
-    /// How many tasks of a gang the nodes would hold at once if they were empty. All of its
-    /// tasks are served by the same request: by the one that serves most.
+    /// How many tasks of a gang the nodes would hold at once if they were empty; not counted
+    /// further once there is enough for it. All of its tasks are served by the same request:
+    /// by the one that serves most.
     fn places_at_once(&self, key: &GroupKey, counts: impl Fn(&Node) -> bool) -> u64 {
-        let nodes = self.state.nodes.iter().map(|(_, node)| node);
-        let nodes: Vec<&Node> = nodes.filter(|node| counts(node) && node.admits(key)).collect();
-        key.needs().map(|need| self.places_for(key, &need, &nodes)).max().unwrap_or_default()
+        let counts = |node: &Node| counts(node) && node.admits(key);
+        key.needs().map(|need| self.places_for(key, &need, counts)).max().unwrap_or_default()
     }
 
-    fn places_for(&self, key: &GroupKey, need: &Need<'_>, nodes: &[&Node]) -> u64 {
-        let room = |node: &&Node| {
+    fn places_for(&self, key: &GroupKey, need: &Need<'_>, counts: impl Fn(&Node) -> bool) -> u64 {
+        let nodes = self.state.nodes.iter().filter(|(_, node)| counts(node));
+        let rooms = nodes.map(|(_, node)| {
             let room = node.capacity().times(need.resources);
             u64::from(need.devices.map_or(room, |devices| node.stock.empty_room(devices, room)))
-        };
-        let rooms = nodes.iter().map(room);
-        let on_nodes = match key.arrangement() {
-            Arrangement::SameNode => rooms.max().unwrap_or_default(),
-            Arrangement::DifferentNodes => rooms.map(|room| room.min(1)).sum(),
-            Arrangement::Spread | Arrangement::Pack => rooms.fold(0, u64::saturating_add),
-        };
+        });
+        let mut on_nodes = 0_u64;
+        for room in rooms {
+            on_nodes = match key.arrangement() {
+                Arrangement::SameNode => on_nodes.max(room),
+                Arrangement::DifferentNodes => on_nodes + room.min(1),
+                Arrangement::Spread | Arrangement::Pack => on_nodes.saturating_add(room),
+            };
+            if on_nodes >= key.gang().into() {
+                break;
+            }
+        }
         let sizes = &self.state.rules.policy.pools;
         let pools = need.devices.iter().flat_map(|devices| &devices.pools);
         let in_pools = pools.map(|(name, slots)| {

@@ -44,13 +44,18 @@ fn of_need(key: &GroupKey, need: &Need<'_>, state: &State) -> Option<Lack> {
             return Some(Lack::Pool { name: name.clone(), wanted: *wanted, size });
         }
     }
-    let known = state.nodes.iter().map(|(_, node)| node).filter(|node| node.info.is_some());
-    let known: Vec<&Node> = known.collect();
-    if known.is_empty() {
+    let known = || state.nodes.iter().map(|(_, node)| node).filter(|node| node.info.is_some());
+    let serves = |node: &Node| {
+        node.admits(key)
+            && node.capacity().covers(need.resources)
+            && need.devices.is_none_or(|devices| could_serve(&node.stock.offer, devices))
+    };
+    // Mostly one of the first does: to submit a job must not cost a look at every node.
+    if known().any(serves) || known().next().is_none() {
         return None;
     }
     let text = |(label, value): (&String, &String)| format!("{label}={value}");
-    let admitting = known.into_iter().filter(|node| node.admits(key));
+    let admitting = known().filter(|node| node.admits(key));
     let allowed: Vec<(Resources, &Offer)> =
         admitting.map(|node| (node.capacity(), &node.stock.offer)).collect();
     let partition = key.wishes.as_ref().and_then(|wishes| wishes.partition.clone());
@@ -71,9 +76,6 @@ fn of_need(key: &GroupKey, need: &Need<'_>, state: &State) -> Option<Lack> {
         return Some(Lack::Amounts { wanted: *need.resources, largest, partition });
     }
     let devices = need.devices?;
-    if large.iter().any(|offer| could_serve(offer, devices)) {
-        return None;
-    }
     for (name, wanted) in &devices.named {
         let most = large.iter().filter_map(|offer| offer.named.get(name)).max().copied();
         let most = most.unwrap_or_default();

@@ -67,8 +67,11 @@ impl Core {
     /// Lets parked groups back into the queue whose quota has room again, by rank.
     pub(crate) fn wake_parked(&mut self) {
         for quota in std::mem::take(&mut self.state.groups.quotas.shrunk) {
-            let mut woken = 0;
-            for group in self.state.groups.quotas.parked(quota) {
+            let (mut woken, mut last) = (0, None);
+            // One after the other: they may be many more than are let in.
+            while let Some(next) = self.state.groups.quotas.next_parked(quota, last) {
+                let (_, group) = next;
+                last = Some(next);
                 if woken == MAX_WOKEN {
                     self.state.groups.quotas.shrunk.insert(quota);
                     break;

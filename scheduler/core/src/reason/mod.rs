@@ -128,6 +128,14 @@ pub enum PendingReason {
         /// The first in the queue.
         job: JobId,
     },
+    /// Its place in the queue would take more counting than is done.
+    BehindMany {
+        /// Steps that are taken.
+        counted: u64,
+    },
+    /// Nodes have room, and why it does not start there was not looked into: the question
+    /// was about too many jobs and nodes at once.
+    NotLookedInto,
     /// Nodes are not in its partition.
     OutsidePartition {
         /// Its partition; `None` is the default one.
@@ -350,6 +358,8 @@ impl PendingReason {
             Self::FillDepth { .. } => "fill-depth",
             Self::MakingRoom { .. } => "making-room",
             Self::Behind { .. } => "behind",
+            Self::BehindMany { .. } => "behind-many",
+            Self::NotLookedInto => "not-looked-into",
             Self::OutsidePartition { .. } => "outside-partition",
             Self::OutsideReservation { .. } => "outside-reservation",
             Self::LacksLabel { .. } => "lacks-label",

@@ -94,6 +94,10 @@ impl fmt::Display for PendingReason {
                 write!(f, "room is made for it: {tasks} tasks were told to stop")
             }
             Self::Behind { job } => write!(f, "job {job} is considered first"),
+            Self::BehindMany { counted } => {
+                write!(f, "more than {counted} jobs are considered before it")
+            }
+            Self::NotLookedInto => f.write_str("nodes have room; `wrun explain` says why it waits"),
             Self::Frozen { tasks, since, by } => {
                 let are = if *tasks == 1 { "task is" } else { "tasks are" };
                 write!(f, "{tasks} {are} frozen since {}", Clock(*since))?;

@@ -73,6 +73,11 @@ impl Group {
     pub(crate) fn standing(&self) -> Option<Standing> {
         self.queued
     }
+
+    /// Whether a job has its place in the queue by this group.
+    pub(crate) fn queues(&self, job: JobId) -> bool {
+        self.queued.is_some() && self.ready.contains(&job)
+    }
 }
 
 /// What the search through the queue looks at, side by side: a group itself is far away
@@ -114,6 +119,8 @@ pub(crate) struct Groups {
     /// How many queued groups want this much CPU.
     wanted_cpu: BTreeMap<u32, u32>,
     stale: Vec<GroupIx>,
+    /// Those with several ready jobs.
+    crowded: BTreeSet<GroupIx>,
     /// How many groups have a mean wall time of so many bits, as far as there are any.
     walls: Vec<u32>,
     /// Groups that got ready tasks since the last placement.
@@ -192,6 +199,7 @@ impl Groups {
         self.unpark(group);
         self.requeue(group, None);
         self.refilled.remove(&group);
+        self.crowded.remove(&group);
         if let Some(entry) = self.table.get_mut(group as usize).and_then(Option::take) {
             self.count_wall(entry.wall_us, None);
             self.by_key.remove(&entry.key);
@@ -238,8 +246,13 @@ impl Groups {
     pub(crate) fn add_ready(&mut self, group: GroupIx, job: JobId, tasks: u32) {
         let Some(entry) = self.get_mut(group) else { return };
         entry.ready_tasks += u64::from(tasks);
-        if entry.ready.insert(job) && entry.queued.is_none_or(|at| job < at.head) {
+        let comes = entry.ready.insert(job);
+        let crowds = comes && entry.ready.len() == 2;
+        if comes && entry.queued.is_none_or(|at| job < at.head) {
             self.mark(group);
+        }
+        if crowds {
+            self.crowded.insert(group);
         }
         self.refilled.insert(group);
     }
@@ -248,8 +261,16 @@ impl Groups {
     pub(crate) fn remove_ready(&mut self, group: GroupIx, job: JobId, tasks: u32, left: bool) {
         let Some(entry) = self.get_mut(group) else { return };
         entry.ready_tasks = entry.ready_tasks.saturating_sub(u64::from(tasks));
-        if !left && entry.ready.remove(&job) && entry.queued.is_some_and(|at| at.head == job) {
+        if left || !entry.ready.remove(&job) {
+            return;
+        }
+        let (thins, heads) =
+            (entry.ready.len() == 1, entry.queued.is_some_and(|at| at.head == job));
+        if heads {
             self.mark(group);
+        }
+        if thins {
+            self.crowded.remove(&group);
         }
     }
 
@@ -463,6 +484,24 @@ impl Groups {
     /// rank line by line.
     pub(crate) fn in_queue(&self) -> impl Iterator<Item = (Standing, GroupIx)> {
         self.queue.iter(None).map(|entry| entry.at())
+    }
+
+    /// How many groups stand before a job of that rank: by their heads, of equal rank the
+    /// older ones.
+    pub(crate) fn before(&self, rank: Rank, job: JobId) -> usize {
+        let above = self.queue.before(&after_head(rank, 0, None));
+        let mut lines = self.lines_in_turn(rank);
+        lines.sort_unstable();
+        let within = lines.into_iter().map(|line| {
+            let upto = self.queue.before(&after_head(rank, line, Some((job, 0))));
+            upto - self.queue.before(&after_head(rank, line, None))
+        });
+        above + within.sum::<usize>()
+    }
+
+    /// Groups with several jobs that can be placed.
+    pub(crate) fn crowded(&self) -> impl Iterator<Item = &Group> {
+        self.crowded.iter().filter_map(|group| self.get(*group))
     }
 
     /// Groups of one rank, line by line.

@@ -329,6 +329,12 @@ impl Nodes {
         &self.rooms
     }
 
+    /// The same as of now, worked out anew for who only looks.
+    pub(crate) fn rooms_now(&self) -> Rooms {
+        let room = |node: &Option<Box<Node>>| node.as_deref().map(Node::room).unwrap_or_default();
+        Rooms::of(self.table.iter().map(room).collect())
+    }
+
     /// Brings the index of room up to date.
     pub(crate) fn settle(&mut self) {
         for ix in self.unsettled.take() {

@@ -68,11 +68,12 @@ impl Entry {
 struct Sum {
     least: Reach,
     blocked: usize,
+    count: usize,
 }
 
 impl Default for Sum {
     fn default() -> Self {
-        Self { least: [i32::MAX; LANES], blocked: 0 }
+        Self { least: [i32::MAX; LANES], blocked: 0, count: 0 }
     }
 }
 
@@ -82,6 +83,7 @@ impl Sum {
             *least = entry.cpu.min(*least);
         }
         self.blocked += usize::from(entry.blocked);
+        self.count += 1;
     }
 
     fn add_all(&mut self, other: &Self) {
@@ -89,6 +91,7 @@ impl Sum {
             *least = (*least).min(*other);
         }
         self.blocked += other.blocked;
+        self.count += other.count;
     }
 
     fn of_lane(&self, lane: u8) -> i32 {
@@ -182,6 +185,7 @@ impl Branch {
             }
         };
         self.sum.blocked -= usize::from(gone.blocked);
+        self.sum.count -= 1;
         if self.sum.of_lane(gone.lane) == gone.cpu {
             let least = self.least_of(gone.lane);
             if let Some(lane) = self.sum.least.get_mut(usize::from(gone.lane)) {
@@ -200,6 +204,18 @@ impl Branch {
             Below::Branches(all) => all.iter().map(|branch| branch.sum.of_lane(lane)).min(),
         };
         least.unwrap_or(i32::MAX)
+    }
+
+    /// How many stand before that place.
+    fn before(&self, at: &Key) -> usize {
+        match &self.below {
+            Below::Entries(entries) => entries.partition_point(|entry| entry.key < *at),
+            Below::Branches(all) => {
+                let place = place_in(all, at);
+                let whole = all.iter().take(place).map(|branch| branch.sum.count).sum::<usize>();
+                whole + all.get(place).map_or(0, |branch| branch.before(at))
+            }
+        }
     }
 
     fn seek(&self, after: Option<&Key>, search: &impl Search) -> Option<&Entry> {
@@ -297,22 +313,20 @@ impl<F: Fn(&Entry) -> bool> Search for Blocked<F> {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     root: Option<Branch>,
-    len: usize,
 }
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.root.as_ref().map_or(0, |root| root.sum.count)
     }
 
     /// How many of them are not blocked.
     pub(crate) fn open(&self) -> usize {
-        self.len - self.root.as_ref().map_or(0, |root| root.sum.blocked)
+        self.root.as_ref().map_or(0, |root| root.sum.count - root.sum.blocked)
     }
 
     /// Adds a group that is not there.
     pub(crate) fn insert(&mut self, entry: Entry) {
-        self.len += 1;
         let root =
             self.root.get_or_insert_with(|| Branch::new(entry.key, Below::Entries(Vec::new())));
         if let Some(later) = root.insert(entry) {
@@ -325,12 +339,17 @@ impl Queue {
     /// Takes a group out.
     pub(crate) fn remove(&mut self, at: &Place) {
         let Some(root) = &mut self.root else { return };
-        self.len -= usize::from(root.remove(&Key::of(at)).is_some());
+        root.remove(&Key::of(at));
         if let Below::Branches(all) = &mut root.below
             && all.len() <= 1
         {
             self.root = all.pop();
         }
+    }
+
+    /// How many stand before a place.
+    pub(crate) fn before(&self, at: &Place) -> usize {
+        self.root.as_ref().map_or(0, |root| root.before(&Key::of(at)))
     }
 
     fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
@@ -435,6 +454,8 @@ mod tests {
             if step % 16 > 0 {
                 continue;
             }
+            let at = (Standing { rank: Reverse(1), line: 1, head: JobId(step.into()) }, 0);
+            assert_eq!(queue.before(&at), model.range(..at).count());
             let rooms = (0..3).map(|_| room(draw(20), u64::from(draw(1000)))).collect();
             let rooms = Rooms::of(rooms);
             let mut after = None;

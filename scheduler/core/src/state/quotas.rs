@@ -67,8 +67,11 @@ pub(crate) struct Quota {
     running: u64,
     held: Held,
     /// Groups that wait for it to shrink, by rank, highest last.
-    parked: BTreeSet<(Rank, GroupIx)>,
+    parked: BTreeSet<Parked>,
 }
+
+/// A group that waits, and its rank when it began to.
+pub(crate) type Parked = (Rank, GroupIx);
 
 /// Every quota.
 #[derive(Debug, Default)]
@@ -229,10 +232,25 @@ impl Quotas {
         }
     }
 
+    /// Groups that wait for any quota, quota by quota, highest rank first.
+    pub(crate) fn all_parked(&self) -> impl Iterator<Item = GroupIx> {
+        let quotas = self.list.iter().filter(|quota| !quota.parked.is_empty());
+        quotas.flat_map(|quota| quota.parked.iter().rev().map(|(_, group)| *group))
+    }
+
     /// Groups that wait for the quota, highest rank first.
-    pub(crate) fn parked(&self, quota: QuotaIx) -> Vec<GroupIx> {
+    pub(crate) fn parked(&self, quota: QuotaIx) -> impl Iterator<Item = GroupIx> {
         let parked = self.get(quota).into_iter().flat_map(|quota| quota.parked.iter().rev());
-        parked.map(|(_, group)| *group).collect()
+        parked.map(|(_, group)| *group)
+    }
+
+    /// The one that follows on the last that was looked at.
+    pub(crate) fn next_parked(&self, quota: QuotaIx, after: Option<Parked>) -> Option<Parked> {
+        let parked = &self.get(quota)?.parked;
+        match after {
+            Some(after) => parked.range(..after).next_back().copied(),
+            None => parked.last().copied(),
+        }
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use wrun_protocol::JobId;
 use wrun_protocol::wire::policy::{Expectation, Explanation, QueueRow, ReasonRow, Why};
+use wrun_protocol::{JobId, TenantName};
 
 use super::forecast::Expected;
+use super::order::InOrder;
+use super::place::Place;
+use super::reasons::Looks;
 use crate::core::Core;
 use crate::state::groups::{Group, GroupIx, Rank};
-use crate::state::jobs::Job;
 
 impl Core {
     /// Why a live job waits and what would let it start sooner. Costs one step for each
-    /// node and for each job that stands before it.
+    /// node, and a bounded number of others.
     pub fn explain(&self, id: JobId) -> Option<Explanation> {
         self.why(id).map(|why| why.explanation)
     }
@@ -20,8 +22,8 @@ impl Core {
     /// The same, with why nobody can tell when it starts, where that is so.
     pub fn why(&self, id: JobId) -> Option<Why> {
         let job = self.state.jobs.get(id)?;
-        let why = self.why_waiting(id);
-        let reasons = self.all_reasons(id, why.as_ref());
+        let (why, place) = (self.why_waiting(id), self.place_in_queue(id));
+        let reasons = self.all_reasons(id, why.as_ref(), place);
         let rows = reasons.iter().map(|reason| ReasonRow {
             code: reason.code().to_owned(),
             text: reason.to_string(),
@@ -38,7 +40,7 @@ impl Core {
         let explanation = Explanation {
             job: id,
             waiting: job.counts().pending,
-            position: self.position(id, job),
+            position: place.and_then(Place::number),
             reasons: rows.collect(),
             expected,
             advice: why.map(|(first, survey)| self.advice(id, &first, &survey)).unwrap_or_default(),
@@ -47,51 +49,52 @@ impl Core {
     }
 
     /// The jobs that can be placed, first to be considered first, then those that wait for
-    /// a quota; jobs of equal rank by age, though their tenants take turns.
+    /// a quota; jobs of equal rank by age, though their tenants take turns. The work is
+    /// bounded: rows beyond that say so.
     pub fn queue(&self, limit: usize) -> Vec<QueueRow> {
-        let mut found: Vec<(Rank, JobId, GroupIx)> = Vec::new();
-        let groups = &self.state.groups;
-        for (standing, group) in groups.in_queue() {
-            // Heads come by rank: nothing that follows can stand before what is found.
-            found.sort_unstable_by_key(|(rank, job, _)| (std::cmp::Reverse(*rank), *job));
-            if found.get(limit.saturating_sub(1)).is_some_and(|(r, ..)| *r > standing.rank.0) {
-                break;
-            }
-            let Some(entry) = groups.get(group) else { continue };
-            let jobs = entry.ready.iter().take(limit);
-            found.extend(jobs.map(|job| (self.rank_of(entry, *job), *job, group)));
-        }
-        found.sort_unstable_by_key(|(rank, job, _)| (std::cmp::Reverse(*rank), *job));
-        if found.len() < limit {
-            let parked = groups.in_order().filter_map(|group| Some((group, groups.get(group)?)));
-            let parked = parked.filter(|(_, entry)| entry.parked.is_some());
-            let jobs = parked.flat_map(|(group, entry)| {
-                entry.ready.iter().map(move |job| (self.rank_of(entry, *job), *job, group))
-            });
-            found.extend(jobs.take(limit));
-        }
-        found.truncate(limit);
-        let jobs: Vec<JobId> = found.iter().map(|(_, job, _)| *job).collect();
+        self.queue_of(None, limit, limit)
+    }
+
+    /// The same of one tenant's among the first `looked_at` jobs.
+    pub fn queue_of(
+        &self,
+        tenant: Option<&TenantName>,
+        looked_at: usize,
+        limit: usize,
+    ) -> Vec<QueueRow> {
+        let tenant = match tenant.map(|name| self.state.tenants.find(name)) {
+            Some(None) => return Vec::new(),
+            Some(known) => known,
+            None => None,
+        };
+        let queued = InOrder::of_jobs(self).map(|next| (next.unit.job, next.unit.group));
+        let parked = self.state.groups.quotas.all_parked().flat_map(|group| {
+            let ready = self.state.groups.get(group).into_iter().flat_map(|entry| &entry.ready);
+            ready.map(move |job| (*job, group))
+        });
+        let of_tenant = |(_, group): &(JobId, GroupIx)| {
+            let owner = self.state.groups.get(*group).map(|entry| entry.key.tenant);
+            tenant.is_none() || owner == tenant
+        };
+        let found = queued.chain(parked).take(looked_at).filter(of_tenant).take(limit);
+        let found: Vec<(JobId, GroupIx)> = found.collect();
+        let jobs: Vec<JobId> = found.iter().map(|(job, _)| *job).collect();
         let expected = self.expected_starts(&jobs);
-        let mut reasons: BTreeMap<GroupIx, String> = BTreeMap::new();
-        let rows = found.iter().filter_map(|(_, job, group)| {
-            let row = self.queue_row(*job, *group, &mut reasons)?;
+        let (mut reasons, mut looks) = (BTreeMap::new(), Looks::default());
+        let rows = found.iter().filter_map(|(job, group)| {
+            let reason = reasons.entry(*group).or_insert_with(|| {
+                let reason = self.reason_in_list(*job, &mut looks);
+                reason.map(|reason| reason.to_string()).unwrap_or_default()
+            });
+            let row = self.queue_row(*job, *group, reason)?;
             Some(QueueRow { expected: expected.get(job).copied(), ..row })
         });
         rows.collect()
     }
 
-    fn queue_row(
-        &self,
-        id: JobId,
-        group: GroupIx,
-        reasons: &mut BTreeMap<GroupIx, String>,
-    ) -> Option<QueueRow> {
+    fn queue_row(&self, id: JobId, group: GroupIx, reason: &str) -> Option<QueueRow> {
         let job = self.state.jobs.get(id)?;
         let entry = self.state.groups.get(group)?;
-        let reason = reasons.entry(group).or_insert_with(|| {
-            self.pending_reason(id).map(|reason| reason.to_string()).unwrap_or_default()
-        });
         let wishes = entry.key.wishes.as_deref();
         Some(QueueRow {
             job: id,
@@ -101,7 +104,7 @@ impl Core {
             qos: wishes.and_then(|wishes| wishes.qos.clone()),
             waiting: job.counts().pending,
             priority: self.rank_of(entry, id),
-            reason: reason.clone(),
+            reason: reason.to_owned(),
             expected: None,
         })
     }
@@ -109,28 +112,5 @@ impl Core {
     pub(crate) fn rank_of(&self, group: &Group, job: JobId) -> Rank {
         let submitted = self.state.jobs.get(job).map(|job| job.submitted).unwrap_or_default();
         self.ranking.rank(&self.state.rules, &self.state.groups.lengths, group, submitted)
-    }
-
-    /// The job's place in the queue, from 1; `None` where it is not in it.
-    fn position(&self, id: JobId, job: &Job) -> Option<u64> {
-        let group = self.state.groups.get(job.group)?;
-        group.standing().filter(|_| group.ready.contains(&id))?;
-        let own = self.rank_of(group, id);
-        let mut before = 0;
-        for (standing, ix) in self.state.groups.in_queue() {
-            if standing.rank.0 < own {
-                break;
-            }
-            let Some(entry) = self.state.groups.get(ix) else { continue };
-            let is_before = |other: &&JobId| {
-                let rank = self.rank_of(entry, **other);
-                rank > own || (rank == own && **other < id)
-            };
-            before += match entry.ready.last().filter(is_before) {
-                Some(_) => entry.ready.len(),
-                None => entry.ready.iter().take_while(is_before).count(),
-            };
-        }
-        Some(before as u64 + 1)
     }
 }

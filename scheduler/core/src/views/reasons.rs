@@ -4,6 +4,7 @@
 use wrun_protocol::JobId;
 use wrun_protocol::time::millis;
 
+use super::place::{MAX_COUNTED, Place};
 use super::survey::Survey;
 use crate::core::Core;
 use crate::decide::outlook::Outlook;
@@ -13,11 +14,24 @@ use crate::reason::{Nodes, Notice, PendingReason, Taking};
 use crate::state::groups::{Group, GroupIx};
 use crate::state::jobs::{Job, NodeIx};
 use crate::state::length::Basis;
+use crate::state::nodes::{ANY_CLASS, Node};
+use crate::state::room::{Room, Rooms};
 
 /// Jobs ahead are counted up to this.
 const MAX_AHEAD: usize = 1000;
 /// Frozen and noticed tasks of a job that are looked at.
 const MAX_STOPPED: usize = 10_000;
+/// Nodes that are looked at for all rows of a list together.
+const MAX_IN_LIST: usize = 40_000;
+
+/// What is known of nodes while a list is made.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// What they have free.
+    rooms: Option<Rooms>,
+    /// How many were looked at so far.
+    taken: usize,
+}
 
 impl Core {
     /// Why tasks of a live job wait. `None` when none does. Costs one step for each node.
@@ -27,18 +41,22 @@ impl Core {
 
     /// Every reason why tasks of the job wait or stand still, the one that holds it first.
     pub fn pending_reasons(&self, id: JobId) -> Vec<PendingReason> {
-        self.all_reasons(id, self.why_waiting(id).as_ref())
+        self.all_reasons(id, self.why_waiting(id).as_ref(), self.place_in_queue(id))
     }
 
     pub(super) fn all_reasons(
         &self,
         id: JobId,
         why: Option<&(PendingReason, Survey)>,
+        place: Option<Place>,
     ) -> Vec<PendingReason> {
         let mut reasons = Vec::new();
         if let Some((first, survey)) = why {
             reasons.push(first.clone());
             reasons.extend(self.behind(id).map(|job| PendingReason::Behind { job }));
+            let counted = MAX_COUNTED as u64;
+            let many = place == Some(Place::BehindMany);
+            reasons.extend(many.then_some(PendingReason::BehindMany { counted }));
             let others = survey.reasons().into_iter();
             reasons.extend(others.filter(|reason| reason != first));
         }
@@ -54,8 +72,36 @@ impl Core {
         }
         let mut outlook = self.outlook_of(id, job.group);
         let survey = self.survey(id, job.group, &mut outlook);
-        let first = self.first_reason(id, job, &survey, &mut outlook)?;
+        let first = match self.before_any_node(id, job) {
+            Some(first) => first,
+            None => self.reason_on_nodes(id, job, &survey, &mut outlook)?,
+        };
         Some((first, survey))
+    }
+
+    /// The reason that holds the job first, as a row of a list of many says it.
+    pub(super) fn reason_in_list(&self, id: JobId, list: &mut Looks) -> Option<PendingReason> {
+        let job = self.state.jobs.get(id).filter(|job| job.counts().pending > 0)?;
+        if let Some(reason) = self.before_any_node(id, job) {
+            return Some(reason);
+        }
+        let group = self.state.groups.get(job.group)?;
+        let rooms = list.rooms.get_or_insert_with(|| self.state.nodes.rooms_now());
+        if !rooms.any(&Room::new(&group.key.least(), ANY_CLASS)) {
+            // Where a node that suits it takes tasks, it is full.
+            let mut nodes = self.state.nodes.iter().map(|(_, node)| node);
+            let usable = |node: &Node| node.takes_tasks() && node.suits(&group.key);
+            let found = nodes.position(usable);
+            list.taken += found.unwrap_or_else(|| self.state.nodes.len());
+            if found.is_some() {
+                return Some(self.without_room(id, job.group, group));
+            }
+        }
+        if list.taken >= MAX_IN_LIST {
+            return Some(PendingReason::NotLookedInto);
+        }
+        list.taken += self.state.nodes.len();
+        self.pending_reason(id)
     }
 
     /// The promises that the job must not break: those of others that stand before it.
@@ -73,13 +119,8 @@ impl Core {
         outlook
     }
 
-    fn first_reason(
-        &self,
-        id: JobId,
-        job: &Job,
-        survey: &Survey,
-        outlook: &mut Outlook,
-    ) -> Option<PendingReason> {
+    /// What holds the job whatever nodes there are.
+    fn before_any_node(&self, id: JobId, job: &Job) -> Option<PendingReason> {
         if let Some(reason) = self.state.kept_back(id, job) {
             return Some(reason);
         }
@@ -87,27 +128,43 @@ impl Core {
         if let Some(reason) = self.beyond_all(&group.key, &group.quotas) {
             return Some(reason);
         }
-        if let Some(limit) = self.limit_reached(id) {
-            return Some(PendingReason::Limit(limit));
-        }
+        self.limit_reached(id).map(PendingReason::Limit)
+    }
+
+    fn reason_on_nodes(
+        &self,
+        id: JobId,
+        job: &Job,
+        survey: &Survey,
+        outlook: &mut Outlook,
+    ) -> Option<PendingReason> {
+        let group = self.state.groups.get(job.group)?;
         let wanted = group.key.wanted;
         Some(match survey {
             Survey { known: false, .. } => PendingReason::NoNodes,
             Survey { suitable: 0, .. } => PendingReason::NoNodeFits { wanted },
             Survey { ready: 0, suitable, .. } => PendingReason::NoNodeReady { suitable: *suitable },
-            _ => {
-                self.shut_window(group).or_else(|| self.lacking_pool(group)).unwrap_or_else(|| {
-                    let making = self.making_room_for(job.group);
-                    match survey.roomy {
-                        _ if making > 0 => PendingReason::MakingRoom { tasks: making },
-                        0 => PendingReason::WaitsForCapacity {
-                            wanted,
-                            jobs_ahead: group.ready.range(..id).take(MAX_AHEAD).count() as u64,
-                        },
-                        _ => self.despite_room(job, group, survey, outlook),
-                    }
-                })
-            }
+            Survey { roomy: 0, .. } => self.without_room(id, job.group, group),
+            _ => match self.before_room(job.group, group) {
+                Some(reason) => reason,
+                None => self.despite_room(job, group, survey, outlook),
+            },
+        })
+    }
+
+    /// What holds a job of the group before any room on nodes does.
+    fn before_room(&self, ix: GroupIx, group: &Group) -> Option<PendingReason> {
+        let making = || Some(self.making_room_for(ix)).filter(|tasks| *tasks > 0);
+        self.shut_window(group)
+            .or_else(|| self.lacking_pool(group))
+            .or_else(|| making().map(|tasks| PendingReason::MakingRoom { tasks }))
+    }
+
+    /// Why a job waits where every node that it could start on is full.
+    fn without_room(&self, id: JobId, ix: GroupIx, group: &Group) -> PendingReason {
+        self.before_room(ix, group).unwrap_or_else(|| PendingReason::WaitsForCapacity {
+            wanted: group.key.wanted,
+            jobs_ahead: group.ready.range(..id).take(MAX_AHEAD).count() as u64,
         })
     }
 

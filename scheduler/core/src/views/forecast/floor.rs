@@ -11,7 +11,8 @@ use crate::state::groups::{Group, GroupKey};
 use crate::state::jobs::Job;
 use crate::state::quotas::QuotaIx;
 
-/// Runs of tasks that are looked at for those that count for a quota.
+/// Runs of tasks that are looked at for those that count for a quota, and groups and jobs that
+/// wait for one.
 const MAX_COUNTED: usize = 20_000;
 
 /// An earliest instant, and on what it rests.
@@ -120,20 +121,30 @@ impl Core {
         Err(Unknown::Limit(limit))
     }
 
-    /// Tasks that wait for the quota and go before the job's.
+    /// Tasks that wait for the quota and go before the job's. All there could be where they
+    /// are more than are looked at.
     fn before_in(&self, quota: QuotaIx, id: JobId, own: &Group) -> u64 {
         let rank = self.rank_of(own, id);
         let tasks = |job: &JobId| self.state.jobs.get(*job).map_or(0, Job::ready_tasks);
-        let groups = self.state.groups.quotas.parked(quota);
-        let before = groups.iter().filter_map(|group| self.state.groups.get(*group)).map(|group| {
+        let mut left = MAX_COUNTED;
+        let mut before = 0_u64;
+        for group in self.state.groups.quotas.parked(quota) {
+            let Some(group) = self.state.groups.get(group) else { continue };
             let goes = |job: &&JobId| {
                 let other = self.rank_of(group, **job);
                 other > rank || (other == rank && **job < id)
             };
-            let jobs = group.ready.iter().take_while(goes).take(MAX_COUNTED);
-            jobs.map(|job| u64::from(tasks(job))).sum::<u64>()
-        });
-        before.sum()
+            let jobs = group.ready.iter().take_while(goes).take(left);
+            left = left.saturating_sub(1);
+            for job in jobs {
+                before = before.saturating_add(tasks(job).into());
+                left = left.saturating_sub(1);
+            }
+            if left == 0 {
+                return u64::MAX;
+            }
+        }
+        before
     }
 }
 

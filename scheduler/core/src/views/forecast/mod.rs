@@ -6,7 +6,6 @@
 //! what lies behind more than that is said to be too far to tell. Changes nothing.
 
 mod floor;
-mod order;
 mod plan;
 mod text;
 
@@ -14,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_protocol::{JobId, Timestamp};
 
-use self::order::InOrder;
 use self::plan::Plan;
+use super::order::InOrder;
 use crate::core::Core;
 use crate::decide::promise::Unit;
 use crate::reason::LimitReached;
@@ -112,9 +111,10 @@ impl Core {
         if !plan.has_nodes_for(job.group) {
             return Err(Unknown::NoNode);
         }
-        let own = (std::cmp::Reverse(self.rank_of(group, id)), id);
-        for ahead in InOrder::new(self) {
-            if ahead.unit.job == id || (std::cmp::Reverse(ahead.rank), ahead.unit.job) > own {
+        let (own, queued) = (self.rank_of(group, id), group.queues(id));
+        for ahead in InOrder::of_tasks(self) {
+            let Unit { job: other, .. } = ahead.unit;
+            if other == id || ahead.rank < own || (ahead.rank == own && !queued && other > id) {
                 break;
             }
             plan.place(ahead.unit)?;
@@ -141,7 +141,7 @@ impl Core {
         let mut wanted: BTreeSet<JobId> = jobs.iter().copied().collect();
         let mut starts = BTreeMap::new();
         let mut plan = Plan::new(self);
-        for next in InOrder::new(self) {
+        for next in InOrder::of_tasks(self) {
             if wanted.is_empty() {
                 break;
             }
