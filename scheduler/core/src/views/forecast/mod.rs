@@ -112,7 +112,10 @@ impl Core {
             return Err(Unknown::NoNode);
         }
         let (own, queued) = (self.rank_of(group, id), group.queues(id));
-        for ahead in InOrder::of_tasks(self) {
+        let promises = self.promises.standing();
+        let promised = promises.iter().any(|it| it.unit.job == id && it.start > self.now);
+        // What it was promised does not hang on what is before it.
+        for ahead in InOrder::of_tasks(self).take_while(|_| !promised) {
             let Unit { job: other, .. } = ahead.unit;
             if other == id || ahead.rank < own || (ahead.rank == own && !queued && other > id) {
                 break;
