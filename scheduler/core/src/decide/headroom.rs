@@ -4,7 +4,9 @@
 //! A unit (a task, or a gang) needs it beside its own, for as long as it runs, to start or
 //! to be promised a start; it holds only its own. It is a part of the CPU of all nodes that
 //! suit the unit, and may be left on any of them: the least that each has free while the
-//! unit runs, summed. What is so large that it could never leave that much leaves none.
+//! unit runs, summed. What is so large that it could never leave that much leaves none; nor
+//! does what has waited beyond the age bound: a promise holds no headroom, so that short ones
+//! filled in behind it could take it for ever.
 
 use wrun_protocol::{Resources, Timestamp};
 
@@ -33,6 +35,14 @@ impl Core {
         backfill.headroom > 0
             && group.key.reservation().is_none()
             && self.expected_length(group).ms > backfill.short_ms
+            && !self.is_aged(group)
+    }
+
+    /// Whether the group's next job has waited beyond the age bound.
+    fn is_aged(&self, group: &Group) -> bool {
+        let head = group.ready.first().and_then(|job| self.state.jobs.get(*job));
+        let waited = head.map(|job| self.ranking.at.0.saturating_sub(job.submitted.0));
+        waited.zip(self.state.rules.policy.age_bound_ms).is_some_and(|(ms, bound)| ms >= bound)
     }
 
     /// How many of `tasks` tasks of the group may start now on nodes that have room for

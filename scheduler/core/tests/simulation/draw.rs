@@ -9,27 +9,35 @@ use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::{Resources, Timestamp};
 
 use crate::random::Random;
-use crate::timeline::{Block, Unit};
+use crate::timeline::{Amounts, Block, Headroom, Unit};
+use crate::world::{POOL, POOL_SLOTS};
 
 /// A job to come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draft {
     /// When.
     pub(crate) at: u64,
+    pub(crate) tenant: &'static str,
+    /// A gang, or each of its tasks.
     pub(crate) unit: Unit,
+    /// How many of these.
+    pub(crate) units: u32,
     /// How long it really takes.
     pub(crate) runs: u64,
     pub(crate) priority: i32,
 }
 
 pub(crate) struct Draw {
-    pub(crate) nodes: Vec<Resources>,
+    pub(crate) nodes: Vec<Amounts>,
     pub(crate) policy: Policy,
     pub(crate) drafts: Vec<Draft>,
     pub(crate) reservations: Vec<Reservation>,
     /// All must have started by then.
     pub(crate) latest: u64,
 }
+
+/// Whose jobs they are.
+pub(crate) const TENANTS: &[&str] = &["ann", "bob", "zoe"];
 
 /// When each world begins, in milliseconds.
 pub(crate) const BEGIN: u64 = 1_000_000;
@@ -38,10 +46,13 @@ impl Draw {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let tick = random.pick(&[1, 1000]);
-        let nodes: Vec<Resources> =
-            (0..random.pick(&[1, 1, 2, 3])).map(|_| node(&mut random)).collect();
+        let devices = random.one_in(3);
+        let nodes: Vec<Amounts> =
+            (0..random.pick(&[1, 1, 2, 3])).map(|_| node(&mut random, devices)).collect();
         let policy = policy(&mut random, tick);
         let wide = random.one_in(2);
+        let arrays = random.one_in(3);
+        let tenants = if policy.weights.fair_share > 0 { TENANTS } else { &TENANTS[..1] };
         // Where all are alike the order is seen most plainly.
         let alike = random.one_in(4).then(|| unit(&mut random, tick, &nodes, wide));
         let mut at = BEGIN;
@@ -51,14 +62,17 @@ impl Draw {
                 let unit = alike.unwrap_or_else(|| unit(&mut random, tick, &nodes, wide));
                 let part = random.pick(&[1, 1, 2, 10]);
                 let runs = (unit.length / part / tick).max(1) * tick;
-                Draft { at, unit, runs, priority: random.pick(&[0, 0, 1, -1]) }
+                let many = arrays && unit.count == 1 && random.one_in(3);
+                let units = if many { 2 + random.below(3) as u32 } else { 1 };
+                let (tenant, priority) = (random.pick(tenants), random.pick(&[0, 0, 1, -1]));
+                Draft { at, tenant, unit, units, runs, priority }
             })
             .collect();
         let mut draw = Self { nodes, policy, drafts, reservations: Vec::new(), latest: 0 };
         if random.one_in(3) {
             draw.reserve(&mut random, tick);
         }
-        draw.latest = at + 10_000 * tick;
+        draw.latest = at + 20_000 * tick;
         draw
     }
 
@@ -83,6 +97,12 @@ impl Draw {
         }
     }
 
+    /// CPU that what runs long leaves free.
+    pub(crate) fn headroom(&self) -> Option<Headroom> {
+        let Backfill { headroom: part, short_ms: short, .. } = self.policy.backfill;
+        (part > 0).then_some(Headroom { part, short })
+    }
+
     /// What the reservations take.
     pub(crate) fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
@@ -94,7 +114,9 @@ impl Draw {
                 };
                 if named {
                     let (from, to) = (start.0, end.0);
-                    blocks.push(Block { node, from, to, each: *capacity, count: 1 });
+                    // Devices are no part of what is set aside: without CPU nobody uses them.
+                    let each = Amounts { plain: capacity.plain, ..Amounts::default() };
+                    blocks.push(Block { node, from, to, each, slots: 0, count: 1 });
                 }
             }
         }
@@ -102,20 +124,36 @@ impl Draw {
     }
 }
 
-fn node(random: &mut Random) -> Resources {
+fn node(random: &mut Random, devices: bool) -> Amounts {
     let cpu_milli = random.pick(&[1000, 2000, 4000]);
-    Resources { cpu_milli, memory: 8 << 30, scratch: 0, slots: 64 }
+    let plain = Resources { cpu_milli, memory: 8 << 30, scratch: 0, slots: 64 };
+    let (gpu_milli, named) = match devices {
+        true => (random.pick(&[0, 1000, 1000]), random.pick(&[0, 3])),
+        false => (0, 0),
+    };
+    Amounts { plain, gpu_milli, named }
 }
 
 /// One task, or a gang that the cluster can hold.
-fn unit(random: &mut Random, tick: u64, nodes: &[Resources], wide: bool) -> Unit {
+fn unit(random: &mut Random, tick: u64, nodes: &[Amounts], wide: bool) -> Unit {
     let cpu_milli = random.pick(&[1000, 1000, 500]);
     let memory = random.pick(&[1 << 30, 1 << 30, 3 << 30]);
-    let each = Resources { cpu_milli, memory, scratch: 0, slots: 1 };
-    let most: u32 = nodes.iter().map(|node| node.times(&each)).sum();
+    let plain = Resources { cpu_milli, memory, scratch: 0, slots: 1 };
+    let mut each = Amounts { plain, ..Amounts::default() };
+    let has = |what: fn(&Amounts) -> bool| nodes.iter().any(what);
+    let has_devices = has(|node| node.gpu_milli > 0 || node.named > 0);
+    if has(|node| node.gpu_milli > 0) && random.one_in(3) {
+        each.gpu_milli = random.pick(&[300, 500, 1000]);
+    } else if has(|node| node.named > 0) && random.one_in(4) {
+        each.named = random.pick(&[1, 2]);
+    }
+    let slots = if has_devices && random.one_in(4) { random.pick(&[1, POOL_SLOTS]) } else { 0 };
+    let on_nodes: u32 = nodes.iter().map(|node| node.times(&each)).sum();
+    let most = on_nodes.min(POOL_SLOTS.checked_div(slots).unwrap_or(u32::MAX));
     let gang = wide && most > 1 && random.one_in(3);
     let count = if gang { 2 + random.below(most as usize - 1) as u32 } else { 1 };
-    Unit { each, count, length: tick * random.pick(&[1, 5, 20, 50, 100]) }
+    let length = tick * random.pick(&[1, 5, 20, 50, 100]);
+    Unit { each, slots, count, length, aged: false }
 }
 
 fn policy(random: &mut Random, tick: u64) -> Policy {
@@ -134,8 +172,11 @@ fn policy(random: &mut Random, tick: u64) -> Policy {
         BackfillMode::Easy,
         BackfillMode::Conservative,
     ]);
+    let fair_share = random.pick(&[0, 0, 10_000]);
     let weights =
-        Weights { age: 0, fair_share: 0, size: 0, qos: 0, partition: 0, ..Weights::default() };
+        Weights { age: 0, fair_share, size: 0, qos: 0, partition: 0, ..Weights::default() };
+    let headroom = random.pick(&[0, 0, 0, 250_000, 500_000]);
+    let (short_ms, promises) = (tick * random.pick(&[5, 20]), random.pick(&[1, 1, 3]));
     Policy {
         order,
         fill_order: random.pick(&fill),
@@ -145,7 +186,9 @@ fn policy(random: &mut Random, tick: u64) -> Policy {
             patience_ms: tick * random.pick(&[50, 400]),
             full_area_ms: tick * random.pick(&[10, 100]),
         },
-        backfill: Backfill { mode, ..Backfill::default() },
+        half_life_ms: tick * random.pick(&[50, 1000]),
+        backfill: Backfill { mode, promises, headroom, short_ms, ..Backfill::default() },
+        pools: [(POOL.to_owned(), POOL_SLOTS)].into(),
         ..Policy::default()
     }
 }
