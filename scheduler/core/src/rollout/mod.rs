@@ -149,12 +149,11 @@ impl Progress {
     }
 
     /// The stage as a user counts them, from 1, and how many there are; where a user made
-    /// them.
+    /// them and they are not all behind it.
     pub(crate) fn step(&self, rollout: &Rollout) -> Option<(u32, u32)> {
-        stage::canary_steps(rollout, self).map(|steps| {
-            let count = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-            (self.step.saturating_add(1).min(count), count)
-        })
+        let steps = stage::canary_steps(rollout, self)?;
+        let count = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+        Some((self.step.saturating_add(1), count)).filter(|(step, count)| step <= count)
     }
 
     fn turn(&self, stage: Stage, situation: &Situation<'_>) -> Option<Turn> {

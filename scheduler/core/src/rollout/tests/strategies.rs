@@ -65,6 +65,8 @@ fn a_canary_goes_step_by_step_as_time_or_a_user_lets_it() {
     assert_eq!(model.plan().goes_on, None);
     assert_eq!(model.wait(1 << 40).awake(), (5, 5));
     model.progress = model.progress.resumed(&model.rollout, model.now).unwrap();
+    model.follow();
+    assert_eq!(model.progress.step(&model.rollout), None, "what is left is no step");
     assert!(model.end());
     assert_eq!(model.awake(), (10, 0));
 }
