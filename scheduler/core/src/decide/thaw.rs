@@ -76,12 +76,17 @@ impl Core {
     }
 
     /// Claims end when their victims are gone, or those for whom they are. After a round,
-    /// which gives them what came free.
+    /// which gives them what came free. What was kept for a group that is no more is for
+    /// others in the next.
     pub(crate) fn forget_claims(&mut self) {
-        let state = &self.state;
-        self.preemption.claims.retain(|_, claim| {
+        let state = &mut self.state;
+        self.preemption.claims.retain(|ix, claim| {
             claim.victims.retain(|task| state.noticed.contains_key(task));
-            !claim.victims.is_empty() && waits(&state.groups, claim.group)
+            let stays = !claim.victims.is_empty() && waits(&state.groups, claim.group);
+            if state.groups.get(claim.group).is_none() {
+                state.nodes.dirty.insert(*ix);
+            }
+            stays
         });
     }
 
