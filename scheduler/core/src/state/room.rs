@@ -260,13 +260,29 @@ impl Rooms {
         takes: &mut impl FnMut(usize) -> bool,
     ) {
         let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
-        for (room, place) in places.iter().zip(at * FAN..) {
-            let better = best.is_none_or(|(most, before)| {
-                room.cpu_milli > most || (room.cpu_milli == most && place < before)
-            });
-            if better && room.may_hold(&wanted.room) && takes(place) {
-                *best = Some((room.cpu_milli, place));
+        let better = |one: (u32, usize), other: Best| {
+            other.is_none_or(|(most, place)| one.0 > most || (one.0 == most && one.1 < place))
+        };
+        // The best first: whoever is asked looks at what is far away in memory.
+        let mut refused = [false; FAN];
+        loop {
+            let mut next: Option<((u32, usize), &mut bool)> = None;
+            for ((room, place), refused) in places.iter().zip(at * FAN..).zip(&mut refused) {
+                let this = (room.cpu_milli, place);
+                if !*refused
+                    && better(this, *best)
+                    && better(this, next.as_ref().map(|(next, _)| *next))
+                    && room.may_hold(&wanted.room)
+                {
+                    next = Some((this, refused));
+                }
             }
+            let Some((next, refused)) = next else { return };
+            if takes(next.1) {
+                *best = Some(next);
+                return;
+            }
+            *refused = true;
         }
     }
 
