@@ -1,23 +1,19 @@
-//! Sets of nodes: a bit for each, in pieces where there are any.
-
-use std::collections::BTreeMap;
+//! Sets of nodes: a bit for each, in words where there are any.
 
 use super::jobs::NodeIx;
-
-const WORDS: usize = 4;
-/// Nodes of a piece.
-const PIECE: NodeIx = 64 * WORDS as NodeIx;
 
 /// A set of nodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeSet {
-    pieces: BTreeMap<NodeIx, [u64; WORDS]>,
+    /// Words that are not empty, by their number, in order: side by side, as most sets are
+    /// looked at seldom and few at a time.
+    words: Vec<(NodeIx, u64)>,
     len: usize,
 }
 
-/// Piece, word and bit.
-fn place(ix: NodeIx) -> (NodeIx, usize, u64) {
-    (ix / PIECE, (ix % PIECE / 64) as usize, 1 << (ix % 64))
+/// Word and bit.
+fn place(ix: NodeIx) -> (NodeIx, u64) {
+    (ix / u64::BITS, 1 << (ix % u64::BITS))
 }
 
 impl NodeSet {
@@ -25,38 +21,44 @@ impl NodeSet {
         self.len
     }
 
+    fn find(&self, number: NodeIx) -> Result<usize, usize> {
+        self.words.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
     pub(crate) fn insert(&mut self, ix: NodeIx) {
-        let (piece, word, bit) = place(ix);
-        if let Some(word) = self.pieces.entry(piece).or_default().get_mut(word) {
-            self.len += usize::from(*word & bit == 0);
-            *word |= bit;
+        let (number, bit) = place(ix);
+        match self.find(number) {
+            Ok(at) => {
+                let Some((_, word)) = self.words.get_mut(at) else { return };
+                self.len += usize::from(*word & bit == 0);
+                *word |= bit;
+            }
+            Err(at) => {
+                self.words.insert(at, (number, bit));
+                self.len += 1;
+            }
         }
     }
 
     pub(crate) fn remove(&mut self, ix: NodeIx) {
-        let (piece, word, bit) = place(ix);
-        let Some(words) = self.pieces.get_mut(&piece) else { return };
-        if let Some(word) = words.get_mut(word) {
-            self.len -= usize::from(*word & bit != 0);
-            *word &= !bit;
-        }
-        if *words == [0; WORDS] {
-            self.pieces.remove(&piece);
+        let (number, bit) = place(ix);
+        let Ok(at) = self.find(number) else { return };
+        let Some((_, word)) = self.words.get_mut(at) else { return };
+        self.len -= usize::from(*word & bit != 0);
+        *word &= !bit;
+        if *word == 0 {
+            self.words.remove(at);
         }
     }
 
     /// Lowest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = NodeIx> {
-        let words = self.pieces.iter().flat_map(|(piece, words)| {
-            let firsts = (piece * PIECE..).step_by(64);
-            words.iter().zip(firsts)
-        });
-        words.flat_map(|(word, first)| {
+        self.words.iter().flat_map(|(number, word)| {
             let mut left = *word;
             std::iter::from_fn(move || {
                 let bit = left.checked_ilog2().map(|_| left.trailing_zeros())?;
                 left &= left - 1;
-                Some(first + bit)
+                Some(number * u64::BITS + bit)
             })
         })
     }
@@ -85,6 +87,6 @@ mod tests {
         }
         assert!(set.iter().eq(model.iter().copied()));
         model.iter().for_each(|ix| set.remove(*ix));
-        assert!(set.pieces.is_empty());
+        assert!(set.words.is_empty());
     }
 }
