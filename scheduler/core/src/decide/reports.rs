@@ -27,6 +27,12 @@ struct Batch {
     ended: Vec<(JobId, Vec<NodeIx>)>,
 }
 
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.succeeded.is_empty() && self.returned.is_empty() && self.started.is_empty()
+    }
+}
+
 impl Core {
     pub(crate) fn on_reports(&mut self, ix: NodeIx, first: u64, reports: Vec<Report>) {
         let now = self.now;
@@ -164,6 +170,9 @@ impl Core {
     /// Makes a fact of what has been gathered: reports of one kind at a time, so that
     /// facts are in the order in which they were applied.
     fn record(&mut self, ix: NodeIx, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
         let (at, node) = (self.now, node_id(ix));
         let Batch { succeeded, returned, started, ended } = std::mem::take(batch);
         if !succeeded.is_empty() {

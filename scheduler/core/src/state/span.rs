@@ -76,7 +76,12 @@ impl<T: Copy + Eq> Spans<T> {
 
     /// The first run that has tasks at or after `from` and before `end`, cut to them.
     fn next(&self, job: JobId, from: u32, end: u32) -> Option<(TaskId, Span<T>)> {
-        let before = self.map.range(..=job.task(from)).next_back();
+        // Mostly a whole run is asked for.
+        let at = job.task(from);
+        if let Some(span) = self.map.get(&at) {
+            return Some((at, *span));
+        }
+        let before = self.map.range(..at).next_back();
         before
             .filter(|(start, span)| start.job == job && from < start.index + span.count)
             .or_else(|| self.map.range(job.task(from)..job.task(end)).next())
