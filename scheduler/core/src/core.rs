@@ -273,9 +273,14 @@ impl Core {
     /// The next thing to do, in order. Placement is decided when all else is done, so
     /// that events that come together are placed together.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        if self.effects.is_empty() && self.wants_placement() {
-            self.place_tasks();
-            self.settle();
+        if self.effects.is_empty() {
+            // What comes next stands where the last were, which the processor has at hand: a
+            // queue that once was long would else be walked through from end to end.
+            self.effects.clear();
+            if self.wants_placement() {
+                self.place_tasks();
+                self.settle();
+            }
         }
         let effect = self.effects.pop_front();
         if let Some(Effect::Endpoints(id)) = &effect {
