@@ -30,7 +30,8 @@ fn a_request_is_answered() {
         assert_eq!(served.get("/elsewhere").unwrap().0, 404);
         let usage = served.replica.usage();
         assert_eq!((usage.requests, usage.failed), (2, 0));
-        assert!(usage.cpu > Duration::ZERO);
+        // It is read every 200 µs; these requests take less.
+        eventually(|| served.is_well() && served.replica.usage().cpu > Duration::ZERO);
         eventually(|| served.replica.usage().peak_memory > 1 << 16);
         assert_eq!(served.replica.in_flight(), 0);
     }

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::fair::Virtual;
 use crate::guests::Guest;
+use crate::store::Bounded;
 use crate::{Body, CallError};
 
 /// Ticks that a guest may take after one of its requests was given up while others go on,
@@ -31,7 +32,7 @@ const BUFFERS: u64 = 3 * crate::bodies::CHUNK as u64;
 /// How an instance ended.
 pub(super) type Ended = Result<(), CallError>;
 
-type Work = Pin<Box<dyn Future<Output = Ended> + Send>>;
+type Work = Pin<Box<dyn Future<Output = (Ended, Bounded)> + Send>>;
 
 /// An instance.
 pub(crate) struct Instance {
@@ -298,16 +299,18 @@ impl Instance {
         true
     }
 
-    fn poll(self: &Arc<Self>) -> Poll<Ended> {
+    /// The end, with the store of a guest that came to it.
+    fn poll(self: &Arc<Self>) -> Poll<(Ended, Option<Bounded>)> {
         let waker = Waker::from(Arc::clone(self));
         let mut work = self.work();
         let polled = AssertUnwindSafe(|| {
             let work = work.get_or_insert_with(|| Box::pin(serve(Arc::clone(self))));
-            work.as_mut().poll(&mut Context::from_waker(&waker))
+            let polled = work.as_mut().poll(&mut Context::from_waker(&waker));
+            polled.map(|(ended, store)| (ended, Some(store)))
         });
         catch_unwind(polled).unwrap_or_else(|_| {
             let message = "the sandbox failed while running it; please report this".to_owned();
-            Poll::Ready(Err(CallError::Setup { message }))
+            Poll::Ready((Err(CallError::Setup { message }), None))
         })
     }
 
@@ -453,9 +456,9 @@ impl Guest for Instance {
         control.start(clock.wall());
         control.on_run(clock.cpu());
         let polled = if control.must_end() { Poll::Pending } else { self.poll() };
-        let mut ended = match polled {
-            Poll::Ready(ended) => Some(ended),
-            Poll::Pending => control.must_end().then(|| self.cut_off()),
+        let (mut ended, store) = match polled {
+            Poll::Ready((ended, store)) => (Some(ended), store),
+            Poll::Pending => (control.must_end().then(|| self.cut_off()), None),
         };
         if let Some(ended) = &ended {
             self.settle(ended);
@@ -464,7 +467,7 @@ impl Guest for Instance {
         if ended.is_some() {
             // Taking the store down is its own time.
             let work = self.work().take();
-            drop(work);
+            drop((work, store));
         }
         clock.look();
         let taken = control.on_pause(clock.cpu());

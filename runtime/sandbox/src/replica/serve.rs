@@ -26,16 +26,20 @@ use crate::state::{Input, Own, TaskState};
 use crate::store::Bounded;
 use crate::{Body, BodyError, CallError};
 
-/// Runs to its end. Dropping the future ends the guest and frees what it holds.
-pub(super) async fn serve(instance: Arc<Instance>) -> Ended {
+/// Runs to its end. Dropping the future ends the guest and frees what it holds. The store
+/// comes back with the end: when it goes, bodies that the guest had not finished end, and
+/// their readers are to know why by then.
+pub(super) async fn serve(instance: Arc<Instance>) -> (Ended, Bounded) {
     let batch = Arc::clone(&instance.dispatch.batch);
-    match &batch.prepared.entry {
-        Entry::Http(pre) => plain(&instance, pre).await,
-        Entry::ConcurrentHttp(pre) => concurrent(&instance, pre).await,
+    let mut guest = bounded(&instance);
+    let ended = match &batch.prepared.entry {
+        Entry::Http(pre) => plain(&instance, pre, &mut guest).await,
+        Entry::ConcurrentHttp(pre) => concurrent(&instance, pre, &mut guest).await,
         Entry::Command(_) | Entry::ConcurrentCommand(..) | Entry::Handler(_) => {
             Err(CallError::Setup { message: "it answers no HTTP requests".to_owned() })
         }
-    }
+    };
+    (ended, guest)
 }
 
 fn bounded(instance: &Arc<Instance>) -> Bounded {
@@ -65,17 +69,16 @@ fn ending(outcome: Outcome) -> CallError {
     }
 }
 
-async fn plain(instance: &Arc<Instance>, pre: &ProxyPre<TaskState>) -> Ended {
-    let mut guest = bounded(instance);
+async fn plain(instance: &Arc<Instance>, pre: &ProxyPre<TaskState>, guest: &mut Bounded) -> Ended {
     let made = pre.instantiate_async(&mut guest.store).await;
-    let proxy = step(&mut guest, made, Stage::Setup)?;
+    let proxy = step(guest, made, Stage::Setup)?;
     while let Some((call, request)) = poll_fn(|context| instance.poll_next(context)).await {
         charge(instance)?;
         let handed = hand_over(guest.store.data_mut(), instance, &call, request);
-        let (request, out) = step(&mut guest, handed, Stage::Guest)?;
+        let (request, out) = step(guest, handed, Stage::Guest)?;
         let handler = proxy.wasi_http_incoming_handler();
         let handled = handler.call_handle(&mut guest.store, request, out).await;
-        step(&mut guest, handled, Stage::Guest)?;
+        step(guest, handled, Stage::Guest)?;
         let answered = call.on_return();
         // Before its caller hears of it: the next request finds the instance free.
         instance.on_done(&call);
@@ -127,14 +130,17 @@ fn broken(error: BodyError) -> Error {
     Error::InternalError(Some(error.to_string()))
 }
 
-async fn concurrent(instance: &Arc<Instance>, pre: &ServicePre<TaskState>) -> Ended {
-    let mut guest = bounded(instance);
+async fn concurrent(
+    instance: &Arc<Instance>,
+    pre: &ServicePre<TaskState>,
+    guest: &mut Bounded,
+) -> Ended {
     let made = pre.instantiate_async(&mut guest.store).await;
-    let service = step(&mut guest, made, Stage::Setup)?;
+    let service = step(guest, made, Stage::Setup)?;
     let ran =
         guest.store.run_concurrent(async |accessor| serve_all(accessor, instance, &service).await);
     let ran = ran.await.and_then(|ran| ran);
-    step(&mut guest, ran, Stage::Guest)
+    step(guest, ran, Stage::Guest)
 }
 
 /// Until there will be no more requests, and the guest has nothing left to do.

@@ -112,9 +112,14 @@ impl Served {
         self.bench.block_on(async { read(call.await?).await })
     }
 
-    /// Whether others are served as ever.
+    /// Whether others are served as ever; says how they are not.
     pub fn is_well(&self) -> bool {
-        self.get("/hello") == Ok((200, "hello".to_owned()))
+        let answer = self.get("/hello");
+        let well = answer == Ok((200, "hello".to_owned()));
+        if !well {
+            eprintln!("/hello was answered with {answer:?}");
+        }
+        well
     }
 }
 
