@@ -82,6 +82,8 @@ fn a_revision_that_is_never_ready_is_taken_back_while_the_one_before_answers_eve
         said.contains("api goes back from revision 2 to 1: it was not ready in time"),
         "{said}"
     );
+    // What its node saw, and not only that the time was over.
+    assert!(said.contains("GET /status?503: status 503"), "{said}");
     assert!(http::all_answered(&load.stop()) > 20);
     assert_eq!(service(&cluster)["revision"], 1);
 }

@@ -564,6 +564,8 @@ pub enum Next {
         not_before: Timestamp,
         /// How often it has ended in a row without having run for long.
         failures: u32,
+        /// It was never ready, and had had its time for that.
+        late: bool,
     },
 }
 

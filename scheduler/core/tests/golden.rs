@@ -191,7 +191,7 @@ fn facts() -> Vec<Fact> {
             state: Readied::NotReady { why: "503".to_owned() },
         },
         Fact::ReplicaDraining { at, node, attempt, until: Timestamp(400) },
-        ended(Next::Restart { not_before: Timestamp(400), failures: 2 }),
+        ended(Next::Restart { not_before: Timestamp(400), failures: 2, late: true }),
         Fact::RolloutMoved {
             at,
             service: service.clone(),

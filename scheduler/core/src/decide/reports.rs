@@ -70,7 +70,7 @@ impl Core {
                 let mut runs = Vec::new();
                 self.state.held(ix, tasks, |run, ()| runs.push(run));
                 for run in runs {
-                    self.state.mark_started(ix, run);
+                    self.state.mark_started(self.now, ix, run);
                     self.job_changed(run.job);
                     batch.started.push(run);
                 }

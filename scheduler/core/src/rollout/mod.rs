@@ -70,8 +70,8 @@ pub(crate) struct Situation<'a> {
     /// Of the others that have replicas: first the one that was in place, then those that
     /// were on their way.
     pub(crate) olds: &'a [Side],
-    /// When the first replica of the new revision has taken too long to be ready.
-    pub(crate) late_at: Option<Timestamp>,
+    /// A replica of the new revision has taken too long to be ready.
+    pub(crate) late: bool,
     /// The most failures in a row of one of its replicas.
     pub(crate) failures: u32,
     /// Its answers of late.
@@ -116,15 +116,13 @@ impl Progress {
         let given_up = self.given_up(rollout, situation);
         let turn = given_up.map(Turn::Back).or_else(|| self.turn(stage, situation));
         let goes_on = stage.over_at(self.reached).filter(|_| !self.paused);
-        let fails_at = self.fails_at(situation);
-        let look = [goes_on, fails_at].into_iter().flatten().filter(|at| *at > situation.now);
         Plan {
             new,
             olds,
             weights: weights(rollout, stage, self, situation),
             turn,
             goes_on,
-            look: look.min(),
+            look: goes_on.filter(|at| *at > situation.now),
         }
     }
 
@@ -181,7 +179,9 @@ impl Progress {
         if self.back {
             return None;
         }
-        let late = self.fails_at(situation).is_some_and(|at| at <= situation.now);
+        // A revision of which a replica is ready can be; what keeps another from it shows in its
+        // failures.
+        let late = situation.late && situation.new.ready == 0;
         if late || situation.failures >= MOST_FAILURES {
             return Some(RolledBackBy::NotReady);
         }
@@ -191,11 +191,5 @@ impl Progress {
             && answers >= LEAST_ANSWERS
             && u128::from(errors) * 1000 >= most;
         too_many.then_some(RolledBackBy::Errors)
-    }
-
-    /// When the new revision has taken too long to be ready. One of which a replica is ready
-    /// can be; what keeps another from it shows in its failures.
-    fn fails_at(&self, situation: &Situation<'_>) -> Option<Timestamp> {
-        situation.late_at.filter(|_| !self.back && situation.new.ready == 0)
     }
 }

@@ -88,7 +88,7 @@ mod tests {
             wanted: 10,
             new: side(new),
             olds: &olds,
-            late_at: None,
+            late: false,
             failures: 0,
             answers: Watched::default(),
         };

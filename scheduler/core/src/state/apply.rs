@@ -62,8 +62,8 @@ impl State {
             Fact::Placed { at, node, tasks } => {
                 tasks.iter().for_each(|tasks| self.place(*at, node_ix(*node), *tasks));
             }
-            Fact::Started { node, tasks, .. } => {
-                tasks.iter().for_each(|tasks| self.mark_started(node_ix(*node), *tasks));
+            Fact::Started { at, node, tasks } => {
+                tasks.iter().for_each(|tasks| self.mark_started(*at, node_ix(*node), *tasks));
             }
             Fact::Succeeded { node, tasks, .. } => {
                 tasks.iter().for_each(|success| self.succeed(node_ix(*node), success));
@@ -417,7 +417,8 @@ impl State {
     }
 
     /// Attempts are known to run.
-    pub(crate) fn mark_started(&mut self, ix: NodeIx, tasks: Assignment) {
+    pub(crate) fn mark_started(&mut self, at: Timestamp, ix: NodeIx, tasks: Assignment) {
+        self.services.on_started(at, tasks);
         let Some(job) = self.jobs.get_mut(tasks.job) else { return };
         let spot = Spot { node: ix, running: true };
         let mut started = 0;
@@ -478,9 +479,10 @@ impl State {
                 }
             }
             Next::Retry { not_before } => self.delay(attempt, result, not_before),
-            Next::Restart { not_before, failures } => {
+            Next::Restart { not_before, failures, late } => {
                 self.delay(attempt, result, not_before);
-                self.services.on_restart(self.at, task, failures, &result.outcome);
+                self.services.on_restart(task, failures, late);
+                self.services.note_end(self.at, task, &result.outcome);
             }
         }
     }

@@ -21,6 +21,10 @@ const MAX_WHY: usize = 256;
 /// A replica that ran for so many times the longest wait has not failed in a row.
 const LONG_RUN: u64 = 10;
 
+/// What a replica needs may take so long to be fetched and compiled on its node, before the
+/// time begins in which it is to be ready.
+const SET_UP: Duration = Duration::from_secs(300);
+
 /// For so many heartbeats after a node is back, what it has to tell may be on the way.
 const BEATS: u32 = 3;
 
@@ -96,7 +100,8 @@ impl Core {
         let Some(replica) = revision.replicas.get(&task.index) else { return over };
         if replica.drain.is_some() {
             // It was to go: what is not wanted any more is laid to sleep from the queue.
-            return Next::Restart { not_before: self.now, failures: replica.failures };
+            let (not_before, failures) = (self.now, replica.failures);
+            return Next::Restart { not_before, failures, late: false };
         }
         let restart = &revision.spec.restart;
         let again = match restart.when {
@@ -110,10 +115,18 @@ impl Core {
         }
         let placed = self.state.nodes.get(ix).and_then(|node| node.tasks.get(task));
         let ran = placed.map_or(Duration::ZERO, |(_, since)| self.now.since(since));
+        let start = revision.spec.http().map(|http| http.readiness.start_ms);
+        let late = replica.health == Health::Starting
+            && start.is_some_and(|ms| ran >= self.with_frozen(task, Duration::from_millis(ms)));
         let long = Duration::from_millis(restart.max_backoff_ms.saturating_mul(LONG_RUN));
         let failures = if ran >= long { 1 } else { replica.failures.saturating_add(1) };
         let wait = Duration::from_millis(wait_before(restart, failures));
-        Next::Restart { not_before: self.now.after(wait), failures }
+        Next::Restart { not_before: self.now.after(wait), failures, late }
+    }
+
+    /// A time of a task on its node, and what it was frozen for.
+    fn with_frozen(&self, task: TaskId, time: Duration) -> Duration {
+        time.saturating_add(Duration::from_millis(self.state.frozen.lost_ms(task, self.now)))
     }
 
     /// Ends what should have been ready, or gone, by now.
@@ -139,6 +152,9 @@ impl Core {
 
     /// When something becomes of replicas on nodes, if nothing happens before. Of those whose
     /// nodes are not connected nothing can be said.
+    ///
+    /// A node does by itself what is due, and knows more of why: it has the lease's margin to
+    /// tell so before it is done here.
     fn deadlines<'a>(
         &'a self,
         revision: &'a Revision,
@@ -147,7 +163,13 @@ impl Core {
             Some(Tasks::Many(array)) => Some(&array.placed),
             _ => None,
         };
-        let start = revision.spec.http().map(|http| http.readiness.start_ms);
+        let readiness = revision.spec.http().map(|http| &http.readiness);
+        // Its node asks at intervals, and each time waits for the answer.
+        let start = readiness.map(|of| {
+            let ms = of.start_ms.saturating_add(of.interval_ms).saturating_add(of.timeout_ms);
+            Duration::from_millis(ms)
+        });
+        let margin = self.config.lease_margin;
         let replicas = revision.replicas.iter();
         replicas.filter_map(move |(index, replica)| {
             let waits = start.filter(|_| replica.health == Health::Starting);
@@ -159,12 +181,11 @@ impl Core {
             let node = self.state.nodes.get(spot.node).filter(|node| node.session.connected)?;
             let (_, since) = node.tasks.get(task)?;
             let (at, due) = match (replica.drain, waits) {
-                // The worker stops it at that time by itself.
-                (Some(until), _) => (until.after(self.config.lease_margin), Due::Drained),
-                (None, Some(ms)) => {
-                    let frozen = self.state.frozen.lost_ms(task, self.now);
-                    let by = since.after(Duration::from_millis(ms.saturating_add(frozen)));
-                    (by, Due::Ready)
+                (Some(until), _) => (until.after(margin), Due::Drained),
+                (None, Some(start)) => {
+                    let from = replica.started.unwrap_or_else(|| since.after(SET_UP));
+                    let by = from.after(self.with_frozen(task, start));
+                    (by.after(margin), Due::Ready)
                 }
                 (None, None) => return None,
             };
@@ -172,12 +193,6 @@ impl Core {
             let at = at.max(node.session.since.after(self.config.heartbeat * BEATS));
             Some((at, Late { attempt: task.attempt(attempt), node: spot.node, due }))
         })
-    }
-
-    /// When the first replica of the revision is ended for not being ready in time.
-    pub(super) fn late_at(&self, revision: &Revision) -> Option<Timestamp> {
-        let late = self.deadlines(revision).filter(|(_, late)| matches!(late.due, Due::Ready));
-        late.map(|(at, _)| at).min()
     }
 
     /// When to look at the service, if nothing happens before.

@@ -153,7 +153,7 @@ impl Core {
             wanted: service.number,
             new,
             olds: &sides,
-            late_at: self.late_at(wanted),
+            late: wanted.replicas.values().any(|replica| replica.late),
             failures: failures.unwrap_or(0),
             answers: self.scalers.watched(id, service.wanted, self.now),
         };

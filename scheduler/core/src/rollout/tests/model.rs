@@ -6,9 +6,6 @@ use wrun_protocol::service::{CanaryStep, HeaderMatch, Rollout, Strategy};
 use crate::rollout::{Plan, Progress, Side, Situation, Turn};
 use crate::scaling::Watched;
 
-/// How long replicas may take to be ready.
-pub(super) const START_MS: u64 = 60_000;
-
 #[derive(Clone, Debug)]
 pub(super) struct Model {
     pub(super) rollout: Rollout,
@@ -17,7 +14,7 @@ pub(super) struct Model {
     pub(super) new: Side,
     pub(super) olds: Vec<Side>,
     pub(super) now: Timestamp,
-    pub(super) starting: Option<Timestamp>,
+    pub(super) late: bool,
     pub(super) failures: u32,
     pub(super) answers: Watched,
     /// Its turns, in order.
@@ -51,7 +48,7 @@ impl Model {
             new: Side::default(),
             olds: vec![Side { awake: wanted, ready: wanted }],
             now: Timestamp(1_000_000),
-            starting: None,
+            late: false,
             failures: 0,
             answers: Watched::default(),
             turns: Vec::new(),
@@ -64,7 +61,7 @@ impl Model {
             wanted: self.wanted,
             new: self.new,
             olds: &self.olds,
-            late_at: self.starting.map(|since| Timestamp(since.0 + START_MS)),
+            late: self.late,
             failures: self.failures,
             answers: self.answers,
         };
@@ -99,11 +96,7 @@ impl Model {
         self.olds.iter_mut().zip(&plan.olds).for_each(|(old, to)| set(old, *to));
         let least = self.wanted.saturating_sub(self.rollout.unavailable).min(ready);
         assert!(self.ready() >= least, "{} ready of {least}: {self:?}", self.ready());
-        self.starting = match self.starting {
-            _ if self.new.ready > 0 || self.new.awake == 0 => None,
-            None => Some(self.now),
-            since => since,
-        };
+        self.late &= self.new.ready == 0 && self.new.awake > 0;
         let Some(turn) = plan.turn else { return };
         self.turns.push(turn);
         self.progress = self.progress.after(turn, self.now);
@@ -117,7 +110,7 @@ impl Model {
         let new = std::mem::replace(&mut self.olds[0], self.new);
         self.new = new;
         self.progress = Progress { back: true, ..Progress::default() };
-        (self.starting, self.failures, self.answers) = (None, 0, Watched::default());
+        (self.late, self.failures, self.answers) = (false, 0, Watched::default());
     }
 
     fn check(&self, plan: &Plan) {

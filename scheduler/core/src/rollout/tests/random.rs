@@ -18,6 +18,7 @@ enum Event {
     Wanted(u32),
     Waited(u64),
     Failed,
+    Late,
     Answered(Watched),
     Paused(bool),
     Resumed,
@@ -33,6 +34,7 @@ fn events() -> impl Strategy<Value = Event> {
         2 => (0..30_u32).prop_map(Event::Wanted),
         3 => (1..90_000_u64).prop_map(Event::Waited),
         1 => Just(Event::Failed),
+        1 => Just(Event::Late),
         1 => answers.prop_map(|(answers, errors)| {
             Event::Answered(Watched { answers, errors: errors.min(answers) })
         }),
@@ -71,6 +73,7 @@ fn happen(model: &mut Model, event: &Event) {
         Event::Wanted(count) => model.wanted = *count,
         Event::Waited(ms) => model.now = Timestamp(model.now.0 + ms),
         Event::Failed => model.failures += 1,
+        Event::Late => model.late = true,
         Event::Answered(answers) => model.answers = *answers,
         Event::Paused(paused) => model.progress.paused = *paused,
         Event::Resumed => {
@@ -83,7 +86,7 @@ fn happen(model: &mut Model, event: &Event) {
             model.olds.push(std::mem::take(&mut model.new));
             model.olds.truncate(5);
             model.progress = Progress::default();
-            (model.starting, model.failures, model.answers) = (None, 0, Watched::default());
+            (model.late, model.failures, model.answers) = (false, 0, Watched::default());
         }
     }
 }

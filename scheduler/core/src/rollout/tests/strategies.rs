@@ -4,7 +4,7 @@ use wrun_protocol::Timestamp;
 use wrun_protocol::service::{Rollout, Strategy};
 use wrun_protocol::wire::service::RolledBackBy;
 
-use super::model::{Model, START_MS, blue_green, canary, rolling};
+use super::model::{Model, blue_green, canary, rolling};
 use crate::rollout::{Side, Turn};
 use crate::scaling::Watched;
 
@@ -152,16 +152,19 @@ fn an_exchange_that_is_paused_waits_for_a_user_before_it_switches() {
 fn a_revision_that_is_not_ready_in_its_time_is_given_up() {
     let mut model = Model::new(rolling(1, 0), 3);
     model.follow();
-    assert_eq!(model.plan().look, Some(Timestamp(model.now.0 + START_MS)));
-    assert_eq!(model.wait(START_MS - 1).turns, []);
-    model.wait(1);
+    // One that waits for room has not begun, and is not late.
+    assert_eq!(model.plan().look, None);
+    assert_eq!(model.wait(1_000_000).turns, []);
+    model.late = true;
+    model.follow();
     assert_eq!(model.turns, [Turn::Back(RolledBackBy::NotReady), Turn::Done]);
     assert_eq!((model.awake(), model.ready()), ((3, 0), 3));
-    // One that has no room on any node has not begun, and waits.
+    // Where another one is ready, it can be.
     let mut model = Model::new(rolling(1, 0), 3);
-    model.follow();
-    model.starting = None;
-    assert_eq!(model.plan().look, None);
+    model.follow().all_ready();
+    model.new = Side { awake: 2, ready: 1 };
+    model.late = true;
+    assert_eq!(model.follow().turns, []);
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn on_the_way_back_nothing_is_given_up_again() {
     model.follow();
     model.failures = 99;
     model.answers = Watched { answers: 100, errors: 100 };
-    model.starting = Some(Timestamp(0));
+    model.late = true;
     model.follow();
     assert_eq!(model.turns, []);
     assert_eq!(model.plan().look, None);

@@ -223,6 +223,7 @@ impl Services {
             Readied::Ready => Health::Ready,
             Readied::NotReady { why } => Health::NotReady { why: why.clone() },
         };
+        replica.late = false;
         self.tell_job(task.job);
     }
 
@@ -241,7 +242,7 @@ impl Services {
         for (_, replica) in revision.replicas.range_mut(tasks.tasks.indices()) {
             was_ready |= replica.is_ready();
             replica.health = Health::Starting;
-            replica.drain = None;
+            (replica.started, replica.drain) = (None, None);
         }
         match was_ready {
             true => self.tell_job(tasks.job),
@@ -249,22 +250,27 @@ impl Services {
         }
     }
 
-    /// An attempt of a replica has ended, and it is started again.
-    pub(in crate::state) fn on_restart(
-        &mut self,
-        at: Timestamp,
-        task: TaskId,
-        failures: u32,
-        outcome: &Outcome,
-    ) {
-        let revision = self.revision_mut(task.job);
-        if let Some(replica) = revision.and_then(|of| of.replicas.get_mut(&task.index)) {
-            replica.failures = failures;
+    /// Attempts are known to run.
+    pub(in crate::state) fn on_started(&mut self, at: Timestamp, tasks: Assignment) {
+        if !self.has_job(tasks.job) {
+            return;
         }
-        self.note_end(at, task, outcome);
+        let Some(revision) = self.revision_mut(tasks.job) else { return };
+        for (_, replica) in revision.replicas.range_mut(tasks.tasks.indices()) {
+            replica.started.get_or_insert(at);
+        }
+        self.doubt_job(tasks.job);
     }
 
-    fn note_end(&mut self, at: Timestamp, task: TaskId, outcome: &Outcome) {
+    /// An attempt of a replica has ended, and it is started again.
+    pub(in crate::state) fn on_restart(&mut self, task: TaskId, failures: u32, late: bool) {
+        let revision = self.revision_mut(task.job);
+        if let Some(replica) = revision.and_then(|of| of.replicas.get_mut(&task.index)) {
+            (replica.failures, replica.late) = (failures, late);
+        }
+    }
+
+    pub(in crate::state) fn note_end(&mut self, at: Timestamp, task: TaskId, outcome: &Outcome) {
         let Some((id, revision)) = self.of_job.get(&task.job) else { return };
         let Some(service) = self.live.get_mut(id).filter(|_| !outcome.is_success()) else { return };
         let (revision, index, outcome) = (*revision, task.index, outcome.clone());

@@ -87,6 +87,11 @@ pub(crate) struct Replica {
     pub(crate) failures: u32,
     /// How its attempt is; [`Health::Starting`] where it is on no node.
     pub(crate) health: Health,
+    /// When its node said that its attempt has started. Before that what it needs is fetched
+    /// and compiled there.
+    pub(crate) started: Option<Timestamp>,
+    /// Its last attempt was never ready, and had had its time for that.
+    pub(crate) late: bool,
     /// When its attempt is stopped at the latest that was told to go.
     pub(crate) drain: Option<Timestamp>,
 }

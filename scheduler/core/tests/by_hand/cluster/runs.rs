@@ -6,7 +6,7 @@ use std::time::Duration;
 use wrun_core::{Effect, Fact, Input};
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::worker::{Assignment, Grant, Report, TaskResult};
-use wrun_protocol::{IndexRange, JobId, NodeId, Timestamp};
+use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, Timestamp};
 
 use super::{BEGIN, Cluster, run, started};
 
@@ -85,8 +85,11 @@ impl Cluster {
 
     pub(crate) fn fail(&mut self, node: u64, job: u64, index: u32, attempt: u32) -> Vec<Effect> {
         let outcome = Outcome::Failed(Failure::Exit { code: 3 });
+        self.end(node, JobId(job).task(index).attempt(attempt), outcome)
+    }
+
+    pub(crate) fn end(&mut self, node: u64, attempt: AttemptId, outcome: Outcome) -> Vec<Effect> {
         let result = TaskResult { outcome, usage: Usage::default(), output: None, log: None };
-        let attempt = JobId(job).task(index).attempt(attempt);
         self.report(node, Report::Ended { attempt, result: Box::new(result) })
     }
 

@@ -3,6 +3,7 @@ use wrun_protocol::NodeId;
 use wrun_protocol::service::RestartWhen;
 use wrun_protocol::task::{Failure, Outcome};
 use wrun_protocol::wire::service::{Readied, ReplicaState, ScaleTo, ServiceHappened, ServiceState};
+use wrun_protocol::wire::worker::Report;
 
 use super::stage::{Stage, http, part, program, stage, told, told_first, web};
 use crate::cluster::{Cluster, run, second, stopped};
@@ -83,14 +84,39 @@ fn a_replica_that_is_never_ready_is_stopped_and_waits() {
     let mut stage = stage(1, 4);
     stage.slow.insert(1);
     stage.deploy(&http(web(1), |http| http.readiness.start_ms = 20_000));
-    assert_eq!(stage.at(19).replicas("web"), [(1, 0, ReplicaState::Starting)]);
-    stage.cluster.now = second(20);
+    // Its node gives it up after 20 s, or when it has asked once more: it has 2 s to say so.
+    stage.at(3).cluster.report(1, Report::Started(run(1, 1, 0, 1)));
+    assert_eq!(stage.at(26).replicas("web"), [(1, 0, ReplicaState::Starting)]);
+    stage.cluster.now = second(27);
     let effects = stage.tell(Input::Timeout);
     assert_eq!(stopped(&effects), [(1, run(1, 1, 0, 1))]);
     let row = stage.replica("web", 0);
     assert_eq!((row.state, row.failures), (ReplicaState::BackingOff, 1));
     let Some(Outcome::Failed(Failure::Setup { message })) = row.outcome else { panic!() };
     assert!(message.contains("20 s"), "{message}");
+}
+
+#[test]
+fn what_its_node_says_of_a_replica_that_is_never_ready_comes_before_the_cores_own_words() {
+    let mut stage = stage(1, 4);
+    stage.slow.insert(1);
+    stage.deploy(&http(web(1), |http| http.readiness.start_ms = 20_000));
+    stage.at(1).cluster.report(1, Report::Started(run(1, 1, 0, 1)));
+    stage.at(24);
+    let message = "it was not ready within 20000 ms: GET /: status 503".to_owned();
+    let told = Outcome::Failed(Failure::Setup { message });
+    stage.cluster.end(1, Stage::attempt(1, 0, 1), told.clone());
+    assert_eq!(stage.replica("web", 0).outcome, Some(told));
+    assert_eq!(stage.at(25).replica("web", 0).attempt, 2, "after its back-off");
+}
+
+#[test]
+fn fetching_and_compiling_count_for_nothing_but_not_for_ever() {
+    let mut stage = stage(1, 4);
+    stage.slow.insert(1);
+    stage.deploy(&http(web(1), |http| http.readiness.start_ms = 20_000));
+    assert_eq!(stage.at(323).replica("web", 0).attempt, 1);
+    assert_eq!(stage.at(324).replica("web", 0).state, ReplicaState::BackingOff);
 }
 
 #[test]

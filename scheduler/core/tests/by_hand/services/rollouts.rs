@@ -2,6 +2,7 @@
 
 use wrun_core::{Answer, Effect, Fact, Input, RequestId};
 use wrun_protocol::service::{CanaryStep, HeaderMatch, Strategy};
+use wrun_protocol::task::{Failure, Outcome};
 use wrun_protocol::wire::service::{
     Readied, RolledBackBy, RolloutAction, RolloutRow, ScaleTo, ServiceHappened, ServiceState,
 };
@@ -127,14 +128,22 @@ fn a_revision_that_does_not_get_ready_in_time_is_taken_back() {
     stage.slow.extend([1, 2]);
     let late = |spec: JobSpec| http(spec, |http| http.readiness.start_ms = 20_000);
     stage.deploy(&late(changed(web(3), "2")));
-    assert_eq!(revisions(stage.at(19)), [(2, 0, 0), (1, 100, 3)]);
-    stage.at(20);
+    assert_eq!(revisions(stage.at(20)), [(2, 0, 0), (1, 100, 3)]);
+    assert_eq!(stage.detail("web").row.revision, 2);
+    let node = stage.detail("web").replicas.into_iter().find(|row| row.revision == 2);
+    let node = node.and_then(|row| row.node).unwrap().0;
+    let message = "GET /: status 503".to_owned();
+    let said = Outcome::Failed(Failure::Setup { message });
+    stage.cluster.end(node, Stage::attempt(2, 0, 1), said.clone());
+    stage.obey();
     assert_eq!(revisions(&stage), [(2, 0, 0), (1, 100, 3)]);
     let row = stage.detail("web").row;
     assert_eq!((row.revision, row.state), (1, ServiceState::Ready));
     let events = stage.detail("web").events;
     let back = rolled_back(2, 1, RolledBackBy::NotReady);
-    assert!(events.iter().any(|event| event.what == back), "{events:?}");
+    let back = events.iter().position(|event| event.what == back).unwrap();
+    let failed = ServiceHappened::ReplicaFailed { revision: 2, index: 0, outcome: said };
+    assert_eq!(events[back + 1].what, failed, "what its node said is told before");
     assert_eq!(stage.replicas("web").len(), 3);
 }
 
