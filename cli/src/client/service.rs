@@ -1,6 +1,5 @@
 //! What commands ask about services.
 
-use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::wire::service::{GatewayRow, ServiceDetail, ServiceRef, ServiceRow};
 use wrun_protocol::wire::user::{Request, Response};
 
@@ -32,10 +31,10 @@ pub(crate) async fn list(client: &Client, all_tenants: bool) -> Result<Vec<Servi
             Response::Services(page) => page,
             other => return Err(unexpected(&other)),
         };
-        let is_last = page.len() < MAX_PAGE as usize;
-        rows.extend(page);
-        if is_last {
+        // A page is as long as a frame allows.
+        if page.is_empty() {
             return Ok(rows);
         }
+        rows.extend(page);
     }
 }

@@ -72,6 +72,9 @@ pub(super) async fn show_rollout(
         }
     }
     tell_revisions(console, detail, now)?;
+    if let Some(todo) = words::without_place(detail) {
+        console.note(todo);
+    }
     Ok(Exit::Success)
 }
 

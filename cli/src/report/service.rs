@@ -61,6 +61,8 @@ pub(crate) fn scaled_by(by: ScaledBy) -> &'static str {
         ScaledBy::Load => "load",
         ScaledBy::Request => "request",
         ScaledBy::Idle => "idle",
+        ScaledBy::Specification => "specification",
+        ScaledBy::Trial => "trial",
     }
 }
 
@@ -165,6 +167,24 @@ pub(crate) fn progress(of: &ServiceDetail, revision: u32) -> String {
     }
 }
 
+/// What to do about a rollout whose new replicas have no place.
+pub(crate) fn without_place(of: &ServiceDetail) -> Option<String> {
+    let to = of.rollout.as_ref()?.to;
+    let row = of.revisions.iter().find(|row| row.revision == to)?;
+    let waits = |row: &&ReplicaRow| row.revision == to && row.state == ReplicaState::Pending;
+    let waiting = u32::try_from(of.replicas.iter().filter(waits).count()).unwrap_or(u32::MAX);
+    (waiting > 0).then(|| {
+        format!(
+            "{} of revision {to} without a place: `wrun explain {}` says why. Old replicas keep \
+             theirs until new ones are ready; deploy with `rollout.unavailable` above 0 to let \
+             them make room, or go back with `wrun rollout undo {}`",
+            replicas(waiting),
+            row.job,
+            of.row.id.name
+        )
+    })
+}
+
 /// Something that happened to it.
 pub(crate) fn happened(what: &ServiceHappened) -> String {
     match what {
@@ -175,6 +195,8 @@ pub(crate) fn happened(what: &ServiceHappened) -> String {
                 ScaledBy::Load => "the load asked for it",
                 ScaledBy::Request => "a request came",
                 ScaledBy::Idle => "no request came",
+                ScaledBy::Specification => "its specification says so",
+                ScaledBy::Trial => "to see whether the new revision gets ready",
             };
             format!("from {from} to {}: {why}", replicas(*to))
         }
@@ -191,6 +213,7 @@ pub(crate) fn happened(what: &ServiceHappened) -> String {
 /// What is to be said of a replica beyond its state.
 pub(crate) fn replica_note(of: &ReplicaRow, now: Timestamp) -> String {
     let mut parts = Vec::new();
+    parts.extend(of.why.clone());
     if let Some(outcome) = of.outcome.as_ref().filter(|outcome| !outcome.is_success()) {
         parts.push(human::outcome(outcome));
     }
@@ -234,6 +257,7 @@ pub(crate) fn urls(routes: &[Route], gateways: &[GatewayRow]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use wrun_protocol::NodeId;
+    use wrun_protocol::task::{Failure, Outcome};
 
     use super::*;
 
@@ -272,6 +296,24 @@ mod tests {
         assert_eq!(scaling(&of), "0 to 20, 11.2 requests at once for each");
         let of = Scaling { min: 5, max: 5, on: None, overridden: true };
         assert_eq!(scaling(&of), "always 5 (by `wrun scale`)");
+    }
+
+    #[test]
+    fn a_replica_that_is_not_ready_says_why_and_how_it_failed_before() {
+        let outcome = Outcome::Failed(Failure::Exit { code: 3 });
+        let of = ReplicaRow {
+            revision: 2,
+            index: 0,
+            attempt: 2,
+            node: Some(NodeId(1)),
+            state: ReplicaState::NotReady,
+            failures: 1,
+            outcome: Some(outcome.clone()),
+            not_before: None,
+            why: Some("status 503".to_owned()),
+        };
+        let failed = human::outcome(&outcome);
+        assert_eq!(replica_note(&of, Timestamp(0)), format!("status 503; {failed}"));
     }
 
     #[test]

@@ -174,6 +174,8 @@ pub struct ReplicaRow {
     pub outcome: Option<Outcome>,
     /// When it is started again, where it waits for that.
     pub not_before: Option<Timestamp>,
+    /// Why it is [`ReplicaState::NotReady`], as its node told.
+    pub why: Option<String>,
 }
 
 /// How a replica is.
@@ -292,6 +294,10 @@ pub enum ScaledBy {
     Request,
     /// No request came for a while.
     Idle,
+    /// The specification of the revision that is wanted says so.
+    Specification,
+    /// That revision was never ready, and one replica is to show whether it gets ready.
+    Trial,
 }
 
 /// Why a service goes back.

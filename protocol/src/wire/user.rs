@@ -215,8 +215,8 @@ pub enum Request {
         /// A job with a service in it.
         spec: EncodedSpec,
     },
-    /// List services → [`Response::Services`], in order of tenant and name, at most
-    /// [`crate::limits::MAX_PAGE`].
+    /// List services → [`Response::Services`], in order of tenant and name: at most
+    /// [`crate::limits::MAX_PAGE`], and no more than a frame holds. An empty page is the last.
     Services {
         /// Of every tenant; admin only.
         all_tenants: bool,

@@ -105,6 +105,8 @@ pub(crate) struct Replica {
     pub(crate) outcome: Option<Outcome>,
     /// When it is started again, where it waits for that.
     pub(crate) not_before_ms: Option<u64>,
+    /// Why it is `not-ready`.
+    pub(crate) why: Option<String>,
 }
 
 /// A rollout under way.
@@ -163,7 +165,7 @@ pub(crate) enum Happened {
     Scaled {
         from: u32,
         to: u32,
-        /// `user`, `load`, `request` or `idle`.
+        /// `user`, `load`, `request`, `idle`, `specification` or `trial`.
         why: &'static str,
     },
     ReplicaFailed {
@@ -286,6 +288,7 @@ impl From<&wire::ReplicaRow> for Replica {
             failures: row.failures,
             outcome: row.outcome.as_ref().map(Outcome::from),
             not_before_ms: row.not_before.map(|at| at.0),
+            why: row.why.clone(),
         }
     }
 }

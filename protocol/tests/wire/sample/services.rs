@@ -36,7 +36,7 @@ structs! {
     ServiceDetail { row, scaling, revisions, replicas, rollout, load, events }
     Scaling { min, max, on, overridden }
     RevisionRow { revision, job, component, resources, deployed, percent, wanted, ready }
-    ReplicaRow { revision, index, attempt, node, state, failures, outcome, not_before }
+    ReplicaRow { revision, index, attempt, node, state, failures, outcome, not_before, why }
     RolloutRow { from, to, ready, step, next, paused }
     LoadRow { window_ms, requests, errors, concurrency_milli, waiting, p50_us, p99_us }
     ServiceEvent { at, what }
@@ -68,7 +68,7 @@ enums! {
     ServiceHappened { Deployed { revision }, Scaled { from, to, why },
         ReplicaFailed { revision, index, outcome }, RolledOut { revision },
         RolledBack { from, to, why } }
-    ScaledBy { User, Load, Request, Idle }
+    ScaledBy { User, Load, Request, Idle, Specification, Trial }
     RolledBackBy { User, NotReady, Errors }
     Readied { Ready, NotReady { why } }
     ComponentKind { Command, Handler, Http }

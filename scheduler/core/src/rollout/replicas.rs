@@ -63,15 +63,16 @@ impl Room<'_> {
         }
     }
 
-    /// While a canary gets a part of the requests, the others need somewhere to go, be the
-    /// service as small as one replica.
+    /// While a canary gets a part of the requests, the others need somewhere to go, and while
+    /// the first replicas of a rolling update are watched, there is to be somewhere to go back
+    /// to; be the service as small as one replica.
     fn least(&self, wanted: u32, goal: u32) -> u32 {
-        match self.stage {
-            Stage::Canary(step) if step.percent < 100 && goal > 0 => {
-                self.most(wanted).saturating_sub(goal).min(1)
-            }
-            _ => 0,
-        }
+        let both = match self.stage {
+            Stage::Probe { .. } => true,
+            Stage::Canary(step) => step.percent < 100,
+            Stage::Fill { .. } | Stage::Rest => false,
+        };
+        if both && goal > 0 { self.most(wanted).saturating_sub(goal).min(1) } else { 0 }
     }
 }
 

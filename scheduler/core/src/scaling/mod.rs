@@ -204,6 +204,11 @@ impl Autoscaler {
         sums
     }
 
+    /// It is not to go to zero before its idle time has passed once more.
+    pub(crate) fn keep_awake(&mut self, now: Timestamp) {
+        self.active = self.active.max(Some(now));
+    }
+
     /// A gateway is gone.
     pub(crate) fn on_gateway_gone(&mut self, node: NodeId) {
         self.gateways.forget(node);

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use wrun_protocol::limits::MAX_PAGE;
+use wrun_protocol::limits::{MAX_FRAME, MAX_PAGE};
 use wrun_protocol::service::ServiceId;
+use wrun_protocol::task::{Failure, Outcome};
 use wrun_protocol::wire::service::ScaleTo;
 use wrun_protocol::wire::service::{
     Endpoint, Endpoints, ReplicaRow, ReplicaState, RevisionEndpoints, RevisionRow, Scaling,
-    ServiceDetail, ServiceRow, ServiceState,
+    ServiceDetail, ServiceEvent, ServiceHappened, ServiceRow, ServiceState,
 };
 use wrun_protocol::{JobId, TenantName};
 
@@ -16,12 +17,19 @@ use crate::state::jobs::Tasks;
 use crate::state::nodes::node_id;
 use crate::state::services::{Health, Revision, Service};
 
+/// About what the services in one answer take together: well below a frame, so that the
+/// estimate may be wrong.
+const MAX_LISTED: usize = MAX_FRAME / 4;
+
+/// Longest text of a failure that is shown of a replica, in bytes: there may be many.
+const MAX_TEXT: usize = 400;
+
 /// A replica that failed so often in a row is told of as failing.
 const FAILING: u32 = 2;
 
 impl Core {
-    /// Services in order of tenant and name; of one tenant, or all. At most
-    /// [`wrun_protocol::limits::MAX_PAGE`], from the first after `after`.
+    /// Services in order of tenant and name; of one tenant, or all, from the first after
+    /// `after`. At most [`wrun_protocol::limits::MAX_PAGE`], and what fits into a frame.
     pub fn services(
         &self,
         tenant: Option<&TenantName>,
@@ -29,7 +37,13 @@ impl Core {
     ) -> Vec<ServiceRow> {
         let found = self.state.services.after(tenant, after);
         let rows = found.filter_map(|(id, service)| self.service_row(id, service));
-        rows.take(MAX_PAGE as usize).collect()
+        let mut size = 0;
+        let fits = |row: &ServiceRow| {
+            let is_first = size == 0;
+            size += weight(row);
+            is_first || size <= MAX_LISTED
+        };
+        rows.take(MAX_PAGE as usize).take_while(fits).collect()
     }
 
     /// One service in full.
@@ -62,7 +76,7 @@ impl Core {
             replicas: replicas.take(MAX_PAGE as usize).collect(),
             rollout: self.rollout_row(id, service),
             load: service.wanted()?.spec.http().map(|_| self.scalers.load(id, self.now)),
-            events: service.events.iter().rev().cloned().collect(),
+            events: service.events.iter().rev().map(told).collect(),
         })
     }
 
@@ -162,8 +176,12 @@ impl Core {
                 node: spot.map(|spot| node_id(spot.node)),
                 state,
                 failures: replica.failures,
-                outcome: extra.and_then(|extra| extra.outcome.as_deref().cloned()),
+                outcome: extra.and_then(|extra| extra.outcome.as_deref()).filter(failed).map(brief),
                 not_before: extra.map(|extra| extra.not_before).filter(|_| waits),
+                why: match &replica.health {
+                    Health::NotReady { why } => Some(why.clone()),
+                    _ => None,
+                },
             })
         })
     }
@@ -197,4 +215,39 @@ fn scaling(service: &Service) -> Option<Scaling> {
         None | Some(ScaleTo::Specified) => (scale.min, scale.max),
     };
     Some(Scaling { min, max, on: scale.on, overridden: service.scale.is_some() })
+}
+
+/// Whether it is a failure, and not that it was stopped as it was told.
+fn failed(outcome: &&Outcome) -> bool {
+    !outcome.is_success() && **outcome != Outcome::Failed(Failure::Cancelled)
+}
+
+/// About what a row takes on the wire.
+fn weight(row: &ServiceRow) -> usize {
+    let text = |host: &Option<String>| host.as_ref().map_or(0, String::len);
+    let routes = row.routes.iter().map(|route| text(&route.host) + route.prefix.len() + 8);
+    256 + routes.sum::<usize>()
+}
+
+/// An event, as it is told.
+fn told(event: &ServiceEvent) -> ServiceEvent {
+    let mut event = event.clone();
+    if let ServiceHappened::ReplicaFailed { outcome, .. } = &mut event.what {
+        *outcome = brief(outcome);
+    }
+    event
+}
+
+/// How an attempt ended, without the rest of a long text.
+fn brief(outcome: &Outcome) -> Outcome {
+    let mut outcome = outcome.clone();
+    if let Outcome::Failed(
+        Failure::Handler { message, .. } | Failure::Trap { message } | Failure::Setup { message },
+    ) = &mut outcome
+        && message.len() > MAX_TEXT
+    {
+        message.truncate(message.floor_char_boundary(MAX_TEXT));
+        message.push_str(" …");
+    }
+    outcome
 }

@@ -60,6 +60,9 @@ impl Core {
         if let Readied::NotReady { why } = &mut state {
             why.truncate(why.floor_char_boundary(MAX_WHY));
         }
+        if state == Readied::Ready {
+            self.on_proven(attempt.task.job);
+        }
         self.append(Fact::ReplicaReadied { at: self.now, node: node_id(ix), attempt, state });
         self.job_changed(attempt.task.job);
     }
@@ -75,6 +78,7 @@ impl Core {
         if result.outcome == Outcome::Failed(Failure::NodeLost) {
             return self.give_up(ix, &[alone(attempt)], RequeueCause::NodeLost);
         }
+        self.asked_back.remove(&attempt.task);
         let next = self.after_end(ix, attempt.task, &result.outcome);
         let (at, node, job) = (self.now, node_id(ix), attempt.task.job);
         self.append(Fact::Ended { at, node, attempt, result, next });
@@ -98,7 +102,7 @@ impl Core {
         let over = Next::Final { ends_job: None };
         let Some(revision) = self.state.services.revision(task.job) else { return over };
         let Some(replica) = revision.replicas.get(&task.index) else { return over };
-        if replica.drain.is_some() {
+        if replica.drain.is_some() || *outcome == Outcome::Failed(Failure::Cancelled) {
             // It was to go: what is not wanted any more is laid to sleep from the queue.
             let (not_before, failures) = (self.now, replica.failures);
             return Next::Restart { not_before, failures, late: false };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::service::{LoadRow, ScaledBy, ServiceLoad};
-use wrun_protocol::{NodeId, Timestamp};
+use wrun_protocol::{JobId, NodeId, Timestamp};
 
 use crate::core::Core;
 use crate::fact::Fact;
@@ -106,6 +106,18 @@ impl Core {
         }
     }
 
+    /// A replica of the revision gets ready: where it is the first, the service has its idle time
+    /// from now on.
+    pub(super) fn on_proven(&mut self, job: JobId) {
+        let services = &self.state.services;
+        if services.revision(job).is_some_and(|of| !of.proven)
+            && let Some((id, _)) = services.of_job(job)
+            && let Some(scaler) = self.scalers.by_service.get_mut(id)
+        {
+            scaler.of.keep_awake(self.now);
+        }
+    }
+
     pub(super) fn settle_number(&mut self, id: &ServiceId) {
         let Some(from) = self.state.services.get(id).map(|service| service.number) else { return };
         let Some((to, why)) = self.number_wanted(id) else { return };
@@ -116,30 +128,53 @@ impl Core {
 
     /// How many replicas of the service are wanted, of whatever revisions, and why it is
     /// another number than before, if it is.
+    ///
+    /// A revision that was never ready has one replica although nobody asks for it: else one
+    /// that is broken would take the place of one that is not, and be found out by the first
+    /// request.
     fn number_wanted(&mut self, id: &ServiceId) -> Option<(u32, ScaledBy)> {
         let service = self.state.services.get(id)?;
         if service.stopping {
             self.scalers.forget(id);
             return Some((0, ScaledBy::User));
         }
-        let rules = Rules::new(&service.wanted()?.spec, service.scale);
+        let wanted = service.wanted()?;
+        let rules = Rules::new(&wanted.spec, service.scale);
+        let tries = rules.fixed.is_none() && rules.min == 0 && !wanted.proven;
         let bounded = match rules.fixed {
             Some(fixed) => fixed,
             None => service.number.clamp(rules.min, rules.max),
         };
         let standing = Standing { wanted: service.number, ready: self.ready_of(service) };
+        let said = match service.scale {
+            Some(_) => ScaledBy::User,
+            None => ScaledBy::Specification,
+        };
+        // What nobody asks for any more goes when nothing was asked for long enough.
+        let falls = rules.fixed.is_none() && (bounded > rules.min || tries);
+        if falls && !self.scalers.by_service.contains_key(id) {
+            let scaler = Scaler::new(rules.clone(), self.now);
+            self.scalers.by_service.insert(id.clone(), scaler);
+        }
         let Some(scaler) = self.scalers.by_service.get_mut(id) else {
-            return Some((bounded, ScaledBy::User));
+            return Some((bounded, said));
         };
         scaler.of.set_rules(self.now, rules, standing);
+        if tries {
+            scaler.of.keep_awake(self.now);
+        }
         let decision = scaler.of.decide(self.now, standing);
         let now = self.now;
         (scaler.looked, scaler.next) = (now, decision.next.filter(|at| *at > now));
         if scaler.of.is_forgettable(self.now, decision.wanted) {
             self.scalers.forget(id);
         }
-        let by_user = decision.wanted == bounded && bounded != standing.wanted;
-        Some((decision.wanted, if by_user { ScaledBy::User } else { decision.why }))
+        let why = match (standing.wanted, decision.wanted) {
+            (from, to) if to == bounded && to != from => said,
+            (0, 1) if tries => ScaledBy::Trial,
+            _ => decision.why,
+        };
+        Some((decision.wanted, why))
     }
 
     fn ready_of(&self, service: &Service) -> u32 {

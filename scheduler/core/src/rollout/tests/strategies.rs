@@ -149,6 +149,26 @@ fn an_exchange_that_is_paused_waits_for_a_user_before_it_switches() {
 }
 
 #[test]
+fn the_only_replica_stays_while_the_one_that_follows_it_is_watched_for_errors() {
+    let watching = || Rollout { max_errors_milli: 100, ..rolling(1, 0) };
+    let mut model = Model::new(watching(), 1);
+    model.follow().all_ready();
+    assert_eq!((model.awake(), model.ready()), ((1, 1), 2));
+    assert_eq!(model.plan().weights.olds, [1], "both get requests");
+    let mut bad = model.clone();
+    bad.answers = Watched { answers: 20, errors: 2 };
+    bad.follow();
+    assert_eq!(bad.turns.last(), Some(&Turn::Done));
+    assert_eq!((bad.awake(), bad.ready()), ((1, 0), 1), "there is nothing to wait for");
+    assert_eq!(model.wait(9_999).awake(), (1, 1));
+    assert_eq!(model.wait(1).awake(), (1, 0));
+    assert!(model.is_done());
+    // Without room for both, the old one goes.
+    let mut model = Model::new(Rollout { max_errors_milli: 100, ..rolling(0, 1) }, 1);
+    assert_eq!(model.follow().all_ready().awake(), (1, 0));
+}
+
+#[test]
 fn a_revision_that_is_not_ready_in_its_time_is_given_up() {
     let mut model = Model::new(rolling(1, 0), 3);
     model.follow();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wrun_protocol::job::JobSpec;
 use wrun_protocol::service::ServiceId;
-use wrun_protocol::task::Outcome;
+use wrun_protocol::task::{Failure, Outcome};
 use wrun_protocol::wire::service::{Readied, ScaleTo, ScaledBy, ServiceHappened};
 use wrun_protocol::wire::worker::{Assignment, TaskResult};
 use wrun_protocol::{AttemptId, IndexRange, JobId, TaskId, Timestamp};
@@ -215,15 +215,14 @@ impl Services {
     }
 
     fn set_health(&mut self, task: TaskId, state: &Readied) {
-        let revision = self.revision_mut(task.job);
-        let Some(replica) = revision.and_then(|of| of.replicas.get_mut(&task.index)) else {
-            return;
-        };
+        let Some(revision) = self.revision_mut(task.job) else { return };
+        let Some(replica) = revision.replicas.get_mut(&task.index) else { return };
         replica.health = match state {
             Readied::Ready => Health::Ready,
             Readied::NotReady { why } => Health::NotReady { why: why.clone() },
         };
         replica.late = false;
+        revision.proven |= *state == Readied::Ready;
         self.tell_job(task.job);
     }
 
@@ -272,7 +271,9 @@ impl Services {
 
     pub(in crate::state) fn note_end(&mut self, at: Timestamp, task: TaskId, outcome: &Outcome) {
         let Some((id, revision)) = self.of_job.get(&task.job) else { return };
-        let Some(service) = self.live.get_mut(id).filter(|_| !outcome.is_success()) else { return };
+        let stopped = *outcome == Outcome::Failed(Failure::Cancelled);
+        let failed = !stopped && !outcome.is_success();
+        let Some(service) = self.live.get_mut(id).filter(|_| failed) else { return };
         let (revision, index, outcome) = (*revision, task.index, outcome.clone());
         service.note(at, ServiceHappened::ReplicaFailed { revision, index, outcome });
     }

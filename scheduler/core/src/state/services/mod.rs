@@ -75,6 +75,8 @@ pub(crate) struct Revision {
     pub(crate) over: Spans<()>,
     /// Those that are awake, by index.
     pub(crate) replicas: BTreeMap<u32, Replica>,
+    /// One of them was ready once.
+    pub(crate) proven: bool,
     /// As its job's specification says. Derived.
     #[serde(skip, default = "unread")]
     pub(crate) spec: Arc<ServiceSpec>,
@@ -124,7 +126,7 @@ impl Revision {
         let tasks = IndexRange { first: 0, count: MAX_REPLICAS };
         asleep.insert(Assignment { job, attempt: 0, tasks }, ());
         let (over, replicas) = (Spans::default(), BTreeMap::new());
-        Self { job, deployed, asleep, over, replicas, spec }
+        Self { job, deployed, asleep, over, replicas, proven: false, spec }
     }
 
     /// Replicas that are or were started and are to stay: those awake that are not on their

@@ -1,13 +1,14 @@
 use wrun_core::{Answer, Input, RequestId};
 use wrun_protocol::JobId;
+use wrun_protocol::codec::append_frame;
 use wrun_protocol::policy::{Limits, Policy, TenantPolicy};
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::service::{Deployed, ReplicaState, ScaleTo, ServiceState};
-use wrun_protocol::wire::user::ErrorCode;
+use wrun_protocol::wire::user::{ErrorCode, Response};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::wire::workflow::JobKind;
 
-use super::stage::{Stage, changed, id, id_of, program, routed, stage, web};
+use super::stage::{Stage, changed, http, id, id_of, program, routed, stage, web};
 use crate::cluster::{Cluster, job};
 
 #[test]
@@ -181,4 +182,28 @@ fn a_replica_counts_against_quotas_while_it_is_awake() {
     assert_eq!(stage.cluster.counts(batch.0), [2, 1, 0, 0, 0]);
     stage.scale("web", ScaleTo::Replicas(0)).unwrap();
     assert_eq!(stage.cluster.counts(batch.0), [0, 3, 0, 0, 0]);
+}
+
+#[test]
+fn a_page_of_services_fits_into_a_frame_however_many_routes_they_have() {
+    let mut stage = stage(1, 8);
+    for number in 0..30 {
+        let long = "x".repeat(250);
+        let mut spec = http(web(1), |http| {
+            let route = |at| format!("/{number}/{at}/{long}").parse().unwrap();
+            http.routes = (0..64).map(route).collect();
+        });
+        spec.name = format!("web-{number}");
+        stage.deploy(&spec);
+    }
+    let (mut seen, mut pages, mut after) = (0, 0, None);
+    loop {
+        let rows = stage.cluster.core.services(None, after.as_ref());
+        let Some(last) = rows.last() else { break };
+        after = Some(last.id.clone());
+        (seen, pages) = (seen + rows.len(), pages + 1);
+        let mut frame = Vec::new();
+        append_frame(&mut frame, &Response::Services(rows)).unwrap();
+    }
+    assert!(seen == 30 && pages > 1, "{seen} services on {pages} pages");
 }

@@ -26,8 +26,10 @@ fn a_replica_gets_requests_when_it_is_ready_and_none_while_it_is_not() {
     assert!(told_first(&stage.readied(1, attempt, not_ready()), "web"));
     assert_eq!(stage.endpoints("web"), []);
     assert_eq!(stage.replicas("web"), [(1, 0, ReplicaState::NotReady)]);
+    assert_eq!(stage.replica("web", 0).why.as_deref(), Some("status 503"));
     stage.readied(1, attempt, Readied::Ready);
     assert_eq!(stage.endpoints("web"), [(1, 0, 1, 1)]);
+    assert_eq!(stage.replica("web", 0).why, None);
 }
 
 #[test]
@@ -108,6 +110,26 @@ fn what_its_node_says_of_a_replica_that_is_never_ready_comes_before_the_cores_ow
     stage.cluster.end(1, Stage::attempt(1, 0, 1), told.clone());
     assert_eq!(stage.replica("web", 0).outcome, Some(told));
     assert_eq!(stage.at(25).replica("web", 0).attempt, 2, "after its back-off");
+}
+
+#[test]
+fn a_replica_that_leaves_its_log_when_it_goes_has_not_failed() {
+    let mut stage = stage(1, 4);
+    stage.busy.insert(1);
+    stage.deploy(&web(2));
+    stage.scale("web", ScaleTo::Replicas(1)).unwrap();
+    let drained = stage.drained[0].1;
+    stage.cluster.end(1, drained, Outcome::Failed(Failure::Cancelled));
+    stage.obey();
+    assert_eq!(stage.replicas("web"), [(1, 0, ReplicaState::Ready)]);
+    let failed = |what: &ServiceHappened| matches!(what, ServiceHappened::ReplicaFailed { .. });
+    assert!(!stage.detail("web").events.iter().any(|event| failed(&event.what)));
+    // One that made room for others is started again at once, as one that has not failed.
+    stage.cluster.end(1, Stage::attempt(1, 0, 1), Outcome::Failed(Failure::Cancelled));
+    stage.at(1);
+    let row = stage.replica("web", 0);
+    assert_eq!((row.state, row.attempt), (ReplicaState::Ready, 2));
+    assert_eq!((row.failures, row.outcome), (0, None));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use wrun_core::{Effect, Fact, Input};
 use wrun_protocol::service::ScaleOn;
 use wrun_protocol::wire::service::{
-    LoadRow, RevisionLoad, ScaleTo, ScaledBy, ServiceHappened, ServiceLoad, ServiceState,
+    LoadRow, Readied, ReplicaState, RevisionLoad, ScaleTo, ScaledBy, ServiceHappened, ServiceLoad,
+    ServiceState,
 };
 use wrun_protocol::{JobSpec, NodeId, Timestamp};
 
@@ -45,6 +46,15 @@ fn under(stage: &mut Stage, seconds: u64, at_once: u32) {
     }
 }
 
+/// A service with at most so many replicas that sleeps, five minutes after the begin.
+fn sleeping(max: u32) -> Stage {
+    let mut stage = stage(2, 8);
+    stage.deploy(&scaled(0, max));
+    stage.at(300);
+    assert_eq!(stage.detail("web").row.state, ServiceState::Asleep);
+    stage
+}
+
 fn scalings(stage: &Stage) -> Vec<(u32, u32, ScaledBy)> {
     let events = stage.detail("web").events.into_iter().rev();
     let of = |event: wrun_protocol::wire::service::ServiceEvent| match event.what {
@@ -56,27 +66,79 @@ fn scalings(stage: &Stage) -> Vec<(u32, u32, ScaledBy)> {
 
 #[test]
 fn the_first_request_wakes_a_service_that_sleeps_and_silence_puts_it_to_sleep_again() {
-    let mut stage = stage(2, 8);
-    stage.deploy(&scaled(0, 5));
-    assert_eq!(stage.detail("web").row.state, ServiceState::Asleep);
+    let mut stage = sleeping(5);
     let effects = tell(&mut stage, 1, load(1, 0, 0, 1));
     assert!(matches!(
         effects.first(),
         Some(Effect::Append(Fact::ServiceScaled { to: 1, why: ScaledBy::Request, .. }))
     ));
     assert_eq!(stage.endpoints("web").len(), 1, "it is ready in the same instant");
-    assert_eq!(stage.at(299).detail("web").row.wanted, 1);
-    assert_eq!(stage.at(300).detail("web").row.wanted, 0);
-    assert_eq!(scalings(&stage), [(0, 1, ScaledBy::Request), (1, 0, ScaledBy::Idle)]);
+    assert_eq!(stage.at(599).detail("web").row.wanted, 1);
+    assert_eq!(stage.at(600).detail("web").row.wanted, 0);
+    let woken = [(0, 1, ScaledBy::Request), (1, 0, ScaledBy::Idle)];
+    assert_eq!(scalings(&stage)[2..], woken);
     assert_eq!(stage.detail("web").row.state, ServiceState::Asleep);
     let idle = stage.cluster.core.poll_timeout();
     assert!(idle.is_none_or(|at| at > second(1_000_000)), "nothing is due while it sleeps");
 }
 
 #[test]
-fn many_that_wait_for_the_first_replica_wake_as_many_as_they_need() {
+fn a_revision_is_tried_before_it_sleeps() {
+    let mut stage = sleeping(5);
+    assert_eq!(scalings(&stage), [(0, 1, ScaledBy::Trial), (1, 0, ScaledBy::Idle)]);
+    stage.slow.extend([1, 2]);
+    stage.deploy(&changed(scaled(0, 5), "2"));
+    assert_eq!(stage.detail("web").row.wanted, 1);
+    // For as long as it takes, and its idle time from then on.
+    stage.at(320);
+    let row = stage.detail("web").replicas.into_iter().find(|row| row.revision == 2).unwrap();
+    assert_eq!(row.state, ReplicaState::Starting);
+    stage.readied(row.node.unwrap().0, Stage::attempt(2, 0, 1), Readied::Ready);
+    stage.obey();
+    let detail = stage.detail("web");
+    assert_eq!((detail.row.state, detail.rollout), (ServiceState::Ready, None));
+    assert_eq!(stage.at(619).detail("web").row.state, ServiceState::Ready);
+    assert_eq!(stage.at(620).detail("web").row.state, ServiceState::Asleep);
+    // Somebody has switched it off.
+    stage.scale("web", ScaleTo::Replicas(0)).unwrap();
+    stage.deploy(&changed(scaled(0, 5), "3"));
+    let detail = stage.detail("web");
+    assert_eq!((detail.row.state, detail.rollout), (ServiceState::Asleep, None));
+}
+
+#[test]
+fn a_broken_revision_of_a_service_that_sleeps_is_taken_back() {
+    let mut stage = sleeping(5);
+    stage.slow.extend([1, 2]);
+    stage.deploy(&changed(scaled(0, 5), "2"));
+    for attempt in 1..=3 {
+        let row = stage.detail("web").replicas.into_iter().find(|row| row.revision == 2);
+        stage.cluster.fail(row.and_then(|row| row.node).unwrap().0, 2, 0, attempt);
+        stage.obey();
+        let now = stage.cluster.now.since(crate::cluster::BEGIN).as_secs();
+        stage.at(now + 5);
+    }
+    assert_eq!(stage.detail("web").row.revision, 1);
+    // The one that is in place was woken too, in case a request came; it sleeps again.
+    assert_eq!(stage.at(700).detail("web").row.state, ServiceState::Asleep);
+    assert_eq!(stage.replicas("web"), []);
+}
+
+#[test]
+fn what_was_fixed_by_a_user_falls_when_it_is_not_any_more_though_no_load_is_told() {
     let mut stage = stage(2, 8);
-    stage.deploy(&scaled(0, 5));
+    stage.deploy(&scaled(1, 12));
+    stage.scale("web", ScaleTo::Replicas(6)).unwrap();
+    stage.scale("web", ScaleTo::Specified).unwrap();
+    assert_eq!(stage.at(200).detail("web").row.wanted, 1);
+    let first = (0, 1, ScaledBy::Specification);
+    let fixed = (1, 6, ScaledBy::User);
+    assert_eq!(scalings(&stage)[..2], [first, fixed]);
+}
+
+#[test]
+fn many_that_wait_for_the_first_replica_wake_as_many_as_they_need() {
+    let mut stage = sleeping(5);
     tell(&mut stage, 1, load(1, 0, 0, 3));
     assert_eq!(stage.endpoints("web").len(), 3);
 }
@@ -184,8 +246,7 @@ fn gateways_are_told_of_what_the_load_brought_before_it_is_recorded() {
     under(&mut stage, 3, 10);
     let attempt = Stage::attempt(1, 1, 1);
     let node = stage.replica("web", 1).node.unwrap().0;
-    let ready = wrun_protocol::wire::service::Readied::Ready;
-    assert!(told_first(&stage.readied(node, attempt, ready), "web"));
+    assert!(told_first(&stage.readied(node, attempt, Readied::Ready), "web"));
 }
 
 #[test]
