@@ -257,7 +257,8 @@ pub enum Report {
         /// What it saved.
         content: Content,
     },
-    /// Stopped after a notice, for the sake of another.
+    /// Stopped after a notice, for the sake of another, or drained. A replica that has written
+    /// something is reported as [`Report::Ended`], cancelled, with its log.
     Preempted {
         /// Which attempt.
         attempt: AttemptId,

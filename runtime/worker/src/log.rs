@@ -240,6 +240,15 @@ impl TaskLog {
         Some(joined.unwrap_or(WholeLog::File(last.file, size)))
     }
 
+    /// Whether nothing was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.open.is_none()
+            && state.tail.is_empty()
+            && state.in_flight.is_empty()
+            && state.spilled == 0
+    }
+
     /// Whether [`TaskLog::whole`] would not touch the disk.
     pub(crate) fn is_small(&self) -> bool {
         let state = self.lock();
@@ -443,7 +452,12 @@ mod tests {
     #[test]
     fn a_task_that_writes_nothing_has_no_log() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(TaskLog::first(10).whole(&SpillDir::new(dir.path())).is_none());
+        let log = TaskLog::first(10);
+        assert!(log.is_empty());
+        assert!(log.whole(&SpillDir::new(dir.path())).is_none());
+        let log = TaskLog::newest(10);
+        log.append(LogStream::Stdout, b"a");
+        assert!(!log.is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::job::Setup;
 use crate::outbox::add_usage;
 use crate::results::{immediate, store_checkpoint, uploaded};
 use crate::slots::Stopping;
+use crate::streams::Streams;
 
 /// Progress messages passed on in one interval.
 const MAX_PROGRESS: usize = 256;
@@ -87,6 +88,10 @@ impl<E: Executor> Agent<E> {
         let withdrawn = end.outcome == Outcome::Failed(Failure::Cancelled);
         match stopping {
             Some(Stopping::Silently) => return self.on_closed(job, 1),
+            // What a replica wrote is worth more than that it has gone as it was told.
+            Some(_) if withdrawn && self.leaves_log(job, streams.as_deref()) => {
+                self.notices.remove(&attempt);
+            }
             Some(Stopping::Preempted) if withdrawn => {
                 return self.on_preempted(attempt, end.usage);
             }
@@ -110,6 +115,13 @@ impl<E: Executor> Agent<E> {
                 let _ = done.send(Done::Uploaded(attempt, Box::new(result))).await;
             }
         });
+    }
+
+    /// Whether it is a replica, and has written something.
+    fn leaves_log(&self, job: JobId, streams: Option<&Streams>) -> bool {
+        let of = self.jobs.get(&job);
+        of.is_some_and(|entry| entry.job.spec.service.is_some())
+            && streams.is_some_and(|streams| !streams.log.is_empty())
     }
 
     fn on_checkpoint(&mut self, checkpoint: Checkpoint) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wrun_protocol::job::OnDisconnect;
 use wrun_protocol::service::{HttpService, ProgramService, Readiness, ServiceKind, ServiceSpec};
-use wrun_protocol::task::{Failure, Outcome, Usage};
+use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::service::Readied;
 use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::{FromWorker, Report, ToWorker};
@@ -209,6 +209,25 @@ async fn a_replica_that_drains_ends_when_its_requests_have() {
     let report = server.report().await;
     assert!(is_preempted(&report), "{report:?}");
     assert_eq!(world.script.replicas(), []);
+}
+
+#[tokio::test]
+async fn a_replica_that_has_written_something_leaves_its_log_when_it_goes() {
+    let world = World::new().await;
+    world.script.answers(Ok(503));
+    let mut server = hosting(&world, asked("/health"), 0..1).await;
+    // That it is not ready yet stands in its log.
+    eventually(|| world.script.asked("/health") > 0).await;
+    world.script.answers(Ok(200));
+    assert_eq!(server.report().await, readied(0, Readied::Ready));
+    server.say(drain(0, 60_000)).await;
+    let Report::Ended { attempt: of, result } = server.report().await else {
+        panic!("no log");
+    };
+    assert_eq!((of, &result.outcome), (attempt(0), &Outcome::Failed(Failure::Cancelled)));
+    let Some(Content::Inline(log)) = &result.log else { panic!("{result:?}") };
+    let log = String::from_utf8_lossy(log);
+    assert!(log.contains("not ready yet: GET /health: status 503"), "{log}");
 }
 
 #[tokio::test]

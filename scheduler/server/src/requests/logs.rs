@@ -165,12 +165,14 @@ pub(super) async fn locate(shared: &Shared, task: TaskId) -> Result<Place, Reque
     if let Some((node, attempt, TaskState::Assigned | TaskState::Running)) = location {
         return Ok(Place::On { node, attempt });
     }
-    if let Some(found) = recorded::task(shared, task).await?
-        && is_over(found.detail.state)
-    {
+    let found = recorded::task(shared, task).await?;
+    let ran = found.is_some();
+    if let Some(found) = found.filter(|found| is_over(found.detail.state)) {
         return Ok(Place::Ended(Box::new(found)));
     }
     match live {
+        // A replica that sleeps is not among its job's tasks.
+        Some(_) if ran => Ok(Place::Waiting),
         Some(tasks) => {
             check_index(task, count(&tasks))?;
             Ok(Place::Waiting)
