@@ -2,6 +2,9 @@
 
 mod service;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use wrun_protocol::JobId;
 use wrun_protocol::wire::user::{JobDetail, LogChunk, LogStream, Request, Response};
@@ -77,7 +80,7 @@ pub(crate) async fn print_task(
     prefix: Option<String>,
 ) -> Result<(), Error> {
     let of = LogOf { job, index, revision: None };
-    print_log(client, console, of, follow, prefix).await
+    print_log(client, console, of, follow, prefix, None).await
 }
 
 /// Whose log it is.
@@ -96,6 +99,7 @@ async fn print_log(
     of: LogOf,
     follow: bool,
     prefix: Option<String>,
+    mut skip: Option<Skip>,
 ) -> Result<(), Error> {
     let LogOf { job, index, .. } = of;
     let mut answers = client.stream(&Request::Logs { job, index, follow }).await?;
@@ -104,10 +108,16 @@ async fn print_log(
         .map(|prefix| Lines { prefix, held: [Vec::new(), Vec::new()] });
     loop {
         match answers.one().await? {
-            Response::Log(chunk) => match &mut lines {
-                Some(lines) => lines.print(console, &chunk)?,
-                None => run::print(console, index, of.revision, &chunk)?,
-            },
+            Response::Log(mut chunk) => {
+                if let Some(skip) = &mut skip {
+                    skip.cut(&mut chunk);
+                }
+                match &mut lines {
+                    _ if chunk.data.is_empty() => {}
+                    Some(lines) => lines.print(console, &chunk)?,
+                    None => run::print(console, index, of.revision, &chunk)?,
+                }
+            }
             Response::Done => break,
             other => return Err(unexpected(&other)),
         }
@@ -116,6 +126,36 @@ async fn print_log(
         Some(lines) => lines.finish(console),
         None => Ok(()),
     }
+}
+
+/// Leaves out what was printed before the server was lost, and counts what is printed.
+struct Skip {
+    left: u64,
+    printed: Arc<AtomicU64>,
+}
+
+impl Skip {
+    /// So many bytes were printed, and will have been.
+    fn new(printed: Arc<AtomicU64>) -> Self {
+        Self { left: printed.load(Ordering::Relaxed), printed }
+    }
+
+    fn cut(&mut self, chunk: &mut LogChunk) {
+        if chunk.stream == LogStream::Stderr && is_gap(&chunk.data) {
+            // The log begins later than it did: nobody knows how much of it was printed.
+            self.left = 0;
+        }
+        let size = chunk.data.len();
+        let known = usize::try_from(self.left).unwrap_or(usize::MAX).min(size);
+        self.left -= known as u64;
+        let _ = chunk.data.split_to(known);
+        self.printed.fetch_add((size - known) as u64, Ordering::Relaxed);
+    }
+}
+
+/// Whether a worker says so that it has not kept what came before.
+fn is_gap(text: &[u8]) -> bool {
+    text.starts_with(b"[wrun: ") && text.ends_with(b" older bytes are not kept]\n")
 }
 
 /// Puts a prefix before whole lines, each stream by itself.
@@ -166,6 +206,25 @@ fn prefixed(prefix: &str, text: &[u8]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_printed_before_is_left_out_unless_the_log_begins_later_now() {
+        let printed = Arc::new(AtomicU64::new(5));
+        let cut = |skip: &mut Skip, stream, text: &str| {
+            let mut chunk = LogChunk { stream, data: text.to_owned().into() };
+            skip.cut(&mut chunk);
+            String::from_utf8(chunk.data.to_vec()).unwrap()
+        };
+        let mut skip = Skip::new(Arc::clone(&printed));
+        assert_eq!(cut(&mut skip, LogStream::Stdout, "abc"), "");
+        assert_eq!(cut(&mut skip, LogStream::Stderr, "defg"), "fg");
+        assert_eq!(cut(&mut skip, LogStream::Stdout, "h"), "h");
+        assert_eq!(printed.load(Ordering::Relaxed), 8);
+        let mut skip = Skip::new(printed);
+        let gap = "[wrun: 700 older bytes are not kept]\n";
+        assert_eq!(cut(&mut skip, LogStream::Stderr, gap), gap);
+        assert_eq!(cut(&mut skip, LogStream::Stdout, "xyz"), "xyz");
+    }
 
     #[test]
     fn every_line_has_its_tasks_index() {
