@@ -2,6 +2,7 @@
 //! wrote, and nodes of both work together. `golden.txt` holds a line for each; a line is
 //! only ever added.
 
+mod services;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::peer::*;
 use wrun_protocol::wire::policy::*;
 use wrun_protocol::wire::schedule::*;
+use wrun_protocol::wire::service::Readied;
 use wrun_protocol::wire::user::*;
 use wrun_protocol::wire::worker::*;
 use wrun_protocol::wire::workflow::{JobKind, StepDetail, WorkflowDetail};
@@ -45,9 +47,12 @@ impl Lines {
         self.0.push((name.to_owned(), hex));
     }
 
-    /// Messages of one enum, in the order of their variants.
+    /// Messages of one enum, in the order of their variants: after those of it that are there.
     fn add_all<M: Serialize, const N: usize>(&mut self, name: &str, messages: [M; N]) {
-        for (number, message) in messages.into_iter().enumerate() {
+        let of_it =
+            |line: &&(String, String)| line.0.rsplit_once('.').is_some_and(|(of, _)| of == name);
+        let first = self.0.iter().filter(of_it).count();
+        for (number, message) in (first..).zip(messages) {
             self.add(&format!("{name}.{number}"), message);
         }
     }
@@ -143,7 +148,9 @@ fn add_user_messages(lines: &mut Lines) {
             Request::ReservationRows,
         ],
     );
+    lines.add_all("user.Request", services::requests());
     add_responses(lines);
+    lines.add_all("user.Response", services::responses());
     lines.add_all("user.Stdin", [Stdin::Data(Bytes::from_static(b"in")), Stdin::End]);
     lines.add_all(
         "join.JoinRequest",
@@ -314,6 +321,7 @@ fn add_worker_messages(lines: &mut Lines) {
             ToWorker::Gang { job: JOB, attempt: 2, members: vec![member()] },
         ],
     );
+    lines.add_all("worker.ToWorker", services::to_worker());
     let reports = [
         Report::Started(TASKS),
         Report::Succeeded { tasks: TASKS, usage: USAGE },
@@ -321,6 +329,7 @@ fn add_worker_messages(lines: &mut Lines) {
         Report::Returned(TASKS),
         Report::Checkpoint { attempt: ATTEMPT, content: content() },
         Report::Preempted { attempt: ATTEMPT, usage: USAGE },
+        Report::Readied { attempt: ATTEMPT, state: Readied::Ready },
     ];
     for (number, report) in reports.iter().enumerate() {
         lines.add(&format!("worker.Report.{number}"), report);
@@ -338,6 +347,7 @@ fn add_worker_messages(lines: &mut Lines) {
             FromWorker::Listens(address()),
         ],
     );
+    lines.add_all("worker.FromWorker", services::from_worker());
     lines.add_all(
         "worker.BlobRequest",
         [
@@ -432,8 +442,10 @@ fn add_stored_values(lines: &mut Lines) {
         [
             VersionedSpec::V1(first_version()),
             VersionedSpec::V2(first_version(), Box::new(wishes())),
+            VersionedSpec::V3(first_version(), Box::new(wishes()), Box::new(services::service())),
         ],
     );
+    services::add_values(lines);
     lines.add_all(
         "scheduling.Arrangement",
         [
@@ -560,7 +572,10 @@ fn add_stored_values(lines: &mut Lines) {
             Limit::Fibers,
         ],
     );
-    lines.add_all("worker.ComponentKind", [ComponentKind::Command, ComponentKind::Handler]);
+    lines.add_all(
+        "worker.ComponentKind",
+        [ComponentKind::Command, ComponentKind::Handler, ComponentKind::Http],
+    );
     lines.add_all("tenant.Role", [Role::User, Role::Admin]);
     lines.add_all(
         "node.NodeState",
