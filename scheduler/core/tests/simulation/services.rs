@@ -1,6 +1,7 @@
 //! Services drawn at random, and what must hold of them whatever breaks: gateways know no
 //! replica that is not ready where they think, none is stopped that has requests before it
-//! was told to let go, and no more are there than a rollout may add.
+//! was told to let go, no more are there than a rollout may add, and none that is ready is
+//! given up while so few are that each is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,9 +10,12 @@ use wrun_protocol::job::{EncodedSpec, OnDisconnect};
 use wrun_protocol::limits::MAX_REPLICAS;
 use wrun_protocol::node::NodeState;
 use wrun_protocol::service::{
-    HttpService, ProgramService, RestartWhen, ServiceId, ServiceKind, ServiceSpec,
+    CanaryStep, HttpService, ProgramService, RestartWhen, Rollout, ServiceId, ServiceKind,
+    ServiceSpec, Strategy,
 };
-use wrun_protocol::wire::service::{Readied, ReplicaState, ScaleTo};
+use wrun_protocol::wire::service::{
+    Readied, ReplicaState, RolloutAction, ScaleTo, ServiceDetail, ServiceState,
+};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
 use wrun_protocol::{AttemptId, Digest, JobId, JobSpec, NodeId, SubmitId, TaskId};
 
@@ -23,8 +27,16 @@ use crate::world::World;
 pub(crate) struct Replicas {
     ready: BTreeSet<AttemptId>,
     draining: BTreeSet<AttemptId>,
-    /// The most that a rollout to a revision may add.
-    surge: BTreeMap<JobId, u32>,
+    /// How revisions take the place of others.
+    rollouts: BTreeMap<JobId, Rollout>,
+    /// Attempts that were frozen, or told that they would be stopped for others.
+    stopped: BTreeSet<AttemptId>,
+    /// Services whose new revision is at its first stage, and does not go back.
+    first_stage: BTreeSet<ServiceId>,
+    /// Ready ones that were told to go since the last look.
+    let_go: Vec<(NodeId, AttemptId)>,
+    /// Since the last look some were stopped for others.
+    made_room: bool,
     /// Which revisions are of HTTP services.
     http: BTreeSet<JobId>,
     /// Attempts on nodes.
@@ -35,7 +47,7 @@ impl Replicas {
     pub(crate) fn of(facts: &[Fact]) -> Self {
         let mut replicas = Self::default();
         facts.iter().for_each(|fact| replicas.apply(fact));
-        replicas
+        Self { let_go: Vec::new(), made_room: false, ..replicas }
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact) {
@@ -60,10 +72,30 @@ impl Replicas {
                     assert!(!served || told, "stopped without notice: {attempt}");
                 }
             }
-            Fact::ServiceDeployed { job, spec, .. } => {
+            Fact::ServiceDeployed { service: id, job, spec, .. } => {
                 let service = spec.decode().unwrap().service.unwrap();
-                self.surge.insert(*job, service.rollout.surge);
                 self.http.extend(service.http().map(|_| *job));
+                self.rollouts.insert(*job, service.rollout);
+                self.first_stage.insert(id.clone());
+            }
+            Fact::RolloutMoved { service, step: 1.., .. } | Fact::RolledBack { service, .. } => {
+                self.first_stage.remove(service);
+            }
+            Fact::Frozen { tasks, frozen, .. } => {
+                self.made_room = true;
+                for run in tasks {
+                    for index in run.tasks.indices() {
+                        let attempt = run.job.task(index).attempt(run.attempt);
+                        match frozen {
+                            true => _ = self.stopped.insert(attempt),
+                            false => _ = self.stopped.remove(&attempt),
+                        }
+                    }
+                }
+            }
+            Fact::Noticed { attempt, .. } => {
+                self.made_room = true;
+                self.stopped.insert(*attempt);
             }
             Fact::ReplicaReadied { attempt, state: Readied::Ready, .. } => {
                 assert!(self.ready.insert(*attempt), "no news: {fact:?}");
@@ -71,11 +103,20 @@ impl Replicas {
             Fact::ReplicaReadied { attempt, state: Readied::NotReady { .. }, .. } => {
                 assert!(self.ready.remove(attempt), "no news: {fact:?}");
             }
-            Fact::ReplicaDraining { attempt, .. } => {
+            Fact::ReplicaDraining { node, attempt, .. } => {
                 assert!(self.draining.insert(*attempt), "told twice: {fact:?}");
+                if self.ready.contains(attempt) && !self.stopped.contains(attempt) {
+                    self.let_go.push((*node, *attempt));
+                }
             }
             _ => {}
         }
+    }
+
+    /// How the revision that is wanted takes the place of others.
+    fn rollout(&self, detail: &ServiceDetail) -> &Rollout {
+        let wanted = detail.revisions.iter().find(|row| row.revision == detail.row.revision);
+        &self.rollouts[&wanted.unwrap().job]
     }
 }
 
@@ -98,6 +139,16 @@ impl World {
         service.scale.max = 3;
         (service.rollout.surge, service.rollout.unavailable) =
             random.pick(&[(1, 0), (2, 0), (0, 1), (1, 1)]);
+        let step = |percent, wait_ms| CanaryStep { percent, wait_ms };
+        service.rollout.strategy = match random.below(4) {
+            0 if http => {
+                let steps = vec![step(20, Some(30)), step(random.pick(&[50, 100]), None)];
+                Strategy::Canary { steps, header: None }
+            }
+            1 if http => Strategy::BlueGreen { header: None, keep_ms: random.pick(&[0, 50, 500]) },
+            _ => Strategy::Rolling,
+        };
+        service.rollout.max_errors_milli = random.pick(&[0, 0, 100]);
         service.rollout.drain_ms = random.pick(&[5, 50]);
         service.rollout.keep = random.pick(&[1, 2]);
         service.restart.backoff_ms = random.pick(&[1, 20]);
@@ -135,8 +186,17 @@ impl World {
         }
         let (request, place) = (self.request(), self.random.below(services.len()));
         let service = services[place].clone();
-        let to = match self.random.below(6) {
+        let to = match self.random.below(12) {
             0 => return self.handle(Input::Undeploy { request, service }),
+            action @ 6.. => {
+                let action = match action {
+                    6 => RolloutAction::Pause,
+                    7..=8 => RolloutAction::Resume,
+                    9 => RolloutAction::Undo { to: Some(1 + self.random.below(3) as u32) },
+                    _ => RolloutAction::Undo { to: None },
+                };
+                return self.handle(Input::Rollout { request, service, action });
+            }
             1 => ScaleTo::Specified,
             2 => ScaleTo::Bounds { min: 0, max: 2 },
             _ => ScaleTo::Replicas(self.random.below(5) as u32),
@@ -151,13 +211,28 @@ impl World {
         }
     }
 
-    pub(crate) fn check_services(&self) {
+    pub(crate) fn check_services(&mut self) {
+        let let_go = std::mem::take(&mut self.replicas.let_go);
+        let made_room = std::mem::take(&mut self.replicas.made_room);
         let steady =
             |node: NodeId| self.core.node(node).is_some_and(|node| node.state == NodeState::Ready);
         for id in self.services() {
             let detail = self.core.service(&id).unwrap();
-            let wanted = detail.revisions.iter().find(|row| row.revision == detail.row.revision);
-            let most = detail.row.wanted + self.replicas.surge[&wanted.unwrap().job];
+            let rollout = self.replicas.rollout(&detail);
+            let wanted = detail.row.wanted;
+            let all_at_once = matches!(rollout.strategy, Strategy::BlueGreen { .. })
+                && detail.rollout.is_some()
+                && self.replicas.first_stage.contains(&id);
+            let most = if all_at_once { 2 * wanted } else { wanted + rollout.surge };
+            let of_it = |job| detail.revisions.iter().any(|row| row.job == job);
+            let mut gone = let_go.iter().filter(|(_, attempt)| of_it(attempt.task.job)).peekable();
+            // What leaves its node may have nowhere to go.
+            let freely = gone.peek().is_some() && gone.all(|(node, _)| steady(*node));
+            if freely && !made_room && detail.row.state != ServiceState::Stopping {
+                let least = wanted.saturating_sub(rollout.unavailable);
+                let ready = detail.row.ready;
+                assert!(ready >= least, "one was let go, of {least} only {ready} are: {detail:#?}");
+            }
             let stays = detail.replicas.iter().filter(|row| row.state != ReplicaState::Draining);
             let leaving = |node: Option<NodeId>| node.is_some_and(|node| !steady(node));
             let staying = stays.filter(|row| !leaving(row.node)).count() as u32;
@@ -168,6 +243,12 @@ impl World {
 
     fn check_endpoints(&self, id: &ServiceId) {
         let Some(endpoints) = self.core.endpoints(id) else { return };
+        let (able, unable): (Vec<_>, Vec<_>) =
+            endpoints.revisions.iter().partition(|of| !of.replicas.is_empty());
+        let has_any = able.is_empty() || able.iter().any(|of| of.weight > 0);
+        assert!(has_any, "no requests for those that are ready: {endpoints:#?}");
+        let lost = !able.is_empty() && unable.iter().any(|of| of.weight > 0);
+        assert!(!lost, "requests for those that are not ready: {endpoints:#?}");
         for revision in &endpoints.revisions {
             assert!(self.replicas.http.contains(&revision.job), "{id} has no requests");
             for endpoint in &revision.replicas {

@@ -145,6 +145,13 @@ impl Worker {
                 let attempts = run.tasks.indices();
                 self.queue.extend(attempts.map(|i| run.job.task(i).attempt(run.attempt)));
             }
+            // As one that has written something.
+            ToWorker::Drain { attempt, .. }
+                if attempt.attempt % 2 == 0 && self.running.contains(&attempt) =>
+            {
+                self.stop(alone(&attempt));
+                self.fail(attempt, Failure::Cancelled);
+            }
             ToWorker::Preempt { attempt, .. } | ToWorker::Drain { attempt, .. } => {
                 self.stop(alone(&attempt));
                 self.report(Report::Preempted { attempt, usage: Usage::default() });
