@@ -156,6 +156,17 @@ fn what_stays_is_deployed_and_what_ends_is_submitted() {
     assert!(said.contains("it is a handler") && said.contains("`wrun submit`"), "{said}");
     let said = refusal(&desk, &["deploy", "tool.wasm", "--route", "/x"], 65);
     assert!(said.contains("the component is a program"), "{said}");
+    desk.write("tool.toml", "component = \"api.wasm\"\n[program]\nports = [5432]\n");
+    let said = refusal(&desk, &["deploy", "tool.toml"], 65);
+    assert!(said.contains("describe it under `http`"), "{said}");
+    desk.write(
+        "flow.toml",
+        "name = \"flow\"\n[steps.first]\ncomponent = \"tool.wasm\"\n\
+         [steps.ask]\ncomponent = \"api.wasm\"\nneeds = [\"first\"]\n",
+    );
+    let said = refusal(&desk, &["submit", "flow.toml"], 65);
+    assert!(said.contains("ask") && said.contains("deploy it with `wrun deploy`"), "{said}");
+    assert_eq!(desk.json(&["jobs"])["jobs"], Value::Array(Vec::new()), "nothing of it was taken");
 }
 
 /// A desk whose cluster takes requests, and where.

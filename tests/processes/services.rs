@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use harness::http::{self, Load};
-use harness::{Cluster, Settings, artefacts};
+use harness::{Cluster, Process, Settings, artefacts};
 use serde_json::Value;
 
 /// A cluster of so many workers, each with a gateway.
@@ -136,16 +136,42 @@ fn a_dead_server_is_missed_by_no_request() {
     assert!(replicas.as_array().unwrap().iter().all(|of| of["attempt"] == 1), "{replicas:#}");
 }
 
+/// The file of a service that sleeps after a second, with more of its tables.
+fn sleeper(guest: &str, more: &str) -> String {
+    format!(
+        "component = {:?}\nname = \"api\"\n[http]\nroutes = [\"/\"]\n\
+         [scale]\nmin = 0\nmax = 4\nidle = \"1s\"\nwindow = \"2s\"\npanic_window = \"1s\"\n\
+         down_delay = \"1s\"\n{more}",
+        artefacts::guest(guest)
+    )
+}
+
+#[test]
+fn a_broken_revision_of_a_service_that_sleeps_is_taken_back_before_anybody_asks() {
+    let cluster = cluster(1);
+    std::fs::write(cluster.folder().join("api.toml"), sleeper("http_hello", "")).unwrap();
+    let first = json(&cluster.stdout(&["deploy", "api.toml", "--json"]));
+    assert_eq!(first["rollout_state"], "ready", "it was tried: {first}");
+    until(&cluster, "it sleeps", |service| service["state"] == "asleep");
+    let broken = "[readiness]\npath = \"/status?503\"\nstart = \"1s\"\ninterval = \"100ms\"\n";
+    let broken = sleeper("http_obedient", broken);
+    std::fs::write(cluster.folder().join("bad.toml"), broken).unwrap();
+    let output = cluster.wrun(&["deploy", "bad.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(119), "{said}");
+    assert!(said.contains("api goes back from revision 2 to 1"), "{said}");
+    let answer = http::get(cluster.gateway(0), "/hello").unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "Hello, world!\n"));
+    until(&cluster, "it sleeps again", |service| service["state"] == "asleep");
+    let why: Vec<Value> = service(&cluster)["events"].as_array().unwrap().clone();
+    let why: Vec<&str> = why.iter().filter_map(|event| event["why"].as_str()).collect();
+    assert_eq!(why.last(), Some(&"trial"), "the first of all");
+}
+
 #[test]
 fn a_service_sleeps_and_is_woken_by_a_request() {
     let cluster = cluster(1);
-    let file = format!(
-        "component = {:?}\nname = \"api\"\n[http]\nroutes = [\"/\"]\n\
-         [scale]\nmin = 0\nmax = 4\nidle = \"1s\"\nwindow = \"2s\"\npanic_window = \"1s\"\n\
-         down_delay = \"1s\"\n",
-        artefacts::guest("http_hello")
-    );
-    std::fs::write(cluster.folder().join("api.toml"), file).unwrap();
+    std::fs::write(cluster.folder().join("api.toml"), sleeper("http_hello", "")).unwrap();
     cluster.stdout(&["deploy", "api.toml"]);
     until(&cluster, "it sleeps", |service| service["state"] == "asleep");
     let answer = http::get(cluster.gateway(0), "/hello").unwrap();
@@ -156,4 +182,47 @@ fn a_service_sleeps_and_is_woken_by_a_request() {
     std::thread::sleep(Duration::from_millis(500));
     http::all_answered(&load.stop());
     until(&cluster, "it sleeps again", |service| service["state"] == "asleep");
+}
+
+#[test]
+fn a_replica_that_is_let_go_leaves_what_it_wrote() {
+    let cluster = cluster(1);
+    deploy(&cluster, "http_obedient", &[]);
+    assert_eq!(http::get(cluster.gateway(0), "/log").unwrap().text(), "logged");
+    deploy(&cluster, "http_hello", &[]);
+    until(&cluster, "the old one is gone", |service| {
+        service["replicas"].as_array().unwrap().iter().all(|of| of["revision"] == 2)
+    });
+    let output = cluster.wrun(&["logs", "api", "--revision", "1", "--task", "0"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("api/1/0 | a line\n"), "{said}");
+    let events = service(&cluster)["events"].clone();
+    let failed = |event: &Value| event["what"] == "replica-failed";
+    assert!(!events.as_array().unwrap().iter().any(failed), "{events:#}");
+}
+
+#[test]
+fn logs_are_followed_on_when_the_server_is_back_and_nothing_is_told_twice() {
+    let mut cluster = cluster(1);
+    deploy(&cluster, "http_obedient", &[]);
+    let gateway = cluster.gateway(0);
+    let mut follow = cluster.command();
+    follow.args(["logs", "api", "--follow"]);
+    let follow = Process::start(follow, cluster.folder(), "follow");
+    let lines = |wanted: usize| {
+        let begun = std::time::Instant::now();
+        while follow.logged().matches("api/1/0 | a line\n").count() < wanted {
+            let late = begun.elapsed() > harness::process::PATIENCE;
+            assert!(!late, "{wanted} lines: not in time: {}", follow.logged());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    assert_eq!(http::get(gateway, "/log").unwrap().status, 200);
+    lines(1);
+    cluster.restart_server();
+    assert_eq!(http::get(gateway, "/log").unwrap().status, 200);
+    lines(2);
+    let said = follow.logged();
+    assert!(said.contains("lost the server"), "{said}");
+    assert_eq!(said.matches("a line").count(), 2, "{said}");
 }
