@@ -6,6 +6,7 @@
 mod answering_node;
 mod cold;
 mod gang;
+mod http;
 mod idle;
 mod kueue;
 mod latency;
@@ -38,6 +39,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("restart", restart::measure),
     ("traces", traces::measure),
     ("gang", gang::measure),
+    ("http", http::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),
 ];

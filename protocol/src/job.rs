@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{self, MAX_INLINE_INPUT, MAX_LIST, MAX_NAME, MAX_TIME_MS};
+use crate::resources::Bytes;
 use crate::scheduling::Scheduling;
-use crate::service::ServiceSpec;
+use crate::service::{HttpService, Reuse, ServiceSpec};
 use crate::task::{Content, Failure};
 use crate::{Digest, Resources};
 
@@ -247,6 +248,24 @@ impl JobSpec {
         self.resources.memory / u64::from(self.instances().max(1))
     }
 
+    fn check_memory_of_instance(&self) -> Result<(), SpecError> {
+        let http = self.service.as_ref().and_then(|service| service.http());
+        let least = http.map_or(limits::MIN_MEMORY, HttpService::least_memory);
+        ensure(self.memory_of_instance() >= least, "memory", || {
+            let reuse = http.and_then(|http| http.reuse).filter(|_| least > limits::MIN_MEMORY);
+            match reuse {
+                None => "at least 1 MiB for each instance".to_owned(),
+                Some(Reuse { concurrent, .. }) => format!(
+                    "an instance that handles {concurrent} requests at once needs {}: a replica \
+                     with {} of them {}; or let it handle fewer with `http.reuse.concurrent`",
+                    Bytes(least),
+                    self.instances(),
+                    Bytes(least * u64::from(self.instances())),
+                ),
+            }
+        })
+    }
+
     fn check_names(&self) -> Result<(), SpecError> {
         ensure(self.name.len() <= MAX_NAME && !has_control(&self.name), "name", || {
             format!("use at most {MAX_NAME} bytes without control characters")
@@ -310,9 +329,7 @@ impl JobSpec {
         ensure(self.resources.slots == instances, "resources", || {
             format!("it takes {instances} slots, one for each instance")
         })?;
-        ensure(self.memory_of_instance() >= limits::MIN_MEMORY, "memory", || {
-            "at least 1 MiB for each instance".to_owned()
-        })?;
+        self.check_memory_of_instance()?;
         ensure(self.mounts.len() <= limits::MAX_MOUNTED_FILES, "mounts", || {
             format!("{} files; at most {}", self.mounts.len(), limits::MAX_MOUNTED_FILES)
         })?;

@@ -51,6 +51,16 @@ pub const MAX_REPLICAS: u32 = 1000;
 /// Requests that one replica may handle at once.
 pub const MAX_CONCURRENCY: u32 = 1000;
 
+/// Requests that one instance of it may handle at once: it has one thread for them.
+pub const MAX_CONCURRENT: u32 = 64;
+
+/// Memory that an instance must have for each of the requests that it may handle at once,
+/// where that is more than one. Measured on WASI 0.3: a request whose body is passed on takes
+/// 20 entries of the engine's table of tasks and streams, one that calls another service
+/// besides 34. The table has three for each MiB of memory, since a guest task takes three and
+/// has a stack of 1 MiB.
+pub const MEMORY_OF_REQUEST: u64 = 12 << 20;
+
 /// Most arguments, environment variables, labels or grants in one job, each.
 pub const MAX_LIST: usize = 1024;
 

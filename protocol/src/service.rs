@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TenantName;
+use crate::{TenantName, limits};
 
 mod check;
 mod name;
@@ -256,6 +256,14 @@ impl HttpService {
     pub fn instances(&self) -> u32 {
         let each = self.reuse.map_or(1, |reuse| reuse.concurrent.max(1));
         self.concurrency.div_ceil(each).max(1)
+    }
+
+    /// Least memory of each of them, in bytes.
+    pub fn least_memory(&self) -> u64 {
+        match self.reuse.map_or(1, |reuse| reuse.concurrent) {
+            0 | 1 => limits::MIN_MEMORY,
+            many => u64::from(many) * limits::MEMORY_OF_REQUEST,
+        }
     }
 }
 

@@ -45,9 +45,18 @@ impl Process {
     /// Waits until `wanted` finds something in what it has printed. Fails when the process
     /// ends before, with what it logged.
     pub fn wait_for<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_on(what, |process| wanted(&process.printed()))
+    }
+
+    /// The same in what it has logged.
+    pub fn wait_for_log<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_on(what, |process| wanted(&process.logged()))
+    }
+
+    fn wait_on<T>(&mut self, what: &str, wanted: impl Fn(&Self) -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
-            if let Some(found) = wanted(&self.printed()) {
+            if let Some(found) = wanted(self) {
                 return found;
             }
             if let Some(status) = self.child.try_wait().unwrap() {

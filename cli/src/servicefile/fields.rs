@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use wrun_protocol::limits::{MAX_CONCURRENCY, MAX_REPLICAS};
+use wrun_protocol::limits::{MAX_CONCURRENCY, MAX_CONCURRENT, MAX_REPLICAS};
 
 use super::target::Target;
 use crate::plan::{CallerSource, RouteSource};
@@ -70,7 +70,7 @@ pub(crate) struct ReuseTable {
     /// Requests after which an instance is taken down; 0: as many as come. 0 unless set.
     pub(crate) requests: Option<Whole<0, { u32::MAX }>>,
     /// Requests in one instance at once; more than 1 takes WASI 0.3. 1 unless set.
-    pub(crate) concurrent: Option<Whole<1, MAX_CONCURRENCY>>,
+    pub(crate) concurrent: Option<Whole<1, MAX_CONCURRENT>>,
     /// How long an instance is kept without a request. "1m" unless set.
     pub(crate) idle: Option<Span>,
 }

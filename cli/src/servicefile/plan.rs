@@ -1,7 +1,7 @@
 //! A service as flags and file describe it together, ready to be deployed.
 
 use wrun_component::Kind;
-use wrun_protocol::limits::MAX_REPLICAS;
+use wrun_protocol::limits::{MAX_REPLICAS, MEMORY_OF_REQUEST};
 
 use super::fields::{ReadinessTable, ReuseTable, ScaleOnName, ServiceTables};
 use super::spec::Way;
@@ -21,7 +21,7 @@ const CPU: Cpu = Cpu { milli: 100 };
 /// Memory of a replica, unless it says otherwise: at least this.
 const MEMORY: u64 = 128 << 20;
 
-/// And this for each of its instances.
+/// And this for each of its instances, unless they handle several requests at once.
 const MEMORY_OF_INSTANCE: u64 = 8 << 20;
 
 /// Longest name of a service: a DNS label (RFC 1123).
@@ -77,8 +77,9 @@ fn memory_of(tables: &ServiceTables) -> u64 {
     let http = tables.http.as_ref();
     let concurrency = http.and_then(|http| http.concurrency).map_or(16, |number| number.0);
     let reuse = http.and_then(|http| http.reuse).and_then(|reuse| reuse.concurrent);
-    let instances = concurrency.div_ceil(reuse.map_or(1, |number| number.0));
-    MEMORY.max(u64::from(instances) * MEMORY_OF_INSTANCE)
+    let each = reuse.map_or(1, |number| number.0);
+    let instance = if each > 1 { u64::from(each) * MEMORY_OF_REQUEST } else { MEMORY_OF_INSTANCE };
+    MEMORY.max(u64::from(concurrency.div_ceil(each)) * instance)
 }
 
 /// Lays the flags over the tables of the file.

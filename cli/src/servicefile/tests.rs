@@ -149,7 +149,7 @@ fn a_full_file_reads() {
     assert_eq!(of.rollout.strategy, Strategy::Canary { steps, header });
     assert_eq!(of.restart.when, RestartWhen::OnFailure);
     // 64 requests in instances of 4 each.
-    assert_eq!((spec.resources.slots, spec.resources.memory), (16, 128 << 20));
+    assert_eq!((spec.resources.slots, spec.resources.memory), (16, 64 * (12 << 20)));
 }
 
 #[test]

@@ -62,7 +62,8 @@ impl HttpService {
         })?;
         range("http.concurrency", self.concurrency, 1, limits::MAX_CONCURRENCY)?;
         if let Some(reuse) = &self.reuse {
-            range("http.reuse.concurrent", reuse.concurrent, 1, self.concurrency)?;
+            let most = self.concurrency.min(limits::MAX_CONCURRENT);
+            range("http.reuse.concurrent", reuse.concurrent, 1, most)?;
             time("http.reuse.idle", reuse.idle_ms)?;
         }
         time("http.timeout", self.timeout_ms)?;

@@ -67,6 +67,25 @@ fn a_replica_takes_a_slot_and_memory_for_each_of_its_instances() {
 }
 
 #[test]
+fn an_instance_has_memory_for_each_request_that_it_handles_at_once() {
+    let reuse = |concurrent| Some(Reuse { requests: 0, concurrent, idle_ms: 1000 });
+    let mut shared = with_http(|http| http.reuse = reuse(8));
+    shared.resources = Resources { memory: 192 << 20, slots: 2, ..shared.resources };
+    assert!(EncodedSpec::encode(&shared).is_ok(), "{:?}", EncodedSpec::encode(&shared));
+    shared.resources.memory -= 1;
+    assert_eq!(
+        refused(&shared),
+        "`memory`: an instance that handles 8 requests at once needs 96 MiB: a replica with 2 of \
+         them 192 MiB; or let it handle fewer with `http.reuse.concurrent`"
+    );
+    let wide = with_http(|http| {
+        http.concurrency = 100;
+        http.reuse = reuse(65);
+    });
+    assert!(refused(&wide).contains("use 1 to 64"), "{}", refused(&wide));
+}
+
+#[test]
 fn a_service_has_a_name_that_can_be_a_host() {
     let mut spec = http();
     spec.name = "My API".to_owned();

@@ -1,6 +1,9 @@
-//! Bodies that guests of WASI 0.2 write. The standard host's body ends alike whether the
-//! guest finished it or was cut off: here one that was finished has trailers, which may be
-//! empty, and so whoever reads it knows.
+//! Bodies that guests write.
+//!
+//! The standard host's body of WASI 0.2 ends alike whether the guest finished it or was cut
+//! off: here one that was finished has trailers, which may be empty, and so whoever reads it
+//! knows. That of WASI 0.3 takes the next piece when the one before was read: here some are
+//! taken [ahead], so that a guest writes a small answer in one turn.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -16,8 +20,20 @@ use wasmtime_wasi_http::{Error, FieldMap, WasiBody};
 
 use crate::state::TaskState;
 
-/// Most bytes of a body that a guest may write at once.
-pub(crate) const CHUNK: usize = 64 << 10;
+/// Most bytes of a body that are read at once.
+const CHUNK: usize = 64 << 10;
+
+/// Most bytes that a guest may write at once. Guests of WASI 0.2 mostly write 4 KiB, the most
+/// that one of its calls takes.
+pub(crate) const PIECE: usize = 16 << 10;
+
+/// Pieces that it may write before the first is read: so 64 KiB are written without a change
+/// of threads.
+pub(crate) const PIECES: usize = 16;
+
+/// What the host may hold of one request at once, in bytes: what was read of its body, and
+/// what was written of the answer's and not yet taken.
+pub(crate) const BUFFERS: u64 = (CHUNK + PIECE * (PIECES + 1)) as u64;
 
 /// Shadows how WASI 0.2 finishes a body.
 pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
@@ -38,6 +54,35 @@ pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<
     )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// A body of which pieces are taken before they are asked for, and what takes them: the guest's
+/// side has to poll that.
+pub(crate) fn ahead(body: WasiBody) -> (WasiBody, impl Future<Output = ()>) {
+    let (pieces, taken) = mpsc::channel(PIECES);
+    (Ahead(taken).boxed_unsync(), take(body, pieces))
+}
+
+async fn take(mut body: WasiBody, pieces: mpsc::Sender<Result<Frame<Bytes>, Error>>) {
+    while let Some(piece) = body.frame().await {
+        if pieces.send(piece).await.is_err() {
+            return;
+        }
+    }
+}
+
+struct Ahead(mpsc::Receiver<Result<Frame<Bytes>, Error>>);
+
+impl Body for Ahead {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.0.poll_recv(context)
+    }
 }
 
 /// A body without the trailers that only say that it was finished.

@@ -10,6 +10,8 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
+use wrun_protocol::limits::{MAX_CONCURRENT, MEMORY_OF_REQUEST};
+
 use crate::permits::Demand;
 use crate::{SandboxConfig, SandboxError};
 
@@ -29,8 +31,11 @@ const MAX_SLOTS: u32 = 4096;
 /// Tasks on the engine with concurrency at once. Each may need many fibers, and each
 /// fiber's stack costs two of the kernel's 65,530 mappings of a process.
 const MAX_CONCURRENT_SLOTS: u32 = 64;
-/// Most fibers of one task; see [`fibers_for`].
-const MAX_FIBERS: u32 = 256;
+/// Fibers of all of them together.
+const MAX_STACKS: u32 = 16_384;
+/// Most fibers of one task; see [`fibers_for`]. An instance that handles as many requests at
+/// once as it may needs so many.
+const MAX_FIBERS: u32 = MAX_CONCURRENT * (MEMORY_OF_REQUEST >> 20) as u32;
 /// Most memories, tables and core instances of one component.
 const MAX_PARTS: u32 = 100;
 
@@ -173,7 +178,7 @@ fn pool_size(config: &SandboxConfig, flavor: Flavor) -> Demand {
     let stacks = match flavor {
         Flavor::Plain => slots,
         Flavor::Concurrent | Flavor::Deterministic => {
-            slots * fibers_for(config.memory, config.stack)
+            (slots * fibers_for(config.memory, config.stack)).min(MAX_STACKS)
         }
     };
     // Rust programs take 1 to 3 core instances, Go 4 or 5; one large component fits

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Runtime};
 
@@ -58,9 +59,32 @@ struct Ready {
     live: HashMap<u64, Arc<dyn Member>>,
     next: u64,
     threads: usize,
-    /// Threads that wait for work. Waking costs a system call, so it is done only for them.
+    /// Threads that sleep until they are told of work.
     idle: usize,
+    /// Threads that will look at the queue soon: those that were told, and those that are
+    /// about to sleep. Waking one costs a system call and a change of threads, so nobody is
+    /// woken while there is one of these; who takes work and leaves some wakes the next.
+    searching: usize,
+    /// Threads that were told and do not know it yet.
+    told: usize,
 }
+
+impl Ready {
+    /// Whether a thread has to be woken for the work that there is; it counts as told.
+    fn tell(&mut self) -> bool {
+        let wakes = self.idle > 0 && self.searching == 0;
+        if wakes {
+            self.idle -= 1;
+            self.searching += 1;
+            self.told += 1;
+        }
+        wakes
+    }
+}
+
+/// How long a thread without work lets others run before it sleeps. What a request needs of
+/// the threads for I/O mostly takes less, and then nobody has to be woken.
+const LINGER: Duration = Duration::from_micros(50);
 
 impl Guests {
     /// Starts the threads.
@@ -89,6 +113,8 @@ impl Guests {
                 next: 0,
                 threads: 0,
                 idle: 0,
+                searching: 0,
+                told: 0,
             }),
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
@@ -200,9 +226,9 @@ impl Guests {
         let mut ready = self.lock();
         let result = change(&mut ready.queue);
         self.waiting.store(ready.queue.len(), Ordering::Relaxed);
-        let idle = ready.idle > 0;
+        let wakes = ready.tell();
         drop(ready);
-        if idle {
+        if wakes {
             self.work.notify_one();
         }
         result
@@ -237,21 +263,61 @@ impl Guests {
 
     fn next(&self, clock: &mut Clock) -> Option<Arc<dyn Guest>> {
         let mut ready = self.lock();
-        loop {
-            if let Some(guest) = ready.queue.pop() {
-                self.waiting.store(ready.queue.len(), Ordering::Relaxed);
-                return Some(guest);
-            }
-            if self.is_closed() && ready.live.is_empty() {
-                return None;
-            }
-            self.ticker.on_idle();
-            ready.idle += 1;
-            ready = self.work.wait(ready).unwrap_or_else(PoisonError::into_inner);
-            ready.idle -= 1;
-            self.ticker.on_busy();
+        if ready.queue.len() == 0 {
+            ready.searching += 1;
+            ready = self.rest(ready);
+            ready.searching -= 1;
             clock.look();
         }
+        let guest = ready.queue.pop();
+        self.waiting.store(ready.queue.len(), Ordering::Relaxed);
+        let wakes = ready.queue.len() > 0 && ready.tell();
+        drop(ready);
+        if wakes {
+            self.work.notify_one();
+        }
+        guest
+    }
+
+    /// Until there is work, or there will be none.
+    fn rest<'a>(&'a self, mut ready: MutexGuard<'a, Ready>) -> MutexGuard<'a, Ready> {
+        let until = Instant::now() + LINGER;
+        while ready.queue.len() == 0 && !self.is_over(&ready) {
+            if Instant::now() < until {
+                drop(ready);
+                thread::yield_now();
+                ready = self.lock();
+            } else {
+                ready = self.sleep(ready);
+            }
+        }
+        ready
+    }
+
+    /// Until the thread is told of work. It does not count as searching before.
+    fn sleep<'a>(&'a self, mut ready: MutexGuard<'a, Ready>) -> MutexGuard<'a, Ready> {
+        self.ticker.on_idle();
+        ready.searching -= 1;
+        ready.idle += 1;
+        loop {
+            ready = self.work.wait(ready).unwrap_or_else(PoisonError::into_inner);
+            if ready.told > 0 {
+                ready.told -= 1;
+                break;
+            }
+            if self.is_over(&ready) {
+                ready.idle -= 1;
+                ready.searching += 1;
+                break;
+            }
+        }
+        self.ticker.on_busy();
+        ready
+    }
+
+    /// Whether there will be no more work.
+    fn is_over(&self, ready: &Ready) -> bool {
+        self.is_closed() && ready.live.is_empty()
     }
 
     /// The last thread takes ticker and I/O down.

@@ -72,12 +72,16 @@ impl WasiHttpHooks for HttpPolicy {
         DEFAULT_FORBIDDEN_HEADERS.contains(name)
     }
 
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        bodies::PIECES
+    }
+
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        bodies::CHUNK
+        bodies::PIECE
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        bodies::CHUNK
+        bodies::PIECE
     }
 
     fn send_request(

@@ -61,10 +61,10 @@ impl Bounded {
     }
 }
 
-/// A guest task takes at least two entries of the engine's table: itself and its thread.
-/// So many more entries are for streams, futures and calls to the host.
+/// A guest task takes at least three entries of the engine's table: itself, its thread and
+/// what that waits on. Streams, futures and calls to the host take the others.
 fn fiber_entries(fibers: u32) -> usize {
-    fibers as usize * 2
+    fibers as usize * 3
 }
 
 /// Called in the guest when the epoch is over. It goes on only if nothing asks it not to.

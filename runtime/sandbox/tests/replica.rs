@@ -12,6 +12,8 @@ use common::http::{
     reuse,
 };
 use common::{PATIENCE, eventually};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use wrun_sandbox::CallError;
@@ -110,6 +112,61 @@ fn bodies_of_any_size_pass_both_ways() {
         }
         let (status, body) = served.get("/big?3000000").unwrap();
         assert_eq!((status, body.len()), (200, 3_000_000), "{guest}");
+    }
+}
+
+#[test]
+fn a_small_answer_is_whole_when_its_head_is_there() {
+    for guest in BOTH {
+        let served = Served::new(guest);
+        let there_at_once = || {
+            let mut body = served.call(request("/big?65536")).unwrap().into_body();
+            let next = || body.frame().now_or_never().flatten();
+            let frames = std::iter::from_fn(next).map(|frame| frame.unwrap());
+            frames.filter_map(|frame| frame.into_data().ok()).map(|data| data.len()).sum::<usize>()
+        };
+        // A guest that is interrupted meanwhile answers in pieces.
+        eventually(|| there_at_once() == 65_536);
+    }
+}
+
+#[test]
+fn an_instance_has_room_for_all_the_requests_that_it_may_have_at_once() {
+    let many = 16;
+    let served = Served::with(
+        CONCURRENT,
+        |_| {},
+        |wish| {
+            wish.http.concurrency = many;
+            wish.http.reuse = reuse(0, many, 10_000);
+            wish.memory = wish.http.least_memory();
+        },
+    );
+    for _ in 0..8 {
+        let bodies: Vec<_> = (0..many).map(|_| by_hand()).collect();
+        let (senders, calls): (Vec<_>, Vec<_>) = bodies
+            .into_iter()
+            .map(|(sender, body)| {
+                let call = request_with("/echo", body);
+                (sender, served.replica.call(call, Instant::now() + PATIENCE))
+            })
+            .unzip();
+        served.bench.block_on(async {
+            let calls = tokio::spawn(join_all(calls.into_iter().map(|call| async move {
+                read_body(call.await?.into_body()).await.map(|(body, _)| body)
+            })));
+            // All of them are under way before the first ends.
+            for sender in &senders {
+                sender.send(Bytes::from(vec![7; 65_536])).await.unwrap();
+            }
+            for sender in &senders {
+                sender.send(Bytes::from_static(b"end")).await.unwrap();
+            }
+            drop(senders);
+            for body in calls.await.unwrap() {
+                assert_eq!(body.unwrap().len(), 65_539);
+            }
+        });
     }
 }
 

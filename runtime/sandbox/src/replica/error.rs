@@ -46,7 +46,7 @@ pub enum CallError {
         code: i32,
     },
     /// A limit ended the guest.
-    #[error("the guest reached its limit of {limit}: {allowed}")]
+    #[error("the guest reached its {limit} of {}", .limit.describe(*.allowed))]
     Limit {
         /// Which.
         limit: Limit,

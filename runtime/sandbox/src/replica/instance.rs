@@ -14,6 +14,7 @@ use http::Request;
 use super::call::Call;
 use super::dispatch::Dispatch;
 use super::serve::serve;
+use crate::bodies::BUFFERS;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::fair::Virtual;
@@ -24,10 +25,6 @@ use crate::{Body, CallError};
 /// Ticks that a guest may take after one of its requests was given up while others go on,
 /// without coming to an end of what it does at the moment.
 const MOST_TICKS: u32 = 20;
-
-/// What the host may hold of one request at once, in bytes: what was read of its body, and
-/// what was written of the answer's and not yet taken.
-const BUFFERS: u64 = 3 * crate::bodies::CHUNK as u64;
 
 /// How an instance ended.
 pub(super) type Ended = Result<(), CallError>;

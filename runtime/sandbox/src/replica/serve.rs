@@ -24,7 +24,7 @@ use crate::link::Entry;
 use crate::outcome::Stage;
 use crate::state::{Input, Own, TaskState};
 use crate::store::Bounded;
-use crate::{Body, BodyError, CallError};
+use crate::{Body, BodyError, CallError, bodies};
 
 /// Runs to its end. Dropping the future ends the guest and frees what it holds. The store
 /// comes back with the end: when it goes, bodies that the guest had not finished end, and
@@ -210,8 +210,12 @@ async fn handle(
                     let response = access.get().http().table.delete(response)?;
                     response.into_http(&mut access, io)
                 })?;
+                let (head, body) = response.into_parts();
+                let (body, taking) = bodies::ahead(body);
+                let response = http::Response::from_parts(head, body);
                 call.answer(Given { response, marked: false });
                 instance.on_answer(&call);
+                taking.await;
             }
             Err(code) => {
                 let code = format!("{code:?}");

@@ -1,0 +1,71 @@
+//! What services that nobody asks anything hold of memory.
+
+use anyhow::{Result, ensure};
+use harness::{Cluster, http};
+
+use super::service::{cluster, deploy, until};
+use crate::machine::resident;
+use crate::report::{Report, Section};
+
+const SERVICES: u32 = 1000;
+
+/// Little of everything is reserved, so that one node takes all of them.
+const SMALL: &str = "cpu = 0.001\nmemory = \"8MiB\"\nscratch = 0\nhttp.concurrency = 1";
+
+pub(super) fn measure(report: &mut Report) -> Result<()> {
+    let mut section = Section::new("HTTP: memory of idle services");
+    for (what, scale, bar) in [
+        ("at zero", "scale = { min = 0, max = 1 }", None),
+        ("with one idle replica", "", Some(100.0)),
+        ("with one idle replica that keeps its instance", "http.reuse = { idle = \"10m\" }", None),
+    ] {
+        let cluster = cluster(1);
+        // What the first one costs everyone pays once: compiled code, and the pool.
+        deploy(&cluster, "http_hello", "first", "/first", SMALL)?;
+        asked(&cluster, "/first")?;
+        let before = memory(&cluster);
+        for number in 0..SERVICES {
+            let (name, rest) = (format!("s{number}"), format!("{SMALL}\n{scale}"));
+            deploy(&cluster, "http_hello", &name, &format!("/{name}"), &rest)?;
+        }
+        let last = format!("s{}", SERVICES - 1);
+        let ready =
+            |state: &str| state == if scale.contains("min = 0") { "asleep" } else { "ready" };
+        until(&cluster, &last, |service| service["state"].as_str().is_some_and(ready))?;
+        if scale.contains("reuse") {
+            for number in 0..SERVICES {
+                asked(&cluster, &format!("/s{number}"))?;
+            }
+        }
+        let after = memory(&cluster);
+        let each = |at: usize| (after[at] - before[at]) / f64::from(SERVICES) / 1000.0;
+        let name = format!("each of {SERVICES} services {what}, of its worker");
+        match bar {
+            Some(most) => {
+                let figure = format!("{:.1} kB", each(1));
+                section.bar(&name, figure, &format!("{most} kB"), each(1) <= most);
+            }
+            None => section.row(name, format!("{:.1} kB", each(1))),
+        }
+        section.row(format!("the same, of the server: {what}"), format!("{:.1} kB", each(0)));
+    }
+    section.note(
+        "Growth of resident memory, all services of one component. A service at zero is a line of \
+         the routes of each gateway, a replica without an instance an entry of its worker; an instance \
+         that is kept has its own memory, and touched pages of it stay.",
+    );
+    report.add(section);
+    Ok(())
+}
+
+fn asked(cluster: &Cluster, path: &str) -> Result<()> {
+    let answer = http::get(cluster.gateway(0), path).map_err(anyhow::Error::msg)?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(())
+}
+
+/// Resident memory of server and worker, in bytes.
+fn memory(cluster: &Cluster) -> [f64; 2] {
+    let worker = cluster.workers.first().map_or(0, harness::Process::id);
+    [cluster.server.id(), worker].map(|process| resident(process) as f64)
+}

@@ -1,0 +1,59 @@
+//! Services of a cluster, by the same commands that a person types.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::{Cluster, Settings, artefacts};
+use serde_json::Value;
+
+/// A cluster of so many workers, each with a gateway.
+pub(super) fn cluster(workers: usize) -> Cluster {
+    // Declared, not used: a replica's memory is reserved.
+    Cluster::with(Settings { workers, memory: "16GiB".to_owned(), ..Settings::default() })
+}
+
+/// Deploys `guest` as `name` at `route`; `rest` is more of the service file. Returns when
+/// it answers.
+pub(super) fn deploy(
+    cluster: &Cluster,
+    guest: &str,
+    name: &str,
+    route: &str,
+    rest: &str,
+) -> Result<()> {
+    let component = artefacts::guest(guest);
+    let file =
+        format!("component = {component:?}\nname = {name:?}\nhttp.routes = [{route:?}]\n{rest}\n");
+    let path = cluster.folder().join(format!("{name}.toml"));
+    std::fs::write(&path, file)?;
+    asked(cluster, &["deploy", path.to_str().context("a path of text")?]).map(drop)
+}
+
+/// What is known of one.
+pub(super) fn service(cluster: &Cluster, name: &str) -> Result<Value> {
+    Ok(serde_json::from_str(&asked(cluster, &["service", name, "--json"])?)?)
+}
+
+/// Waits until it is as it should be.
+pub(super) fn until(
+    cluster: &Cluster,
+    name: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Value> {
+    let begun = Instant::now();
+    loop {
+        let service = service(cluster, name)?;
+        if wanted(&service) {
+            return Ok(service);
+        }
+        ensure!(begun.elapsed() < Duration::from_secs(60), "not in time: {service:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn asked(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let output = cluster.wrun(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "wrun {}: {said}", arguments.join(" "));
+    Ok(String::from_utf8(output.stdout)?)
+}
