@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use wrun_protocol::TenantName;
-use wrun_protocol::service::ServiceId;
+use wrun_protocol::service::{HOPS, MAX_HOPS, ServiceId};
 use wrun_protocol::wire::service::{Endpoints, ServiceLoad};
 
 use crate::clock::Clock;
@@ -16,7 +16,7 @@ use crate::entry::Log;
 use crate::listen::{self, Clients, Listening};
 use crate::proxy::{self, Ask, Memory};
 use crate::table::Table;
-use crate::{Body, CallError, GatewayConfig, HOPS, ListenConfig, ListenError, MAX_HOPS, Upstream};
+use crate::{Body, CallError, GatewayConfig, ListenConfig, ListenError, Upstream};
 
 /// A gateway. Cheap to clone; clones are one gateway.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ impl Gateway {
     }
 
     /// A request of a guest of `caller` to a service, without leaving the cluster. Its URI is
-    /// absolute; its field [`crate::HOPS`] is set by the node from the request that the guest
+    /// absolute; its field [`HOPS`] is set by the node from the request that the guest
     /// handles, if it handles one. Must be called within a tokio runtime.
     ///
     /// # Errors

@@ -26,12 +26,3 @@ pub use error::{CallError, ListenError};
 pub use gateway::Gateway;
 pub use listen::Listening;
 pub use upstream::{Target, Upstream, UpstreamError, UpstreamErrorKind, UpstreamFuture};
-
-/// The field that counts how often a request went from service to service. Gateways alone
-/// set it: what a client sends is dropped. A replica gets it with the request. A circle ends
-/// ([`CallError::Loop`]) where the guest passes the field on, as a proxy does; nobody puts it
-/// on other calls of a guest, whose circles end by deadlines and limits.
-pub const HOPS: &str = "wrun-hops";
-
-/// Calls from service to service behind one request, at most.
-pub const MAX_HOPS: u32 = 16;

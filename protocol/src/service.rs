@@ -13,7 +13,7 @@ mod check;
 mod name;
 mod route;
 
-pub use name::{ParseServiceNameError, SERVICE_DOMAIN, ServiceId, ServiceName};
+pub use name::{HOPS, MAX_HOPS, ParseServiceNameError, SERVICE_DOMAIN, ServiceId, ServiceName};
 pub use route::{ParseRouteError, Route};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod kills;
 mod preemption;
 mod published;
 mod server_loss;
+mod service_calls;
 mod services;
 mod worker_loss;
 mod workflows;

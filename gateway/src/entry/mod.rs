@@ -15,10 +15,10 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use wrun_protocol::service::HOPS;
 
 pub(crate) use log::{Entry, Log};
 
-use crate::HOPS;
 use crate::gateway::Shared;
 use crate::proxy::{self, AnswerBody, Ask, Handler};
 use refusal::Refusal;

@@ -1,9 +1,10 @@
 //! Calls from service to service.
 
 use http::Request;
+use wrun_protocol::service::{HOPS, MAX_HOPS};
 
 use super::env::{Does, Env, api, endpoints, tenant};
-use crate::{CallError, HOPS, MAX_HOPS, UpstreamErrorKind, empty};
+use crate::{CallError, UpstreamErrorKind, empty};
 
 fn request() -> http::request::Builder {
     Request::builder().uri("http://api.wrun.internal/x?y=1")

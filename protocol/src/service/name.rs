@@ -14,6 +14,14 @@ use crate::TenantName;
 /// else's.
 pub const SERVICE_DOMAIN: &str = "wrun.internal";
 
+/// The field that counts how often a request went from service to service. What clients and
+/// guests say in it is dropped: nodes set it on calls of services by name, gateways pass it on
+/// and end what has come too far, which is a circle.
+pub const HOPS: &str = "wrun-hops";
+
+/// Calls from service to service behind one request, at most.
+pub const MAX_HOPS: u32 = 16;
+
 /// The name of a service: 1 to 63 of `a-z`, `0-9` and `-`, beginning with a letter: a DNS
 /// label (RFC 1123). Copies share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -26,6 +26,7 @@ use wasmtime_wasi_http::{
 use wrun_protocol::service::SERVICE_DOMAIN;
 
 use crate::bodies;
+use crate::hops::{self, Hops};
 use crate::network::Network;
 use crate::{BodyError, ServiceCallError, ServiceCaller};
 
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub(crate) struct HttpPolicy {
     network: Option<Arc<Network>>,
     services: Option<Arc<dyn ServiceCaller>>,
+    pub(crate) hops: Hops,
 }
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -62,7 +64,7 @@ impl HttpPolicy {
         network: Option<Arc<Network>>,
         services: Option<Arc<dyn ServiceCaller>>,
     ) -> Self {
-        Self { network, services }
+        Self { network, services, hops: Hops::default() }
     }
 }
 
@@ -91,10 +93,12 @@ impl WasiHttpHooks for HttpPolicy {
         _processed: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let (network, services) = (self.network.clone(), self.services.clone());
-        let request = request.map(bodies::unmarked);
+        let hops = self.hops.now();
+        let mut request = request.map(bodies::unmarked);
         Box::new(async move {
             let network = network.ok_or(Error::HttpRequestDenied)?;
             if is_service(request.uri()) {
+                hops::put(request.headers_mut(), hops);
                 return send_within(&network, services, request, options).await;
             }
             send(&network, request, options).await
@@ -133,6 +137,7 @@ fn refusal(error: ServiceCallError) -> Error {
         ServiceCallError::Denied => Error::HttpRequestDenied,
         ServiceCallError::Unavailable => Error::DestinationUnavailable,
         ServiceCallError::TimedOut => Error::HttpResponseTimeout,
+        ServiceCallError::Loop => Error::LoopDetected,
         ServiceCallError::Failed(text) => Error::InternalError(Some(text)),
     }
 }

@@ -26,6 +26,7 @@ mod files3;
 mod frame;
 mod gang;
 mod guests;
+mod hops;
 mod http;
 mod link;
 mod names;

@@ -132,6 +132,7 @@ fn with_all_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>> {
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     crate::files3::add_to_linker(&mut linker)?;
+    crate::hops::add_concurrent_to_linker(&mut linker)?;
     crate::names::add_concurrent_to_linker(&mut linker)?;
     crate::environment::add_concurrent_to_linker(&mut linker)?;
     Ok(linker)

@@ -23,7 +23,8 @@ pub type ServiceAnswer =
 /// [`wrun_protocol::service::SERVICE_DOMAIN`] that the job was granted. Dropping the answer
 /// gives the request up.
 pub trait ServiceCaller: fmt::Debug + Send + Sync {
-    /// Sends the request, whose URI is absolute. May be called on any thread, within the
+    /// Sends the request, whose URI is absolute and whose field
+    /// [`wrun_protocol::service::HOPS`] is right, whatever the guest said. May be called on any thread, within the
     /// sandbox's own runtime; never waits.
     fn call(&self, request: http::Request<Body>) -> ServiceAnswer;
 }
@@ -43,6 +44,9 @@ pub enum ServiceCallError {
     /// The time for the answer is over.
     #[error("the service did not answer in time")]
     TimedOut,
+    /// Services call one another in a circle.
+    #[error("the request went from service to service too often: do they call in a circle?")]
+    Loop,
     /// It failed on the way or there.
     #[error("{0}")]
     Failed(String),

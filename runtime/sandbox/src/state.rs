@@ -12,6 +12,7 @@ use crate::account::Limiter;
 use crate::control::Control;
 use crate::deterministic::{Clock, StdinFile};
 use crate::gang::GangSeat;
+use crate::hops::Hops;
 use crate::http::HttpPolicy;
 use crate::network::Network;
 use crate::replica::Instance;
@@ -87,6 +88,15 @@ impl TaskState {
     /// The guest's handles.
     pub(crate) fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
+    }
+
+    /// How far the requests that the guest handles have come.
+    pub(crate) fn hops(&self) -> &Hops {
+        &self.hooks.hops
+    }
+
+    pub(crate) fn hops_mut(&mut self) -> &mut Hops {
+        &mut self.hooks.hops
     }
 
     /// The clock of a deterministic task.

@@ -7,8 +7,10 @@ mod common;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
-use common::http::{CONCURRENT, PLAIN, Served, Wish, full};
+use common::http::{CONCURRENT, PLAIN, Served, Wish, full, read, request, reuse};
+use tokio::sync::Notify;
 use wrun_protocol::job::HostGrant;
+use wrun_protocol::service::{HOPS, Reuse};
 use wrun_sandbox::{Body, ServiceAnswer, ServiceCallError, ServiceCaller};
 
 const BOTH: [&str; 2] = [PLAIN, CONCURRENT];
@@ -17,6 +19,10 @@ const BOTH: [&str; 2] = [PLAIN, CONCURRENT];
 #[derive(Debug, Default)]
 struct Cluster {
     asked: Mutex<Vec<String>>,
+    /// What each request says of how far it has come.
+    hops: Mutex<Vec<String>>,
+    /// Lets a request to `/held` be answered.
+    let_go: Arc<Notify>,
 }
 
 impl ServiceCaller for Cluster {
@@ -25,9 +31,17 @@ impl ServiceCaller for Cluster {
         let refused = match request.uri().path() {
             "/gone" => Some(ServiceCallError::NotFound),
             "/denied" => Some(ServiceCallError::Denied),
+            "/circle" => Some(ServiceCallError::Loop),
             _ => None,
         };
+        let told: Vec<_> = request.headers().get_all(HOPS).iter().collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        self.hops.lock().unwrap().push(told[0].to_str().unwrap().to_owned());
+        let held = (request.uri().path() == "/held").then(|| Arc::clone(&self.let_go));
         Box::pin(async move {
+            if let Some(let_go) = held {
+                let_go.notified().await;
+            }
             match refused {
                 Some(error) => Err(error),
                 None => Ok(http::Response::new(full("from a service"))),
@@ -61,7 +75,86 @@ fn a_service_that_was_granted_is_called_through_the_node() {
         assert!(got.contains("DestinationNotFound"), "{got}");
         let got = served.get("/fetch?prices.wrun.internal/denied").unwrap().1;
         assert!(got.contains("HttpRequestDenied"), "{got}");
+        let got = served.get("/fetch?prices.wrun.internal/circle").unwrap().1;
+        assert!(got.contains("LoopDetected"), "{got}");
     }
+}
+
+/// A replica whose guest may call `prices`, and what it calls in place of it.
+fn calling(guest: &str, reuse: Option<Reuse>) -> (Served, Arc<Cluster>) {
+    let cluster = Arc::<Cluster>::default();
+    let services = cluster.clone();
+    let wish = |wish: &mut Wish| {
+        grant("prices.wrun.internal")(wish);
+        wish.job.services = Some(services);
+        wish.http.reuse = reuse;
+    };
+    (Served::with(guest, |_| {}, wish), cluster)
+}
+
+/// A request that has come so far, for a guest that lies about it.
+fn having_come(hops: &str, path: &str) -> http::Request<Body> {
+    let mut request = request(path);
+    request.headers_mut().insert(HOPS, hops.parse().unwrap());
+    request
+}
+
+impl Cluster {
+    /// Since it was last asked.
+    fn hops(&self) -> Vec<String> {
+        std::mem::take(&mut self.hops.lock().unwrap())
+    }
+}
+
+#[test]
+fn what_a_guest_calls_has_come_as_far_as_what_it_handles() {
+    for guest in BOTH {
+        for reuse in [None, reuse(0, 1, 60_000)] {
+            let (served, cluster) = calling(guest, reuse);
+            for hops in ["3", "0", "16", "1"] {
+                served.call(having_come(hops, "/fetch?prices.wrun.internal/")).unwrap();
+                assert_eq!(cluster.hops(), [hops], "{guest}");
+            }
+            served.get("/fetch?prices.wrun.internal/").unwrap();
+            assert_eq!(cluster.hops(), ["0"], "{guest}: nobody called it by name");
+            served.call(having_come("nonsense", "/fetch?prices.wrun.internal/")).unwrap();
+            assert_eq!(cluster.hops(), ["16"], "{guest}");
+        }
+    }
+    let served = Served::new(PLAIN);
+    let seen = served.call(having_come("3", "/seen")).unwrap();
+    let seen = served.bench.block_on(read(seen)).unwrap().1;
+    assert!(
+        seen.starts_with("Method::Get") && !seen.contains(HOPS),
+        "a guest does not see it: {seen}"
+    );
+}
+
+#[test]
+fn of_requests_in_one_instance_each_call_goes_on_with_its_own() {
+    let (served, cluster) = calling(CONCURRENT, reuse(0, 16, 60_000));
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let held = having_come("9", "/fetch?prices.wrun.internal/held");
+    let held = served.replica.call(held, deadline);
+    common::eventually(|| !cluster.hops.lock().unwrap().is_empty());
+    assert_eq!(cluster.hops(), ["9"]);
+    for (hops, path) in [("0", "/fetch"), ("2", "/fetch"), ("4", "/fetch-plain")] {
+        served.call(having_come(hops, &format!("{path}?prices.wrun.internal/"))).unwrap();
+        assert_eq!(cluster.hops(), [hops], "{path}");
+    }
+    // After its answer too.
+    served.call(having_come("5", "/fetch-late?prices.wrun.internal/")).unwrap();
+    common::eventually(|| !cluster.hops.lock().unwrap().is_empty());
+    assert_eq!(cluster.hops(), ["5"]);
+    // Tasks' numbers come again.
+    for round in 0..40 {
+        let hops = (round % 3).to_string();
+        served.call(having_come(&hops, "/fetch?prices.wrun.internal/")).unwrap();
+        assert_eq!(cluster.hops(), [hops]);
+    }
+    cluster.let_go.notify_one();
+    assert_eq!(served.bench.block_on(held).unwrap().status(), 200);
+    assert_eq!(served.get("/count").unwrap().1, "46", "all in one instance");
 }
 
 #[test]

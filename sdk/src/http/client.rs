@@ -55,6 +55,8 @@ pub(super) enum SendErrorKind {
     Denied,
     /// Nobody answered in time.
     TimedOut,
+    /// Services call one another in a circle.
+    Loop,
     /// Anything else.
     Failed,
 }
@@ -79,6 +81,7 @@ impl SendError {
         match self.kind {
             SendErrorKind::Request | SendErrorKind::Denied => StatusCode::INTERNAL_SERVER_ERROR,
             SendErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            SendErrorKind::Loop => StatusCode::LOOP_DETECTED,
             SendErrorKind::Failed => StatusCode::BAD_GATEWAY,
         }
     }
@@ -90,6 +93,7 @@ impl fmt::Display for SendError {
             SendErrorKind::Request => "the request cannot be sent",
             SendErrorKind::Denied => "the host was not granted",
             SendErrorKind::TimedOut => "no answer in time",
+            SendErrorKind::Loop => "services call in a circle",
             SendErrorKind::Failed => "no answer",
         };
         write!(f, "{what}: {}", self.message)

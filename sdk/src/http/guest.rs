@@ -79,6 +79,7 @@ fn kind(error: &wstd::http::Error) -> SendErrorKind {
             | ErrorCode::HttpResponseTimeout
             | ErrorCode::DnsTimeout,
         ) => SendErrorKind::TimedOut,
+        Some(ErrorCode::LoopDetected) => SendErrorKind::Loop,
         Some(_) => SendErrorKind::Failed,
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use wrun_protocol::service::HOPS;
 
 use super::env::{SOON, Site, read_all, read_until};
+use crate::ListenConfig;
 use crate::tests::env::{Does, endpoints};
-use crate::{HOPS, ListenConfig};
 
 #[tokio::test]
 async fn a_request_reaches_a_replica_with_where_it_came_from_and_an_id() {

@@ -8,7 +8,7 @@ use http::Request;
 use wasmtime_wasi_http::WasiBody;
 
 use super::instance::Instance;
-use crate::{Body, CallError};
+use crate::{Body, CallError, hops};
 
 /// A response as a guest gives it.
 pub(super) struct Given {
@@ -21,6 +21,8 @@ pub(super) struct Given {
 /// One request, from when it is taken until both sides are done with it.
 pub(crate) struct Call {
     pub(super) deadline: Instant,
+    /// How often it went from service to service.
+    pub(super) hops: u32,
     /// Its answer has no body, whatever the head says of it.
     pub(super) bodiless: bool,
     state: Mutex<State>,
@@ -66,7 +68,8 @@ enum Stage {
 }
 
 impl Call {
-    pub(super) fn new(request: Request<Body>, deadline: Instant) -> Arc<Self> {
+    pub(super) fn new(mut request: Request<Body>, deadline: Instant) -> Arc<Self> {
+        let hops = hops::take(request.headers_mut());
         let bodiless = request.method() == http::Method::HEAD;
         let state = State {
             stage: Stage::Waiting,
@@ -79,7 +82,7 @@ impl Call {
             guest: None,
             instance: None,
         };
-        Arc::new(Self { deadline, bodiless, state: Mutex::new(state) })
+        Arc::new(Self { deadline, hops, bodiless, state: Mutex::new(state) })
     }
 
     /// It is for that instance.

@@ -110,6 +110,7 @@ fn hand_over(
     let secure = request.uri().scheme() == Some(&http::uri::Scheme::HTTPS);
     let scheme = if secure { Scheme::Https } else { Scheme::Http };
     let request = request.map(|body| http_body_util::BodyExt::map_err(body, broken));
+    state.hops_mut().handle(call.hops);
     let mut view = state.http();
     let request = view.new_incoming_request(scheme, request)?;
     let (instance, call) = (Arc::clone(instance), Arc::clone(call));
@@ -196,15 +197,20 @@ async fn handle(
         instance.on_done(&call);
         return Ok(());
     }
+    let handler = service.wasi_http_handler().func_handle();
     let answered = async {
-        let (request, io) = accessor.with(|mut access| {
+        let (begun, io) = accessor.with(|mut access| {
             let view = access.get().http();
             let request = request.map(|body| http_body_util::BodyExt::map_err(body, broken));
             let (request, io) = p3::Request::from_http(view.hooks, request);
             let io: Io = Box::pin(io);
-            wasmtime::error::Ok((view.table.push(request)?, io))
+            let request = view.table.push(request)?;
+            let begun = handler.start_call_concurrent(&mut access, (request,))?;
+            access.get().hops_mut().begin(begun.task(), call.hops);
+            wasmtime::error::Ok((begun, io))
         })?;
-        match service.wasi_http_handler().call_handle(accessor, request).await? {
+        let (told,) = handler.finish_call_concurrent(accessor, begun).await?;
+        match told {
             Ok(response) => {
                 let response = accessor.with(|mut access| {
                     let response = access.get().http().table.delete(response)?;

@@ -69,6 +69,7 @@ fn of_gateway(error: CallError) -> ServiceCallError {
         | CallError::QueueFull { .. }
         | CallError::NoReplica { .. } => ServiceCallError::Unavailable,
         CallError::TimedOut { .. } => ServiceCallError::TimedOut,
+        CallError::Loop(_) => ServiceCallError::Loop,
         other => ServiceCallError::Failed(other.to_string()),
     }
 }

@@ -45,6 +45,14 @@ impl Guest for Obedient {
             }
             "/half" => Ok(half(number())),
             "/fetch" => Ok(text(fetch(query).await)),
+            "/fetch-plain" => Ok(text(fetch_plain(query))),
+            "/fetch-late" => {
+                let late = query.to_owned();
+                wasip3::spawn_local(async move {
+                    fetch(&late).await;
+                });
+                Ok(text("answered".to_owned()))
+            }
             "/trap" => std::process::abort(),
             "/spin" => loop {
                 std::hint::black_box(());
@@ -149,10 +157,14 @@ fn announced(length: u64) -> Response {
     response
 }
 
+/// GET of `http://` and the rest, with a lie about how far it has come; what came of it, as
+/// text.
 async fn fetch(rest: &str) -> String {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (_, trailers) = wit_future::new(|| Ok(None));
-    let (request, _) = Request::new(Fields::new(), None, trailers, None);
+    let fields = Fields::new();
+    fields.set("wrun-hops", &[b"7".to_vec()]).unwrap();
+    let (request, _) = Request::new(fields, None, trailers, None);
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
@@ -164,4 +176,20 @@ async fn fetch(rest: &str) -> String {
     let (_, done) = wit_future::new(|| Ok(()));
     let (body, _) = Response::consume_body(response, done);
     format!("{status} {}", String::from_utf8_lossy(&body.collect().await))
+}
+
+/// The same by the interface of WASI 0.2, without what was answered.
+fn fetch_plain(rest: &str) -> String {
+    use wasip2::http::{outgoing_handler, types};
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let request = types::OutgoingRequest::new(types::Fields::new());
+    request.set_scheme(Some(&types::Scheme::Http)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+    let answer = outgoing_handler::handle(request, None).unwrap();
+    answer.subscribe().block();
+    match answer.get().unwrap().unwrap() {
+        Ok(response) => response.status().to_string(),
+        Err(error) => format!("{error:?}"),
+    }
 }

@@ -219,10 +219,13 @@ fn big(out: ResponseOutparam, size: u64) {
     OutgoingBody::finish(answer, None).unwrap();
 }
 
-/// GET of `http://` and the rest; what came of it, as text.
+/// GET of `http://` and the rest, with a lie about how far it has come; what came of it, as
+/// text.
 fn fetch(rest: &str) -> String {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let request = OutgoingRequest::new(Fields::new());
+    let fields = Fields::new();
+    fields.set("wrun-hops", &[b"7".to_vec()]).unwrap();
+    let request = OutgoingRequest::new(fields);
     request.set_scheme(Some(&Scheme::Http)).unwrap();
     request.set_authority(Some(authority)).unwrap();
     request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
