@@ -86,6 +86,10 @@ pub(crate) struct WorkerFile {
     trusted_proxies: Vec<AddressRange>,
     /// A file in which each request leaves a line, or "log" for standard error.
     access_log: Option<PathBuf>,
+    /// Connections of HTTP clients, at most.
+    max_connections: Option<Whole<1, 1_000_000>>,
+    /// HTTP requests under way for the services of one tenant, at most.
+    max_requests_per_tenant: Option<Whole<1, 1_000_000>>,
     /// Disk that downloaded components and files may take.
     artefacts: Option<Size>,
     /// Disk that compiled components may take.
@@ -162,6 +166,8 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
         access_log: file.access_log.map(|log| if is_log(&log) { log } else { path(log) }),
     };
     config.http = gateway(&args.gateway, from_file)?;
+    config.http.connections = file.max_connections.map(|most| most.0 as usize);
+    config.http.requests_per_tenant = file.max_requests_per_tenant.map(|most| most.0);
     config.artefact_bytes = file.artefacts.map_or(config.artefact_bytes, |size| size.0);
     config.compiled_bytes = file.compiled.map_or(config.compiled_bytes, |size| size.0);
     Ok(config)
@@ -271,13 +277,15 @@ mod tests {
     #[test]
     fn a_gateway_is_said_by_flags_or_file() {
         let file = "server = \"a:1\"\nhttp = [\"0.0.0.0:80\", \"[::]:80\"]\ntls_cert = \"c.pem\"\n\
-                    tls_key = \"/k.pem\"\naccess_log = \"log\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+                    tls_key = \"/k.pem\"\naccess_log = \"log\"\ntrusted_proxies = [\"10.0.0.0/8\"]\n\
+                    max_connections = 100\nmax_requests_per_tenant = 50\n";
         let config = with_file(file, &["--https", "127.0.0.1:0"]).unwrap().http;
         assert_eq!((config.http.len(), config.https.len()), (2, 1));
         let tls = config.tls.unwrap();
         assert!(tls.certificate.ends_with("c.pem") && tls.certificate != Path::new("c.pem"));
         assert_eq!(tls.key, Path::new("/k.pem"));
         assert_eq!((config.access_log, config.trusted_proxies.len()), (AccessLog::Events, 1));
+        assert_eq!((config.connections, config.requests_per_tenant), (Some(100), Some(50)));
         let config = with_file(file, &["--http", "127.0.0.1:0"]).unwrap().http;
         assert_eq!(config.http, ["127.0.0.1:0".parse().unwrap()]);
         for (flags, missing) in [
@@ -309,6 +317,7 @@ mod tests {
         for (text, expected) in [
             ("memroy = 1", "worker.toml:1:1: unknown key `memroy`; did you mean `memory`?"),
             ("slots = 0", "worker.toml:1:9: `slots`: `0`: write a whole number from 1"),
+            ("max_connections = 0", "worker.toml:1:19: `max_connections`: `0`: write a whole"),
             ("join = \"x\"", "worker.toml:1:8: `join`: expected TOKEN@HOST:PORT"),
             ("server = \"a:1\"\nname = \"\"", "worker.toml:2:8: `name`: ``: use 1 to"),
         ] {
