@@ -168,6 +168,33 @@ fn a_broken_revision_of_a_service_that_sleeps_is_taken_back_before_anybody_asks(
     assert_eq!(why.last(), Some(&"trial"), "the first of all");
 }
 
+/// The gateway's node is started again while nobody could tell it of services.
+#[test]
+fn a_gateway_that_comes_back_without_a_server_knows_what_it_knew() {
+    let mut cluster = cluster(2);
+    let deployed = deploy(&cluster, "http_obedient", &[]);
+    assert_eq!(deployed["rollout_state"], "ready", "{deployed}");
+    // The replica is on one node; the other one's gateway is what comes back.
+    let on = service(&cluster)["replicas"][0]["node"].clone();
+    let (at, name) = if on == "n1" { (1, "w2") } else { (0, "w1") };
+    assert_eq!(http::get(cluster.gateway(at), "/hello").unwrap().text(), "hello");
+    let kept = cluster.worker_data(name).join("gateway/services");
+    while !kept.exists() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Longer than it may take to write what it has heard last.
+    std::thread::sleep(Duration::from_millis(1500));
+    cluster.server.kill();
+    cluster.workers[at].kill();
+    cluster.restart_worker(at, name);
+    for _ in 0..20 {
+        assert_eq!(http::get(cluster.gateway(at), "/hello").unwrap().text(), "hello");
+    }
+    cluster.restart_server();
+    until(&cluster, "the server has them all", |service| service["state"] == "ready");
+    assert_eq!(http::get(cluster.gateway(at), "/hello").unwrap().text(), "hello");
+}
+
 #[test]
 fn a_service_sleeps_and_is_woken_by_a_request() {
     let cluster = cluster(1);

@@ -16,7 +16,7 @@ pub(crate) struct DataDir {
 }
 
 /// Kept over restarts.
-const KEPT: [&str; 3] = ["identity", "artefacts", "compiled"];
+const KEPT: [&str; 4] = ["identity", "artefacts", "compiled", "gateway"];
 
 /// Emptied at every start.
 const TRANSIENT: [&str; 4] = ["scratch", "mounts", "logs", "incoming"];
@@ -72,6 +72,11 @@ impl DataDir {
     /// Compiled components.
     pub(crate) fn compiled(&self) -> PathBuf {
         self.root.join("compiled")
+    }
+
+    /// What the gateway knows of services.
+    pub(crate) fn services(&self) -> PathBuf {
+        self.root.join("gateway").join("services")
     }
 
     /// Scratch directories of tasks.

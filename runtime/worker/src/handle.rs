@@ -22,7 +22,7 @@ use crate::join::membership;
 use crate::link::{Dial, QuicDial};
 use crate::log::SpillDir;
 use crate::peers::Peers;
-use crate::service::{Carrier, Entrance, Replicas, Requests};
+use crate::service::{Carrier, Entrance, Known, Replicas, Requests};
 use crate::setup::Workshop;
 use crate::{WorkerConfig, WorkerError, link};
 
@@ -154,6 +154,14 @@ pub(crate) async fn launch<E: Executor>(
     let carrier = Arc::new(Carrier::new(node, Arc::clone(&replicas), peers.clone()));
     let upstream = Arc::clone(&carrier) as Arc<dyn Upstream>;
     let gateway = Gateway::new(config.http.gateway(node), upstream)?;
+    let known = off_thread({
+        let path = data.services();
+        move || Arc::new(Known::open(path))
+    });
+    let known = known.await?;
+    let (nodes, services) = known.elsewhere(node);
+    carrier.on_nodes(nodes);
+    gateway.on_services(true, services);
     let entrance = Entrance::open(&gateway, &config.http).await?;
     let GatewayAddresses { http, https } = entrance.addresses();
     let gangs = Gangs::new(node, peers.clone());
@@ -178,6 +186,7 @@ pub(crate) async fn launch<E: Executor>(
         gangs,
         gateway,
         carrier,
+        known: Arc::clone(&known),
         entrance: Some(entrance),
         incarnation: link::random(),
         grace: config.grace,
@@ -189,12 +198,15 @@ pub(crate) async fn launch<E: Executor>(
         commands: received,
     };
     let connecting = tokio::spawn(link::run(dial, timing.first_pause, floor, events, current));
+    let keeping = tokio::spawn(Arc::clone(&known).keep());
     let agent = tokio::spawn(Agent::new(parts).run());
     let (tell, state) = watch::channel(State::Runs);
     tokio::spawn(async move {
         let ended = agent.await;
         connecting.abort();
         let _ = connecting.await;
+        known.close();
+        let _ = keeping.await;
         // Released before the owner hears of the end, who may start the next one here.
         drop(data);
         tell.send_replace(if ended.is_ok() { State::Ended } else { State::Fault });

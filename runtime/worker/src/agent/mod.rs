@@ -37,7 +37,7 @@ use crate::job::{Job, Setup};
 use crate::lease::Lease;
 use crate::link::LinkEvent;
 use crate::outbox::Outbox;
-use crate::service::{Carrier, Entrance};
+use crate::service::{Carrier, Entrance, Known};
 use crate::setup::Workshop;
 
 /// Results that wait to be uploaded before the worker stops starting tasks.
@@ -106,6 +106,7 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) gateway: Gateway,
     /// How the gateway reaches replicas.
     pub(crate) carrier: Arc<Carrier<E>>,
+    pub(crate) known: Arc<Known>,
     /// Where HTTP comes in, until the worker drains.
     pub(crate) entrance: Option<Entrance>,
     pub(crate) incarnation: u64,

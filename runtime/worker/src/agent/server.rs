@@ -129,9 +129,9 @@ impl<E: Executor> Agent<E> {
             ToWorker::Gang { job, attempt, members } => {
                 self.parts.gangs.on_members(job, attempt, &members);
             }
-            ToWorker::Services { whole, services } => self.on_services(whole, services),
-            ToWorker::ServicesGone(services) => self.parts.gateway.on_gone(&services),
-            ToWorker::Nodes(nodes) => self.parts.carrier.on_nodes(nodes),
+            ToWorker::Services { .. } | ToWorker::ServicesGone(_) | ToWorker::Nodes(_) => {
+                self.on_told(message);
+            }
             ToWorker::Drain { attempt, within_ms } => self.on_preempt(attempt, within_ms),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wrun_protocol::wire::service::{Endpoints, Readied};
-use wrun_protocol::wire::worker::{FromWorker, Report};
+use wrun_protocol::wire::worker::{FromWorker, Report, ToWorker};
 
 use super::{Agent, Done};
 use crate::executor::Executor;
@@ -33,7 +33,18 @@ impl Telling {
 }
 
 impl<E: Executor> Agent<E> {
-    pub(super) fn on_services(&mut self, whole: bool, services: Vec<Endpoints>) {
+    /// What gateways need to know, from the server.
+    pub(super) fn on_told(&mut self, message: ToWorker) {
+        self.parts.known.on_message(&message);
+        match message {
+            ToWorker::Services { whole, services } => self.on_services(whole, services),
+            ToWorker::ServicesGone(services) => self.parts.gateway.on_gone(&services),
+            ToWorker::Nodes(nodes) => self.parts.carrier.on_nodes(nodes),
+            _ => {}
+        }
+    }
+
+    fn on_services(&mut self, whole: bool, services: Vec<Endpoints>) {
         if !services.is_empty() {
             self.telling.next.get_or_insert(Instant::now() + TELL_EVERY);
         }

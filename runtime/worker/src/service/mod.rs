@@ -6,6 +6,7 @@ mod caller;
 mod carrier;
 mod entrance;
 mod hosted;
+mod known;
 mod ready;
 mod replicas;
 
@@ -13,5 +14,6 @@ pub(crate) use caller::Caller;
 pub(crate) use carrier::Carrier;
 pub(crate) use entrance::Entrance;
 pub(crate) use hosted::Hosted;
+pub(crate) use known::Known;
 pub(crate) use ready::{News, watch_program, watch_replica};
 pub(crate) use replicas::{Replicas, Requests};
