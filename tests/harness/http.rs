@@ -33,9 +33,43 @@ pub fn get(gateway: SocketAddr, path: &str) -> Result<Answer, String> {
 /// The same of a host, with further lines of the head, each of which ends with CR LF.
 pub fn get_of(gateway: SocketAddr, host: &str, path: &str, more: &str) -> Result<Answer, String> {
     let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n");
+    exchange(gateway, &head)
+}
+
+/// POST `body` to `path`.
+pub fn post(gateway: SocketAddr, path: &str, body: &str) -> Result<Answer, String> {
+    let length = body.len();
+    exchange(
+        gateway,
+        &format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+/// A connection on which that much has been sent, to be read and written on by the test.
+pub fn open(gateway: SocketAddr, sent: &str) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect(gateway).map_err(|error| format!("connect: {error}"))?;
     let prepared = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_nodelay(true));
-    prepared.and_then(|()| stream.write_all(head.as_bytes())).map_err(|e| format!("send: {e}"))?;
+    prepared.and_then(|()| stream.write_all(sent.as_bytes())).map_err(|e| format!("send: {e}"))?;
+    Ok(stream)
+}
+
+/// Reads until `end` has come, and no further.
+pub fn read_until(stream: &mut impl Read, end: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(end.as_bytes()) {
+        let read = stream.read(&mut byte).unwrap();
+        assert_eq!(read, 1, "it ended after {:?}", String::from_utf8_lossy(&bytes));
+        bytes.extend(byte);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+fn exchange(gateway: SocketAddr, sent: &str) -> Result<Answer, String> {
+    let mut stream = open(gateway, sent)?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).map_err(|error| format!("receive: {error}"))?;
     parse(&bytes).ok_or_else(|| format!("broken off: {:?}", String::from_utf8_lossy(&bytes)))

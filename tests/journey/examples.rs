@@ -10,6 +10,7 @@ use crate::desk::{guest, stderr, stdout};
 use crate::{Desk, until};
 
 mod picture;
+mod services;
 
 #[test]
 fn hello_greets() {

@@ -170,7 +170,7 @@ fn what_stays_is_deployed_and_what_ends_is_submitted() {
 }
 
 /// A desk whose cluster takes requests, and where.
-fn served() -> (Desk, SocketAddr) {
+pub fn served() -> (Desk, SocketAddr) {
     let mut desk = Desk::with(&["--cpu", "2", "--memory", "1GiB", "--http", "127.0.0.1:0"]);
     let ready: Value = serde_json::from_str(desk.dev().printed().lines().next().unwrap()).unwrap();
     let gateway = ready["http"][0].as_str().unwrap().parse().unwrap();
