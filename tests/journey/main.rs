@@ -9,6 +9,7 @@ mod development;
 mod each;
 mod examples;
 mod handlers;
+mod https;
 mod job_file;
 mod json;
 mod nodes;
