@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Bound::{Excluded, Unbounded};
 
 use wrun_protocol::JobId;
 use wrun_protocol::policy::{BackfillMode, QueueOrder};
@@ -54,7 +53,7 @@ impl Core {
             if self.serve_next(next, &line, round) {
                 self.refresh_queue();
                 let head = self.state.groups.get(next.group).map(|entry| entry.ready.first());
-                let head = head.flatten().copied();
+                let head = head.flatten();
                 line.next.extend(head.and_then(|head| self.next_in(line.order, next.group, head)));
                 continue;
             }
@@ -102,8 +101,7 @@ impl Core {
 
     /// The job of the group that follows `job`.
     fn next_after(&self, order: Option<QueueOrder>, group: GroupIx, job: JobId) -> Option<Next> {
-        let ready = &self.state.groups.get(group)?.ready;
-        let next = ready.range((Excluded(job), Unbounded)).next().copied()?;
+        let next = self.state.groups.get(group)?.ready.after(job).next()?;
         self.next_in(order, group, next)
     }
 

@@ -21,9 +21,9 @@ impl Core {
     pub(crate) fn next_gang(&self, group: GroupIx) -> Option<(JobId, u32)> {
         let mut ready = self.state.groups.get(group)?.ready.iter();
         ready.find_map(|id| {
-            let job = self.state.jobs.get(*id)?;
+            let job = self.state.jobs.get(id)?;
             let count = job.ready_tasks();
-            (count > 0 && count == job.live_tasks()).then_some((*id, count))
+            (count > 0 && count == job.live_tasks()).then_some((id, count))
         })
     }
 

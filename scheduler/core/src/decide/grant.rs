@@ -55,7 +55,7 @@ impl Core {
             && let Some((ix, grant)) = next.take()
         {
             let entry = self.state.groups.get(group);
-            let head = entry.and_then(|entry| entry.ready.first().copied());
+            let head = entry.and_then(|entry| entry.ready.first());
             let task = head.and_then(|head| self.state.jobs.get(head)?.next_attempts(head, 1));
             let Some(task) = task else { break };
             self.state.place_with(self.now, ix, task, &grant);
@@ -228,7 +228,7 @@ impl Core {
             let node = self.state.nodes.get(ix);
             node.is_some_and(|node| node.tasks.from(job, 0).next().is_some())
         };
-        let joins = match (group.key.arrangement(), group.ready.first().copied()) {
+        let joins = match (group.key.arrangement(), group.ready.first()) {
             (Arrangement::SameNode, Some(job)) => self.home(job).is_none_or(|home| home == ix),
             (Arrangement::DifferentNodes, Some(job)) => !here(job),
             _ => true,

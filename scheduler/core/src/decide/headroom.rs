@@ -40,7 +40,7 @@ impl Core {
 
     /// Whether the group's next job has waited beyond the age bound.
     fn is_aged(&self, group: &Group) -> bool {
-        let head = group.ready.first().and_then(|job| self.state.jobs.get(*job));
+        let head = group.ready.first().and_then(|job| self.state.jobs.get(job));
         let waited = head.map(|job| self.ranking.at.0.saturating_sub(job.submitted.0));
         waited.zip(self.state.rules.policy.age_bound_ms).is_some_and(|(ms, bound)| ms >= bound)
     }

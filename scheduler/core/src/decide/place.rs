@@ -159,7 +159,10 @@ impl Core {
         self.refresh_queue();
         if placed > 0 {
             self.state.groups.serve_line(turn.line);
-        } else {
+        }
+        // Room only shrinks in a round: who stands before the group found none and never will,
+        // and its next job stands behind the one that is placed.
+        if placed == 0 || !self.state.groups.stands_at(group, head) {
             turn.after = Some((head, group));
         }
         true
@@ -267,8 +270,8 @@ impl Core {
         let most = u64::from(most);
         let Some(until) = until else { return group.ready_tasks.min(most) as u32 };
         let mut tasks = 0;
-        for job in group.ready.range(..until).take(MAX_SPREAD) {
-            tasks += self.state.jobs.get(*job).map_or(0, |job| u64::from(job.ready_tasks()));
+        for job in group.ready.before(until).take(MAX_SPREAD) {
+            tasks += self.state.jobs.get(job).map_or(0, |job| u64::from(job.ready_tasks()));
             if tasks >= most {
                 break;
             }
@@ -400,7 +403,7 @@ impl Core {
         let mut left = count;
         while left > 0 {
             let Some(entry) = self.state.groups.get(group) else { break };
-            let Some(head) = entry.ready.first().copied() else { break };
+            let Some(head) = entry.ready.first() else { break };
             if until.is_some_and(|until| head >= until) {
                 break;
             }

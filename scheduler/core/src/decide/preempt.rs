@@ -100,7 +100,7 @@ impl Core {
     fn first_of(&self, group: GroupIx) -> impl Ord + use<> {
         let entry = self.state.groups.get(group);
         let class = entry.map_or((0, 0), |group| self.state.rules.class_of(&group.key));
-        (std::cmp::Reverse(class), entry.and_then(|group| group.ready.first().copied()))
+        (std::cmp::Reverse(class), entry.and_then(|group| group.ready.first()))
     }
 
     /// When there is something to do about pre-emption, if nothing happens before.

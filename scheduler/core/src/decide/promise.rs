@@ -157,7 +157,7 @@ impl Core {
 
     /// What of a job is placed as a whole, if it waits.
     pub(crate) fn unit_of(&self, group: GroupIx, job: JobId) -> Option<Unit> {
-        let entry = self.state.groups.get(group).filter(|entry| entry.ready.contains(&job))?;
+        let entry = self.state.groups.get(group).filter(|entry| entry.ready.contains(job))?;
         let tasks = self.state.jobs.get(job)?;
         let count = if entry.key.gang() > 0 { tasks.ready_tasks() } else { 1 };
         Some(Unit { group, job, count })

@@ -282,14 +282,14 @@ pub(crate) fn first_where(
     head: JobId,
     holds: impl Fn(JobId) -> bool,
 ) -> Option<JobId> {
-    let last = group.ready.last().copied().filter(|last| *last > head && holds(*last))?;
+    let last = group.ready.last().filter(|last| *last > head && holds(*last))?;
     // It does not hold for `low`, and holds for `high`.
     let (mut low, mut high, mut step) = (head.0, last.0, 1);
     while high - low > 1 {
         let middle = if step < high - low { low + step } else { low + (high - low) / 2 };
         step = step.saturating_mul(2);
-        match group.ready.range(JobId(middle)..).next() {
-            Some(job) if holds(*job) => {
+        match group.ready.from(JobId(middle)).next() {
+            Some(job) if holds(job) => {
                 // Between `middle` and `high` there may be none: it is one from beyond.
                 high = if job.0 < high { job.0 } else { middle };
             }
@@ -297,5 +297,5 @@ pub(crate) fn first_where(
             None => high = middle,
         }
     }
-    group.ready.range(JobId(high)..).next().copied()
+    group.ready.from(JobId(high)).next()
 }

@@ -17,6 +17,7 @@ use super::node_set::NodeSet;
 use super::nodes::ANY_CLASS;
 use super::queue::{Entry, Place, Queue};
 use super::quotas::{QuotaIx, Quotas};
+use super::ready::Ready;
 use super::room::{Room, Rooms};
 use super::usage::{Accounts, Held};
 
@@ -47,7 +48,7 @@ pub(crate) struct Group {
     /// Jobs that have not ended.
     jobs: u32,
     /// Jobs with a task that can be placed.
-    pub(crate) ready: BTreeSet<JobId>,
+    pub(crate) ready: Ready,
     /// Tasks that can be placed.
     pub(crate) ready_tasks: u64,
     /// Nodes that have tasks of it.
@@ -76,7 +77,7 @@ impl Group {
 
     /// Whether a job has its place in the queue by this group.
     pub(crate) fn queues(&self, job: JobId) -> bool {
-        self.queued.is_some() && self.ready.contains(&job)
+        self.queued.is_some() && self.ready.contains(job)
     }
 }
 
@@ -164,7 +165,7 @@ impl Groups {
         let group = Box::new(Group {
             key: key.clone(),
             jobs: 0,
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
             ready_tasks: 0,
             on: NodeSet::default(),
             blocked: false,
@@ -261,7 +262,7 @@ impl Groups {
     pub(crate) fn remove_ready(&mut self, group: GroupIx, job: JobId, tasks: u32, left: bool) {
         let Some(entry) = self.get_mut(group) else { return };
         entry.ready_tasks = entry.ready_tasks.saturating_sub(u64::from(tasks));
-        if left || !entry.ready.remove(&job) {
+        if left || !entry.ready.remove(job) {
             return;
         }
         let (thins, heads) =
@@ -298,7 +299,7 @@ impl Groups {
             let Some(entry) = slot else { continue };
             entry.stale = false;
             let head = entry.ready.first().filter(|_| entry.parked.is_none());
-            let now = head.map(|head| stand(&self.lengths, entry, *head));
+            let now = head.map(|head| stand(&self.lengths, entry, head));
             self.requeue(group, now);
         }
     }
@@ -497,6 +498,12 @@ impl Groups {
             upto - self.queue.before(&after_head(rank, line, None))
         });
         above + within.sum::<usize>()
+    }
+
+    /// Whether the group is queued with that head.
+    pub(crate) fn stands_at(&self, group: GroupIx, head: JobId) -> bool {
+        let at = self.get(group).and_then(Group::standing);
+        at.is_some_and(|at| at.head == head)
     }
 
     /// Groups with several jobs that can be placed.

@@ -22,6 +22,7 @@ pub(crate) mod packing;
 pub(crate) mod policy;
 pub(crate) mod queue;
 pub(crate) mod quotas;
+pub(crate) mod ready;
 pub(crate) mod register;
 pub(crate) mod reservations;
 pub(crate) mod room;

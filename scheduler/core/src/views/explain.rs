@@ -69,8 +69,8 @@ impl Core {
         };
         let queued = InOrder::of_jobs(self).map(|next| (next.unit.job, next.unit.group));
         let parked = self.state.groups.quotas.all_parked().flat_map(|group| {
-            let ready = self.state.groups.get(group).into_iter().flat_map(|entry| &entry.ready);
-            ready.map(move |job| (*job, group))
+            let ready = self.state.groups.get(group).into_iter();
+            ready.flat_map(|entry| entry.ready.iter()).map(move |job| (job, group))
         });
         let of_tenant = |(_, group): &(JobId, GroupIx)| {
             let owner = self.state.groups.get(*group).map(|entry| entry.key.tenant);

@@ -4,7 +4,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::ops::Bound::{Excluded, Unbounded};
 
 use wrun_protocol::JobId;
 
@@ -101,9 +100,9 @@ impl<'a> InOrder<'a> {
     /// The job of the group that follows on this one takes its place, further down or not.
     fn follow(&mut self, (job, group): Head, rank: Rank, line: Line) {
         let Some(entry) = self.core.state.groups.get(group) else { return };
-        if let Some(next) = entry.ready.range((Excluded(job), Unbounded)).next() {
-            let rank = self.core.rank_of(entry, *next).min(rank);
-            self.behind.entry((Reverse(rank), line)).or_default().insert((*next, group));
+        if let Some(next) = entry.ready.after(job).next() {
+            let rank = self.core.rank_of(entry, next).min(rank);
+            self.behind.entry((Reverse(rank), line)).or_default().insert((next, group));
         }
     }
 }

@@ -33,7 +33,7 @@ impl Core {
     /// The job's place; `None` where it is not in the queue.
     pub(super) fn place_in_queue(&self, id: JobId) -> Option<Place> {
         let group = self.state.groups.get(self.state.jobs.get(id)?.group)?;
-        let standing = group.standing().filter(|_| group.ready.contains(&id))?;
+        let standing = group.standing().filter(|_| group.ready.contains(id))?;
         let own = match standing.head == id {
             true => standing.rank.0,
             false => self.rank_of(group, id),
@@ -49,7 +49,7 @@ impl Core {
             let Some(head) = head else { continue };
             let jobs = match first_where(crowd, head, |other| !is_before(crowd, other)) {
                 Some(after) => {
-                    let jobs = crowd.ready.range(..after).take(MAX_COUNTED).count();
+                    let jobs = crowd.ready.before(after).take(MAX_COUNTED).count();
                     steps += jobs;
                     jobs
                 }

@@ -164,7 +164,7 @@ impl Core {
     fn without_room(&self, id: JobId, ix: GroupIx, group: &Group) -> PendingReason {
         self.before_room(ix, group).unwrap_or_else(|| PendingReason::WaitsForCapacity {
             wanted: group.key.wanted,
-            jobs_ahead: group.ready.range(..id).take(MAX_AHEAD).count() as u64,
+            jobs_ahead: group.ready.before(id).take(MAX_AHEAD).count() as u64,
         })
     }
 
@@ -338,7 +338,7 @@ impl Core {
     fn cleared_by(&self, ix: NodeIx, until: wrun_protocol::Timestamp) -> Notice {
         let group = self.cleared_for(ix).and_then(|group| self.state.groups.get(group));
         if let Some(job) = group.and_then(|group| group.ready.first()) {
-            return Notice::For(*job);
+            return Notice::For(job);
         }
         let name = self.state.nodes.get(ix).map(|node| node.name.as_str()).unwrap_or_default();
         let notice = self.state.rules.policy.preemption.notice_ms;

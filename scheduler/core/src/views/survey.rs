@@ -123,7 +123,7 @@ impl Core {
         survey.roomy += 1;
         if let Some(group) = self.cleared_for(ix).filter(|other| *other != group_ix) {
             let head = self.state.groups.get(group).and_then(|group| group.ready.first());
-            return Some(PendingReason::Cleared { job: *head?, nodes });
+            return Some(PendingReason::Cleared { job: head?, nodes });
         }
         if self.is_kept_from(ix, group_ix) {
             return Some(PendingReason::FrozenFirst { nodes });

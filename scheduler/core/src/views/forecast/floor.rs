@@ -125,14 +125,14 @@ impl Core {
     /// are more than are looked at.
     fn before_in(&self, quota: QuotaIx, id: JobId, own: &Group) -> u64 {
         let rank = self.rank_of(own, id);
-        let tasks = |job: &JobId| self.state.jobs.get(*job).map_or(0, Job::ready_tasks);
+        let tasks = |job: JobId| self.state.jobs.get(job).map_or(0, Job::ready_tasks);
         let mut left = MAX_COUNTED;
         let mut before = 0_u64;
         for group in self.state.groups.quotas.parked(quota) {
             let Some(group) = self.state.groups.get(group) else { continue };
-            let goes = |job: &&JobId| {
-                let other = self.rank_of(group, **job);
-                other > rank || (other == rank && **job < id)
+            let goes = |job: &JobId| {
+                let other = self.rank_of(group, *job);
+                other > rank || (other == rank && *job < id)
             };
             let jobs = group.ready.iter().take_while(goes).take(left);
             left = left.saturating_sub(1);
