@@ -1,7 +1,7 @@
 //! The edge: one input in, effects out. Dispatches to the handlers in `decide` and keeps
 //! the order of effects; the handlers decide.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_protocol::service::ServiceId;
 use wrun_protocol::wire::user::RequestError;
@@ -21,6 +21,7 @@ use crate::effect::{Answer, Effect};
 use crate::ended::EndedJob;
 use crate::fact::{Fact, RequeueCause};
 use crate::input::{Input, RequestId};
+use crate::outbox::Outbox;
 use crate::state::State;
 use crate::state::groups::GroupIx;
 use crate::state::jobs::NodeIx;
@@ -33,7 +34,7 @@ pub struct Core {
     pub(crate) state: State,
     /// The latest instant it was told; never goes back.
     pub(crate) now: Timestamp,
-    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) effects: Outbox,
     /// Jobs whose watchers are to be told at the end of this event.
     changed: Vec<JobId>,
     /// When to look at a node's lease.
@@ -73,7 +74,7 @@ impl Core {
             now: state.at,
             config,
             state,
-            effects: VecDeque::new(),
+            effects: Outbox::default(),
             changed: Vec::new(),
             leases: BTreeSet::new(),
             backlogs: Backlogs::default(),
@@ -274,15 +275,13 @@ impl Core {
     /// that events that come together are placed together.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() {
-            // What comes next stands where the last were, which the processor has at hand: a
-            // queue that once was long would else be walked through from end to end.
-            self.effects.clear();
+            self.effects.start_over();
             if self.wants_placement() {
                 self.place_tasks();
                 self.settle();
             }
         }
-        let effect = self.effects.pop_front();
+        let effect = self.effects.pop();
         if let Some(Effect::Endpoints(id)) = &effect {
             self.told.remove(id);
         }
@@ -331,16 +330,17 @@ impl Core {
     pub(crate) fn append_applied(&mut self, fact: Fact) {
         self.state.at = self.state.at.max(fact.at());
         self.tell_gateways();
-        self.effects.push_back(Effect::Append(fact));
-        let ended = self.state.ended.drain(..);
-        self.effects.extend(ended.map(|job| Effect::Ended(Box::new(job))));
+        self.effects.append(fact);
+        for job in self.state.ended.drain(..) {
+            self.effects.push(Effect::Ended(Box::new(job)));
+        }
     }
 
     /// Gateways are told of services that have changed; once, if they were not yet.
     fn tell_gateways(&mut self) {
         while let Some(id) = self.state.services.changed.pop_first() {
             if self.told.insert(id.clone()) {
-                self.effects.push_back(Effect::Endpoints(id));
+                self.effects.push(Effect::Endpoints(id));
             }
         }
     }
@@ -348,12 +348,12 @@ impl Core {
     /// Sends to a node, if it is connected.
     pub(crate) fn send(&mut self, ix: NodeIx, message: ToWorker) {
         if self.state.nodes.get(ix).is_some_and(|node| node.session.connected) {
-            self.effects.push_back(Effect::Send { node: node_id(ix), message });
+            self.effects.send(node_id(ix), message);
         }
     }
 
     fn reply(&mut self, request: RequestId, answer: Result<Answer, RequestError>) {
-        self.effects.push_back(Effect::Reply { request, answer });
+        self.effects.push(Effect::Reply { request, answer });
     }
 
     /// Watchers of the job are told when this event is done.
@@ -365,6 +365,8 @@ impl Core {
 
     fn tell_changes(&mut self) {
         self.tell_gateways();
-        self.effects.extend(self.changed.drain(..).map(Effect::JobChanged));
+        for job in self.changed.drain(..) {
+            self.effects.push(Effect::JobChanged(job));
+        }
     }
 }

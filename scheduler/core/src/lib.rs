@@ -14,6 +14,7 @@ mod ended;
 pub mod fact;
 pub mod input;
 mod kept_back;
+mod outbox;
 mod profile;
 pub mod reason;
 mod rollout;

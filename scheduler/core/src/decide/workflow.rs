@@ -203,7 +203,7 @@ impl Core {
             return;
         }
         let Some(preparation) = self.preparation(id, index) else { return };
-        self.effects.push_back(Effect::PrepareStep(Box::new(preparation)));
+        self.effects.push(Effect::PrepareStep(Box::new(preparation)));
         self.job_changed(id);
     }
 
