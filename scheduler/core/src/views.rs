@@ -272,7 +272,7 @@ impl Core {
 
     /// As the node last described itself; `None` until it first connected.
     pub fn node_info(&self, node: NodeId) -> Option<&NodeInfo> {
-        self.state.nodes.get(node_ix(node))?.info.as_ref()
+        self.state.nodes.get(node_ix(node))?.info.as_deref()
     }
 
     /// By name, or by id as `wrun nodes` prints it.
@@ -331,7 +331,7 @@ fn node_detail(ix: NodeIx, node: &Node) -> NodeDetail {
 }
 
 fn node_row(ix: NodeIx, node: &Node) -> NodeSummary {
-    let info = node.info.clone().unwrap_or_else(|| NodeInfo {
+    let info = node.info.as_deref().cloned().unwrap_or_else(|| NodeInfo {
         name: node.name.clone(),
         capacity: wrun_protocol::Resources::default(),
         labels: std::collections::BTreeMap::new(),

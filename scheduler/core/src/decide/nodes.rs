@@ -83,7 +83,7 @@ impl Core {
         }
         let restarted = node.incarnation != incarnation || node.info.is_none();
         let offers = (node.stock.offer != offer).then_some(offer);
-        let changed = restarted || node.lost || node.info.as_ref() != Some(&info);
+        let changed = restarted || node.lost || node.info.as_deref() != Some(&info);
         let held: Vec<Assignment> = node.tasks.iter().map(|(tasks, _)| tasks).collect();
         self.on_node_disconnected(ix);
         if changed {
@@ -195,7 +195,7 @@ impl Core {
         node.session.recalled.clear();
         let unlisted = std::mem::take(&mut node.session.unlisted);
         // It was silent for longer than its lease, and its session lives after all.
-        let back = node.info.clone().filter(|_| node.lost);
+        let back = node.info.as_deref().cloned().filter(|_| node.lost);
         let incarnation = node.incarnation;
         if let Some(info) = back {
             self.append(Fact::NodeConnected { at: now, node: node_id(ix), info, incarnation });

@@ -1,8 +1,9 @@
 //! What a group's tasks ask of a node: one of several requests, in order of preference,
 //! and labels that it carries or does not.
 
+use std::collections::BTreeMap;
+
 use wrun_protocol::Resources;
-use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::{Arrangement, Devices, Offer, Request};
 
 use super::groups::GroupKey;
@@ -57,16 +58,16 @@ impl GroupKey {
     }
 
     /// Whether the node carries what it must and nothing that it must not.
-    pub(crate) fn allows(&self, node: &NodeInfo) -> bool {
-        let carries = |(label, value): (&String, &String)| node.labels.get(label) == Some(value);
+    pub(crate) fn allows(&self, labels: &BTreeMap<String, String>) -> bool {
+        let carries = |(label, value): (&String, &String)| labels.get(label) == Some(value);
         let refused = self.wishes.as_ref().map(|wishes| &wishes.refused_labels);
         self.labels.iter().all(carries) && !refused.is_some_and(|all| all.iter().any(carries))
     }
 
-    /// Whether a node that it may go to could hold a task if it were empty.
-    pub(crate) fn fits(&self, node: &NodeInfo, offer: &Offer) -> bool {
+    /// Whether a node of that size that it may go to could hold a task if it were empty.
+    pub(crate) fn fits(&self, capacity: &Resources, offer: &Offer) -> bool {
         self.needs().any(|need| {
-            node.capacity.covers(need.resources)
+            capacity.covers(need.resources)
                 && need.devices.is_none_or(|devices| could_serve(offer, devices))
         })
     }

@@ -23,31 +23,35 @@ pub(crate) const WITH_CARDS: u64 = 2;
 /// Every class.
 pub(crate) const ANY_CLASS: u64 = u64::MAX;
 
-/// A node of the cluster.
+/// A node of the cluster. What every placement and every end looks at comes first, side by
+/// side: mostly the node is far away in memory.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Node {
-    /// As it joined; its description may say otherwise later.
-    pub(crate) name: String,
-    /// `None` until it first connected.
-    pub(crate) info: Option<NodeInfo>,
-    pub(crate) incarnation: u64,
+    /// As it describes itself.
+    capacity: Resources,
+    pub(crate) loads: Loads,
+    /// Its attempts, with when they were placed.
+    pub(crate) tasks: Spans<Timestamp>,
+    /// `None` until it first connected. Set by [`Self::set_info`].
+    pub(crate) info: Option<Box<NodeInfo>>,
     /// Number of the incarnation's first report that was not dealt with.
     pub(crate) next_report: u64,
+    pub(crate) task_count: u32,
     /// An administrator wants it to take nothing.
     pub(crate) drain: bool,
     /// Its lease is over and it has not connected since.
     pub(crate) lost: bool,
-    /// Its attempts, with when they were placed.
-    pub(crate) tasks: Spans<Timestamp>,
-    pub(crate) task_count: u32,
-    pub(crate) loads: Loads,
-    /// The partitions that it is in, by name. Derived.
-    pub(crate) partitions: BTreeSet<String>,
     /// Jobs that are in no partition by name may run here. Derived.
     pub(crate) by_default: bool,
+    pub(crate) session: Session,
     /// What it has beyond amounts.
     pub(crate) stock: Stock,
-    pub(crate) session: Session,
+    pub(crate) incarnation: u64,
+    /// As it joined; its description may say otherwise later.
+    pub(crate) name: String,
+    /// The partitions that it is in, by name. Derived.
+    pub(crate) partitions: BTreeSet<String>,
 }
 
 /// What is known of a node only while the server runs. Not recorded.
@@ -74,24 +78,31 @@ pub(crate) struct Session {
 impl Node {
     pub(crate) fn new(name: String) -> Self {
         Self {
-            name,
+            capacity: Resources::default(),
+            loads: Loads::default(),
+            tasks: Spans::default(),
             info: None,
-            incarnation: 0,
             next_report: 0,
+            task_count: 0,
             drain: false,
             lost: false,
-            tasks: Spans::default(),
-            task_count: 0,
-            loads: Loads::default(),
-            partitions: BTreeSet::new(),
             by_default: true,
-            stock: Stock::default(),
             session: Session::default(),
+            stock: Stock::default(),
+            incarnation: 0,
+            name,
+            partitions: BTreeSet::new(),
         }
     }
 
     pub(crate) fn capacity(&self) -> Resources {
-        self.info.as_ref().map(|info| info.capacity).unwrap_or_default()
+        self.capacity
+    }
+
+    /// It describes itself.
+    pub(crate) fn set_info(&mut self, info: Option<NodeInfo>) {
+        self.capacity = info.as_ref().map(|info| info.capacity).unwrap_or_default();
+        self.info = info.map(Box::new);
     }
 
     pub(crate) fn free(&self) -> Resources {
@@ -103,7 +114,7 @@ impl Node {
     pub(crate) fn admits(&self, group: &GroupKey) -> bool {
         let partition = group.wishes.as_deref().and_then(|wishes| wishes.partition.as_ref());
         let within = partition.map_or(self.by_default, |name| self.partitions.contains(name));
-        within && self.info.as_ref().is_some_and(|info| group.allows(info))
+        within && self.info.as_ref().is_some_and(|info| group.allows(&info.labels))
     }
 
     /// Whether it has cards, which tasks that need none should leave to others.
@@ -113,8 +124,7 @@ impl Node {
 
     /// Whether it could hold a task of the group if it were empty.
     pub(crate) fn suits(&self, group: &GroupKey) -> bool {
-        let holds = |info: &NodeInfo| group.fits(info, &self.stock.offer);
-        self.admits(group) && self.info.as_ref().is_some_and(holds)
+        self.admits(group) && group.fits(&self.capacity, &self.stock.offer)
     }
 
     /// How many tasks of the group it can hold now. None while others wait there first.
@@ -311,7 +321,7 @@ impl Nodes {
     /// The node describes itself.
     pub(crate) fn describe(&mut self, ix: NodeIx, info: &NodeInfo) {
         let Some(node) = self.get_mut(ix) else { return };
-        node.info = Some(info.clone());
+        node.set_info(Some(info.clone()));
         if node.name != info.name {
             let before = std::mem::replace(&mut node.name, info.name.clone());
             self.unname(&before, ix);

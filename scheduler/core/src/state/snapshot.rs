@@ -193,7 +193,7 @@ impl State {
             let record = NodeRecord {
                 ix,
                 name: node.name.clone(),
-                info: node.info.clone(),
+                info: node.info.as_deref().cloned(),
                 incarnation: node.incarnation,
                 next_report: node.next_report,
                 drain: node.drain,
@@ -480,7 +480,7 @@ impl State {
             return Err(garbled("a node's number"));
         }
         let mut node = Node::new(record.name);
-        node.info = record.info;
+        node.set_info(record.info);
         node.incarnation = record.incarnation;
         node.next_report = record.next_report;
         node.drain = record.drain;
