@@ -4,7 +4,9 @@
 //! A tree of eight-fold branches. Each branch knows, for each of some amounts of memory,
 //! the most CPU of the places under it that have that much memory, and all their classes:
 //! whole branches are passed over, also where CPU is free in one place and memory in
-//! another. What it knows is a rough copy (memory in MiB): it never misses a place with
+//! another. What eight neighbours know stands side by side, amount by amount: a search asks
+//! all of them about one amount, and looks at little more than two lines of memory for each
+//! step. What a branch knows is a rough copy (memory in MiB): it never misses a place with
 //! room, and whether a place that it finds really has it is the caller's to check.
 
 use std::cmp::Reverse;
@@ -61,7 +63,7 @@ pub(crate) const LANES: usize = 24;
 /// what processors compare many of at once.
 pub(crate) type Reach = [i32; LANES];
 
-/// What a branch knows.
+/// What a branch knows of all under it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Branch {
     cpu_milli: Reach,
@@ -84,30 +86,91 @@ impl Branch {
         }
         branch
     }
+}
 
-    fn over(branches: &[Self]) -> Self {
-        let mut sum = Self::default();
-        for branch in branches {
-            for (most, lane) in sum.cpu_milli.iter_mut().zip(&branch.cpu_milli) {
-                *most = (*most).max(*lane);
+/// Branches that are neighbours, side by side.
+#[derive(Clone, Debug, Default)]
+struct Row {
+    /// By lane, the most CPU of each.
+    cpu_milli: [[i32; FAN]; LANES],
+    classes: [u64; FAN],
+}
+
+impl Row {
+    fn of(branches: &[Branch]) -> Self {
+        let mut row = Self::default();
+        for (place, branch) in branches.iter().enumerate() {
+            for (lane, most) in row.cpu_milli.iter_mut().zip(&branch.cpu_milli) {
+                if let Some(cpu) = lane.get_mut(place) {
+                    *cpu = *most;
+                }
             }
-            sum.classes |= branch.classes;
+            if let Some(classes) = row.classes.get_mut(place) {
+                *classes = branch.classes;
+            }
         }
-        sum
+        row
     }
 
-    /// Whether a change of a place below may change what it knows.
-    fn heeds(&self, before: &Room, now: &Room) -> bool {
-        let most = |room: &Room| self.cpu_milli.get(room.lane()).copied().unwrap_or_default();
+    /// What all of them know together.
+    fn sum(&self) -> Branch {
+        let most = self.cpu_milli.each_ref().map(|lane| lane.iter().fold(0, |a, b| a.max(*b)));
+        Branch { cpu_milli: most, classes: self.classes.iter().fold(0, |all, some| all | some) }
+    }
+
+    /// One of them knows now what `now` says; brings that up to date to be what all of them
+    /// know, who knew `above`. Says whether that has changed.
+    fn set(&mut self, place: usize, now: &mut Branch, above: &Branch) -> bool {
+        let mut changed = false;
+        for ((lane, now), above) in
+            self.cpu_milli.iter_mut().zip(&mut now.cpu_milli).zip(&above.cpu_milli)
+        {
+            let Some(cpu) = lane.get_mut(place) else { continue };
+            let before = std::mem::replace(cpu, *now);
+            // Mostly another has the most, or this one had less and has less.
+            let most = if before == *now || (before < *above && *now <= *above) {
+                *above
+            } else {
+                lane.iter().fold(0, |a, b| a.max(*b))
+            };
+            changed |= most != *above;
+            *now = most;
+        }
+        if let Some(classes) = self.classes.get_mut(place) {
+            *classes = now.classes;
+        }
+        now.classes = self.classes.iter().fold(0, |all, some| all | some);
+        changed | (now.classes != above.classes)
+    }
+
+    /// What one of them knows.
+    fn get(&self, place: usize) -> Branch {
+        let most = self.cpu_milli.each_ref().map(|lane| lane.get(place).copied());
+        Branch {
+            cpu_milli: most.map(Option::unwrap_or_default),
+            classes: self.classes.get(place).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a change of a place below one of them may change what that one knows.
+    fn heeds(&self, place: usize, before: &Room, now: &Room) -> bool {
+        let most = |room: &Room| {
+            let lane = self.cpu_milli.get(room.lane());
+            lane.and_then(|lane| lane.get(place)).copied().unwrap_or_default()
+        };
         // A place that has less than the most of its lane has less than that of all before.
         before.classes != now.classes || before.cpu() >= most(before) || now.cpu() > most(now)
     }
 
-    /// The most CPU that a place below may have which holds what is wanted.
-    fn most_for(&self, wanted: &Wanted) -> Option<u32> {
-        let most = self.cpu_milli.get(wanted.lane).copied().unwrap_or_default();
-        let holds = most >= wanted.room.cpu() && self.classes & wanted.room.classes != 0;
-        holds.then_some(most.cast_unsigned())
+    /// By branch, the most CPU that a place below may have which holds what is wanted;
+    /// negative where none may.
+    fn most_for(&self, wanted: &Wanted) -> [i32; FAN] {
+        let mut most = self.cpu_milli.get(wanted.lane).copied().unwrap_or_default();
+        let (room, least) = (wanted.room, wanted.room.cpu());
+        for (most, classes) in most.iter_mut().zip(&self.classes) {
+            *most = if *most >= least && classes & room.classes != 0 { *most } else { -1 };
+        }
+        most
     }
 }
 
@@ -116,88 +179,122 @@ struct Wanted {
     lane: usize,
 }
 
+impl Wanted {
+    fn new(room: &Room) -> Self {
+        Self { room: *room, lane: room.lane() }
+    }
+}
+
+/// A place, or the first of a branch, by the CPU that it has or may have: what is larger comes
+/// first. Of equal CPU that is the lower place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate(i64);
+
+impl Candidate {
+    const NONE: Self = Self(-1);
+
+    fn new(cpu: i32, place: usize) -> Self {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        Self(i64::from(cpu) << 32 | i64::from(!place))
+    }
+
+    fn place(self) -> Option<usize> {
+        (self != Self::NONE).then_some(!(self.0 as u32) as usize)
+    }
+}
+
+/// The best of some, with which of them it is.
+fn best_of(all: &[Candidate; FAN]) -> (usize, Candidate) {
+    let best = all.iter().fold(Candidate::NONE, |best, other| best.max(*other));
+    (all.iter().position(|other| *other == best).unwrap_or_default(), best)
+}
+
 /// Places by number, and the branches over them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rooms {
     /// Filled up to whole branches.
-    places: Vec<Room>,
-    /// From those over places to the one root.
-    levels: Vec<Vec<Branch>>,
+    places: Vec<[Room; FAN]>,
+    /// Branches over places, then those over rows of these, up to a single row.
+    levels: Vec<Vec<Row>>,
+    /// What all of them know.
+    top: Branch,
 }
-
-/// The best place so far, by CPU.
-type Best = Option<(u32, usize)>;
 
 impl Rooms {
     /// With as many places, in order.
-    pub(crate) fn of(mut places: Vec<Room>) -> Self {
-        places.resize(places.len().max(1).next_multiple_of(FAN), Room::default());
-        let mut above: Vec<Branch> = places.chunks(FAN).map(Branch::over_places).collect();
-        let mut levels = Vec::new();
-        while above.len() > 1 {
-            above.resize(above.len().next_multiple_of(FAN), Branch::default());
-            let next = above.chunks(FAN).map(Branch::over).collect();
-            levels.push(std::mem::replace(&mut above, next));
+    pub(crate) fn of(places: Vec<Room>) -> Self {
+        let mut of = Vec::with_capacity(places.len().div_ceil(FAN).max(1));
+        for some in places.chunks(FAN) {
+            let mut full = [Room::default(); FAN];
+            full.iter_mut().zip(some).for_each(|(place, room)| *place = *room);
+            of.push(full);
         }
-        levels.push(above);
-        Self { places, levels }
+        let mut branches: Vec<Branch> = of.iter().map(|some| Branch::over_places(some)).collect();
+        let mut levels = Vec::new();
+        loop {
+            let rows: Vec<Row> = branches.chunks(FAN).map(Row::of).collect();
+            branches = rows.iter().map(Row::sum).collect();
+            levels.push(rows);
+            if branches.len() <= 1 {
+                let top = branches.first().copied().unwrap_or_default();
+                return Self { places: of, levels, top };
+            }
+        }
     }
 
     /// The most CPU of any place.
     pub(crate) fn most_cpu(&self) -> u32 {
-        let root = self.levels.last().and_then(|root| root.first());
-        root.and_then(|root| root.cpu_milli.first()).copied().unwrap_or_default().cast_unsigned()
+        self.top.cpu_milli.first().copied().unwrap_or_default().cast_unsigned()
     }
 
     /// What any place may hold.
     pub(crate) fn reach(&self) -> &Reach {
-        let root = self.levels.last().and_then(|root| root.first());
-        root.map_or(&[0; LANES], |root| &root.cpu_milli)
+        &self.top.cpu_milli
     }
 
     pub(crate) fn set(&mut self, place: usize, room: Room) {
-        if self.places.len() <= place {
-            let mut places = std::mem::take(&mut self.places);
+        let (mut at, slot) = (place / FAN, place % FAN);
+        if self.places.len() <= at {
+            let mut places: Vec<Room> = self.places.iter().flatten().copied().collect();
             places.resize((place + 1).max(places.len() * 2), Room::default());
             *self = Self::of(places);
         }
-        let Some(entry) = self.places.get_mut(place) else { return };
+        let Some(places) = self.places.get_mut(at) else { return };
+        let Some(entry) = places.get_mut(slot) else { return };
         let before = std::mem::replace(entry, room);
-        let mut at = place / FAN;
-        let above = self.levels.first().and_then(|level| level.get(at));
-        if before == room || above.is_some_and(|above| !above.heeds(&before, &room)) {
+        let above = self.levels.first().and_then(|level| level.get(at / FAN));
+        if before == room || above.is_some_and(|row| !row.heeds(at % FAN, &before, &room)) {
             return;
         }
-        let mut now = Branch::over_places(self.places.chunks(FAN).nth(at).unwrap_or_default());
-        for level in &mut self.levels {
-            let Some(entry) = level.get_mut(at) else { return };
-            if *entry == now {
+        let mut now = Branch::over_places(places);
+        for level in 0..self.levels.len() {
+            let above = self.levels.get(level + 1).and_then(|rows| rows.get(at / FAN / FAN));
+            let above = above.map_or(self.top, |row| row.get(at / FAN % FAN));
+            let row = self.levels.get_mut(level).and_then(|rows| rows.get_mut(at / FAN));
+            if row.is_none_or(|row| !row.set(at % FAN, &mut now, &above)) {
                 return;
             }
-            *entry = now;
             at /= FAN;
-            now = Branch::over(level.chunks(FAN).nth(at).unwrap_or_default());
         }
+        self.top = now;
     }
 
     /// Whether a place may hold what is wanted.
     pub(crate) fn any(&self, wanted: &Room) -> bool {
-        let wanted = Wanted { room: *wanted, lane: wanted.lane() };
-        let root = self.levels.last().and_then(|root| root.first());
-        root.is_some_and(|root| root.most_for(&wanted).is_some())
+        let wanted = Wanted::new(wanted);
+        self.top.cpu_milli.get(wanted.lane).is_some_and(|most| *most >= wanted.room.cpu())
             && self.any_under(self.levels.len(), 0, &wanted)
     }
 
     fn any_under(&self, level: usize, at: usize, wanted: &Wanted) -> bool {
-        let Some(below) = level.checked_sub(2) else {
-            let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
-            return places.iter().any(|room| room.may_hold(&wanted.room));
+        let Some(below) = level.checked_sub(1) else {
+            let places = self.places.get(at);
+            return places.is_some_and(|some| some.iter().any(|room| room.may_hold(&wanted.room)));
         };
-        let branches = self.levels.get(below).and_then(|all| all.chunks(FAN).nth(at));
-        let mut branches = branches.unwrap_or_default().iter().zip(at * FAN..);
-        branches.any(|(branch, at)| {
-            branch.most_for(wanted).is_some() && self.any_under(level - 1, at, wanted)
-        })
+        let Some(row) = self.levels.get(below).and_then(|rows| rows.get(at)) else { return false };
+        let most = row.most_for(wanted);
+        let mut likely = (at * FAN..).zip(most).filter(|(_, most)| *most >= 0);
+        likely.any(|(at, _)| self.any_under(below, at, wanted))
     }
 
     /// The place with the most CPU, the lowest of equal ones, of those that may hold what
@@ -207,12 +304,10 @@ impl Rooms {
         wanted: &Room,
         mut takes: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
-        let wanted = Wanted { room: *wanted, lane: wanted.lane() };
-        let root = self.levels.len().checked_sub(1)?;
-        self.levels.last()?.first()?.most_for(&wanted)?;
-        let mut best = None;
-        self.search(root, 0, &wanted, &mut best, &mut takes);
-        best.map(|(_, place)| place)
+        let wanted = Wanted::new(wanted);
+        let mut best = Candidate::NONE;
+        self.search(self.levels.len(), 0, &wanted, &mut best, &mut takes);
+        best.place()
     }
 
     fn search(
@@ -220,34 +315,29 @@ impl Rooms {
         level: usize,
         at: usize,
         wanted: &Wanted,
-        best: &mut Best,
+        best: &mut Candidate,
         takes: &mut impl FnMut(usize) -> bool,
     ) {
         let Some(below) = level.checked_sub(1) else {
             return self.search_places(at, wanted, best, takes);
         };
-        let Some(branches) = self.levels.get(below).and_then(|all| all.chunks(FAN).nth(at)) else {
-            return;
-        };
-        let mut most = [0; FAN];
-        let mut likeliest = None;
-        for ((i, branch), most) in branches.iter().enumerate().zip(&mut most) {
-            let Some(cpu) = branch.most_for(wanted) else { continue };
-            *most = cpu.max(1);
-            if likeliest.is_none_or(|(_, before)| cpu > before) {
-                likeliest = Some((i, cpu));
+        let Some(row) = self.levels.get(below).and_then(|rows| rows.get(at)) else { return };
+        let mut candidates = [Candidate::NONE; FAN];
+        let most = row.most_for(wanted);
+        for ((candidate, cpu), at) in candidates.iter_mut().zip(most).zip(at * FAN..) {
+            if cpu >= 0 {
+                *candidate = Candidate::new(cpu, at * FAN.pow(level as u32));
             }
         }
         // The likeliest first, so that the others are mostly passed over.
-        let Some((likeliest, cpu)) = likeliest else { return };
-        if best.is_none_or(|(before, _)| cpu >= before) {
-            self.search(below, at * FAN + likeliest, wanted, best, takes);
-        }
-        for (i, cpu) in most.iter().enumerate().filter(|(i, cpu)| *i != likeliest && **cpu > 0) {
-            let first = (at * FAN + i) * FAN.pow(level as u32);
-            if best.is_none_or(|(before, place)| *cpu > before || (*cpu == before && first < place))
-            {
-                self.search(below, at * FAN + i, wanted, best, takes);
+        loop {
+            let (i, likeliest) = best_of(&candidates);
+            if likeliest <= *best {
+                return;
+            }
+            self.search(below, at * FAN + i, wanted, best, takes);
+            if let Some(done) = candidates.get_mut(i) {
+                *done = Candidate::NONE;
             }
         }
     }
@@ -256,67 +346,56 @@ impl Rooms {
         &self,
         at: usize,
         wanted: &Wanted,
-        best: &mut Best,
+        best: &mut Candidate,
         takes: &mut impl FnMut(usize) -> bool,
     ) {
-        let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
-        let better = |one: (u32, usize), other: Best| {
-            other.is_none_or(|(most, place)| one.0 > most || (one.0 == most && one.1 < place))
-        };
-        // The best first: whoever is asked looks at what is far away in memory.
-        let mut refused = [false; FAN];
-        loop {
-            let mut next: Option<((u32, usize), &mut bool)> = None;
-            for ((room, place), refused) in places.iter().zip(at * FAN..).zip(&mut refused) {
-                let this = (room.cpu_milli, place);
-                if !*refused
-                    && better(this, *best)
-                    && better(this, next.as_ref().map(|(next, _)| *next))
-                    && room.may_hold(&wanted.room)
-                {
-                    next = Some((this, refused));
-                }
+        let Some(places) = self.places.get(at) else { return };
+        let mut candidates = [Candidate::NONE; FAN];
+        for ((candidate, room), place) in candidates.iter_mut().zip(places).zip(at * FAN..) {
+            if room.may_hold(&wanted.room) {
+                *candidate = Candidate::new(room.cpu(), place);
             }
-            let Some((next, refused)) = next else { return };
-            if takes(next.1) {
-                *best = Some(next);
+        }
+        // The best first: whoever is asked looks at what is far away in memory.
+        loop {
+            let (i, next) = best_of(&candidates);
+            if next <= *best {
                 return;
             }
-            *refused = true;
+            if takes(at * FAN + i) {
+                *best = next;
+                return;
+            }
+            if let Some(done) = candidates.get_mut(i) {
+                *done = Candidate::NONE;
+            }
         }
     }
 
     /// Places that may hold what is wanted, those with the most CPU first, equal ones by
     /// number.
     pub(crate) fn emptiest_first(&self, wanted: Room) -> impl Iterator<Item = usize> {
-        let wanted = Wanted { room: wanted, lane: wanted.lane() };
-        let mut found = BinaryHeap::new();
-        let root = self.levels.last().and_then(|root| root.first());
-        if let Some(most) = root.and_then(|root| root.most_for(&wanted)) {
-            found.push((most, Reverse(0), self.levels.len(), 0));
-        }
+        let wanted = Wanted::new(&wanted);
+        // Of what has as much CPU, a branch comes before the places that follow its first.
+        let mut found = BinaryHeap::from([(i32::MAX, Reverse(0), self.levels.len() + 1, 0)]);
         std::iter::from_fn(move || {
-            // Of what has as much CPU, a branch comes before the places that follow its first.
             while let Some((_, _, level, at)) = found.pop() {
                 let under = at * FAN..;
                 match level {
                     0 => return Some(at),
                     1 => {
-                        let places = self.places.chunks(FAN).nth(at).unwrap_or_default();
-                        let holds = places
-                            .iter()
-                            .zip(under)
-                            .filter(|(room, _)| room.may_hold(&wanted.room));
-                        found.extend(holds.map(|(room, at)| (room.cpu_milli, Reverse(at), 0, at)));
+                        let places = self.places.get(at).into_iter().flatten().zip(under);
+                        let holds = places.filter(|(room, _)| room.may_hold(&wanted.room));
+                        found.extend(holds.map(|(room, at)| (room.cpu(), Reverse(at), 0, at)));
                     }
                     _ => {
-                        let below = self.levels.get(level - 2).map(Vec::as_slice);
-                        let branches = below.unwrap_or_default().chunks(FAN).nth(at);
-                        for (branch, at) in branches.unwrap_or_default().iter().zip(under) {
+                        let row = self.levels.get(level - 2).and_then(|rows| rows.get(at));
+                        let most = row.map(|row| row.most_for(&wanted)).into_iter().flatten();
+                        let likely = most.zip(under).filter(|(most, _)| *most >= 0);
+                        found.extend(likely.map(|(most, at)| {
                             let first = at * FAN.pow(level as u32 - 1);
-                            let most = branch.most_for(&wanted);
-                            found.extend(most.map(|most| (most, Reverse(first), level - 1, at)));
-                        }
+                            (most, Reverse(first), level - 1, at)
+                        }));
                     }
                 }
             }
