@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::state::groups::{Group, GroupIx, GroupKey};
 use crate::state::jobs::{NodeIx, Tasks};
 use crate::state::need::{Need, of_nodes};
-use crate::state::nodes::{Node, PLAIN};
+use crate::state::nodes::Node;
 use crate::state::packing::{Chosen, Wanted};
 use crate::state::room::Room;
 use crate::state::stock::serves;
@@ -174,7 +174,8 @@ impl Core {
         need: &Need<'_>,
         in_time: &InTime<'_>,
     ) -> Option<NodeIx> {
-        let room = Room::new(need.resources, PLAIN);
+        let classes = self.state.groups.get(group_ix)?.plain;
+        let room = Room::new(need.resources, classes);
         let takes = |place: usize| {
             let ix = place as NodeIx;
             let allows = |node: &Node| node.free().covers(need.resources);

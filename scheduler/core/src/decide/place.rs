@@ -15,7 +15,6 @@ use super::outlook::Outlook;
 use crate::core::Core;
 use crate::state::groups::{Glance, Group, GroupIx, Line, Rank};
 use crate::state::jobs::NodeIx;
-use crate::state::nodes::PLAIN;
 use crate::state::room::{Room, Rooms};
 
 /// Most nodes that one decision spreads over, and most jobs it looks ahead to.
@@ -335,7 +334,7 @@ impl Core {
         mut bound: impl FnMut(NodeIx, u32) -> u32,
     ) -> Vec<(NodeIx, u32)> {
         let Some(group) = self.state.groups.get(group_ix) else { return Vec::new() };
-        let wanted = Room::new(&group.key.wanted, PLAIN);
+        let wanted = Room::new(&group.key.wanted, group.plain);
         let arrangement = group.key.arrangement();
         let gang = group.key.gang() > 0;
         let at_most = match arrangement {

@@ -99,6 +99,7 @@ impl State {
                 if let Some(node) = self.nodes.get_mut(node_ix(*node)) {
                     node.stock.set_offer(offer);
                 }
+                self.nodes.class(node_ix(*node), &self.groups.labels);
                 self.nodes.dirty.insert(node_ix(*node));
             }
             Fact::PlacedWith { at, node, tasks } => {
@@ -172,6 +173,7 @@ impl State {
     ) {
         self.nodes.describe(ix, info);
         self.assign_partitions_of(ix);
+        self.nodes.class(ix, &self.groups.labels);
         let Some(node) = self.nodes.get_mut(ix) else { return };
         node.lost = false;
         if node.incarnation != incarnation {

@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use wrun_protocol::scheduling::Request;
 use wrun_protocol::{JobId, Resources};
 
+use super::labels::Labels;
 use super::length::{LengthIx, Lengths};
 use super::node_set::NodeSet;
-use super::nodes::ANY_CLASS;
 use super::queue::{Entry, Place, Queue};
 use super::quotas::{QuotaIx, Quotas};
 use super::ready::Ready;
@@ -60,6 +60,8 @@ pub(crate) struct Group {
     pub(crate) wall_us: Option<u64>,
     /// Where what earlier tasks took is kept, where no limit says it.
     pub(crate) length: Option<LengthIx>,
+    /// The classes of nodes without cards that serve it. Not recorded.
+    pub(crate) plain: u64,
     /// What bounds it; empty where nothing does.
     pub(crate) quotas: Box<[QuotaIx]>,
     /// The quota that it waits for, and its rank when it began to. Not recorded.
@@ -108,6 +110,7 @@ pub(crate) struct Groups {
     vacant: Vec<GroupIx>,
     by_key: BTreeMap<GroupKey, GroupIx>,
     pub(crate) lengths: Lengths,
+    pub(crate) labels: Labels,
     pub(crate) accounts: Accounts,
     pub(crate) quotas: Quotas,
     /// First to be served first.
@@ -162,6 +165,7 @@ impl Groups {
 
     /// A group that has no job yet.
     pub(crate) fn start(&mut self, key: GroupKey) -> GroupIx {
+        let serving = self.labels.serving(&key.labels);
         let group = Box::new(Group {
             key: key.clone(),
             jobs: 0,
@@ -171,6 +175,7 @@ impl Groups {
             blocked: false,
             wall_us: None,
             length: self.lengths.enter(key.tenant, key.length),
+            plain: serving.plain,
             quotas: Box::default(),
             parked: None,
             queued: None,
@@ -178,7 +183,7 @@ impl Groups {
         });
         let ix = self.vacant.pop().unwrap_or(self.table.len() as GroupIx);
         let glance =
-            Glance { wanted: Room::new(&key.least(), ANY_CLASS), blocked: false, tried: 0 };
+            Glance { wanted: Room::new(&key.least(), serving.any), blocked: false, tried: 0 };
         match (self.table.get_mut(ix as usize), self.glances.get_mut(ix as usize)) {
             (Some(slot), Some(before)) => (*slot, *before) = (Some(group), glance),
             _ => {

@@ -13,6 +13,7 @@ pub(crate) mod frozen;
 pub(crate) mod groups;
 pub(crate) mod index;
 pub(crate) mod jobs;
+pub(crate) mod labels;
 pub(crate) mod length;
 pub(crate) mod load;
 pub(crate) mod need;

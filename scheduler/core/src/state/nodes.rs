@@ -9,6 +9,7 @@ use wrun_protocol::{JobId, NodeId, Resources, TaskId, Timestamp};
 
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::NodeIx;
+use super::labels::Labels;
 use super::load::Loads;
 use super::need::Need;
 use super::packing::{Packing, Shelf};
@@ -16,12 +17,6 @@ use super::room::{Room, Rooms};
 use super::span::Spans;
 use super::stock::Stock;
 use super::waste::Card;
-
-/// Classes of nodes in the index of room: those without cards, and those with.
-pub(crate) const PLAIN: u64 = 1;
-pub(crate) const WITH_CARDS: u64 = 2;
-/// Every class.
-pub(crate) const ANY_CLASS: u64 = u64::MAX;
 
 /// A node of the cluster. What every placement and every end looks at comes first, side by
 /// side: mostly the node is far away in memory.
@@ -37,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) info: Option<Box<NodeInfo>>,
     /// Number of the incarnation's first report that was not dealt with.
     pub(crate) next_report: u64,
+    /// In the index of room. Derived.
+    classes: u64,
     pub(crate) task_count: u32,
     /// An administrator wants it to take nothing.
     pub(crate) drain: bool,
@@ -83,6 +80,7 @@ impl Node {
             tasks: Spans::default(),
             info: None,
             next_report: 0,
+            classes: 0,
             task_count: 0,
             drain: false,
             lost: false,
@@ -145,7 +143,7 @@ impl Node {
     fn room(&self) -> Room {
         let free = self.free();
         if self.loads.waiting == 0 && free.slots > 0 && self.takes_tasks() {
-            Room::new(&free, if self.stock.offer.gpus.is_empty() { PLAIN } else { WITH_CARDS })
+            Room::new(&free, self.classes)
         } else {
             Room::default()
         }
@@ -327,6 +325,15 @@ impl Nodes {
             self.unname(&before, ix);
             self.by_name.entry(info.name.clone()).or_default().insert(ix);
         }
+    }
+
+    /// Works out anew in which classes a node is.
+    pub(super) fn class(&mut self, ix: NodeIx, labels: &Labels) {
+        let Some(node) = self.get_mut(ix) else { return };
+        let none = BTreeMap::new();
+        let carried = node.info.as_ref().map_or(&none, |info| &info.labels);
+        node.classes = labels.classes(carried, node.has_cards());
+        self.unsettled.insert(ix);
     }
 
     /// The first node of that name.

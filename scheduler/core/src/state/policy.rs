@@ -78,6 +78,13 @@ impl State {
         nodes.into_iter().for_each(|ix| self.assign_partitions_of(ix));
     }
 
+    /// Works out anew of which classes in the index of room nodes are.
+    pub(super) fn class_nodes(&mut self) {
+        self.groups.labels.grown = false;
+        let nodes: Vec<NodeIx> = self.nodes.iter().map(|(ix, _)| ix).collect();
+        nodes.into_iter().for_each(|ix| self.nodes.class(ix, &self.groups.labels));
+    }
+
     /// Works out anew in which partitions a node is.
     pub(super) fn assign_partitions_of(&mut self, ix: NodeIx) {
         let Some(node) = self.nodes.get_mut(ix) else { return };

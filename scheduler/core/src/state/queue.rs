@@ -414,8 +414,7 @@ mod tests {
 
     use wrun_protocol::Resources;
 
-    use super::super::nodes::ANY_CLASS;
-    use super::super::room::Rooms;
+    use super::super::room::{ANY_CLASS, Rooms};
     use super::*;
 
     fn room(cpu_milli: u32, mib: u64) -> Room {

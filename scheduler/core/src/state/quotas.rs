@@ -359,6 +359,9 @@ impl State {
     pub(super) fn enter_group(&mut self, key: GroupKey) -> GroupIx {
         let known = self.groups.find(&key).is_some();
         let group = self.groups.enter(key);
+        if self.groups.labels.grown {
+            self.class_nodes();
+        }
         if !known && self.rules.has_limits() {
             self.groups.bind(&self.rules, &self.tenants, group);
         }

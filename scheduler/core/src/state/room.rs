@@ -16,6 +16,9 @@ use wrun_protocol::Resources;
 
 const FAN: usize = 8;
 
+/// Every class.
+pub(crate) const ANY_CLASS: u64 = u64::MAX;
+
 /// What a place has free, roughly, or what is asked of one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Room {

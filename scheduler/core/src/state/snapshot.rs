@@ -381,6 +381,7 @@ impl State {
         }
         state.recount_quotas();
         state.assign_partitions();
+        state.class_nodes();
         Ok(state)
     }
 

@@ -14,8 +14,8 @@ use crate::reason::{Nodes, Notice, PendingReason, Taking};
 use crate::state::groups::{Group, GroupIx};
 use crate::state::jobs::{Job, NodeIx};
 use crate::state::length::Basis;
-use crate::state::nodes::{ANY_CLASS, Node};
-use crate::state::room::{Room, Rooms};
+use crate::state::nodes::Node;
+use crate::state::room::{ANY_CLASS, Room, Rooms};
 
 /// Jobs ahead are counted up to this.
 const MAX_AHEAD: usize = 1000;
