@@ -158,7 +158,7 @@ fn what_stays_is_deployed_and_what_ends_is_submitted() {
     assert!(said.contains("the component is a program"), "{said}");
     desk.write("tool.toml", "component = \"api.wasm\"\n[program]\nports = [5432]\n");
     let said = refusal(&desk, &["deploy", "tool.toml"], 65);
-    assert!(said.contains("describe it under `http`"), "{said}");
+    assert!(said.contains("answers HTTP requests") && said.contains("is no program"), "{said}");
     desk.write(
         "flow.toml",
         "name = \"flow\"\n[steps.first]\ncomponent = \"tool.wasm\"\n\

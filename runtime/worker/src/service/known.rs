@@ -222,9 +222,9 @@ mod tests {
 
     use super::*;
 
-    fn endpoints(name: &str, nodes: &[u32]) -> Endpoints {
+    fn endpoints(name: &str, nodes: &[u64]) -> Endpoints {
         let endpoint =
-            |(index, node): (u32, &u32)| Endpoint { index, attempt: 1, node: NodeId(*node) };
+            |(index, node): (u32, &u64)| Endpoint { index, attempt: 1, node: NodeId(*node) };
         let revision = RevisionEndpoints {
             revision: 3,
             job: JobId(7),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wrun_net::{Authority, JoinToken, Listener, Peer};
 use wrun_protocol::service::HttpService;
-use wrun_protocol::task::{Content, Outcome};
+use wrun_protocol::task::{Content, Failure, Outcome};
 use wrun_protocol::wire::join::{JoinReply, JoinRequest};
 use wrun_protocol::wire::service::Readied;
 use wrun_protocol::wire::user::LogStream;
@@ -331,9 +331,14 @@ async fn a_replica_answers_requests_that_come_in_at_its_worker_and_drains() {
     loop {
         let message = server.next().await;
         let FromWorker::Reports { reports, .. } = message else { continue };
-        if let Some(Report::Preempted { attempt: of, usage }) = reports.last() {
-            assert_eq!(*of, attempt);
+        // It has a log: of the request that failed.
+        if let Some(Report::Ended { attempt: of, result }) = reports.last() {
+            assert_eq!((*of, &result.outcome), (attempt, &Outcome::Failed(Failure::Cancelled)));
+            let usage = result.usage;
             assert!(usage.cpu_us > 0 && usage.peak_memory > 0, "{usage:?}");
+            let Some(Content::Inline(log)) = &result.log else { panic!("{result:?}") };
+            let log = String::from_utf8_lossy(log);
+            assert!(log.contains("a request failed: "), "{log}");
             break;
         }
     }
