@@ -2,6 +2,7 @@
 //! in front of that other one's gateway.
 
 use anyhow::{Context, Result, ensure};
+use harness::Cluster;
 
 use super::load::{Ask, Load};
 use super::nginx::{self, Nginx};
@@ -18,8 +19,7 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
     let mut section = Section::new(&title);
     let cluster = cluster(2);
     deploy(&cluster, "http_obedient", "api", "/", "http.reuse = {}")?;
-    let known = service(&cluster, "api")?;
-    let node = known["replicas"][0]["node"].as_str().context("a replica on a node")?.to_owned();
+    let node = node_of_replica(&cluster)?;
     let at = ["n1", "n2"].iter().position(|name| *name == node);
     let at = at.with_context(|| format!("the replica is on {node}"))?;
     let (near, far) = (cluster.gateway(at), cluster.gateway(1 - at));
@@ -45,8 +45,7 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
             format!("{rate:.2} of its requests a second, {p99:.2} of its 99th percentile"),
         );
     }
-    let after = service(&cluster, "api")?;
-    ensure!(after["replicas"][0]["node"] == node.as_str(), "the replica moved: {after:#}");
+    ensure!(node_of_replica(&cluster)? == node, "the replica has moved");
     section.note(
         "One replica of a WASI 0.2 component that reuses its instances. wrun goes from gateway to \
          worker over QUIC, encrypted and with certificates on both sides; nginx goes over plain TCP, \
@@ -55,4 +54,10 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
     );
     report.add(section);
     Ok(())
+}
+
+fn node_of_replica(cluster: &Cluster) -> Result<String> {
+    let known = service(cluster, "api")?;
+    let node = known.pointer("/replicas/0/node").and_then(serde_json::Value::as_str);
+    Ok(node.with_context(|| format!("no replica on a node: {known:#}"))?.to_owned())
 }

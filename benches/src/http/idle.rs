@@ -38,16 +38,18 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
             }
         }
         let after = memory(&cluster);
-        let each = |at: usize| (after[at] - before[at]) / f64::from(SERVICES) / 1000.0;
+        let each = |before: f64, after: f64| (after - before) / f64::from(SERVICES) / 1000.0;
+        let [server, worker] =
+            [each(before.server, after.server), each(before.worker, after.worker)];
         let name = format!("each of {SERVICES} services {what}, of its worker");
         match bar {
             Some(most) => {
-                let figure = format!("{:.1} kB", each(1));
-                section.bar(&name, figure, &format!("{most} kB"), each(1) <= most);
+                let figure = format!("{worker:.1} kB");
+                section.bar(&name, figure, &format!("{most} kB"), worker <= most);
             }
-            None => section.row(name, format!("{:.1} kB", each(1))),
+            None => section.row(name, format!("{worker:.1} kB")),
         }
-        section.row(format!("the same, of the server: {what}"), format!("{:.1} kB", each(0)));
+        section.row(format!("the same, of the server: {what}"), format!("{server:.1} kB"));
     }
     section.note(
         "Growth of resident memory, all services of one component. A service at zero is a line of \
@@ -64,8 +66,14 @@ fn asked(cluster: &Cluster, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Resident memory of server and worker, in bytes.
-fn memory(cluster: &Cluster) -> [f64; 2] {
+/// Resident memory, in bytes.
+struct Memory {
+    server: f64,
+    worker: f64,
+}
+
+fn memory(cluster: &Cluster) -> Memory {
+    let of = |process: u32| resident(process) as f64;
     let worker = cluster.workers.first().map_or(0, harness::Process::id);
-    [cluster.server.id(), worker].map(|process| resident(process) as f64)
+    Memory { server: of(cluster.server.id()), worker: of(worker) }
 }
