@@ -5,6 +5,8 @@
 
 mod answering_node;
 mod cold;
+mod core_bench;
+mod explain;
 mod gang;
 mod http;
 mod idle;
@@ -35,6 +37,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("cold", cold::measure),
     ("scheduler", scheduler::measure),
     ("placement", placement::measure),
+    ("explain", explain::measure),
     ("kueue", kueue::measure),
     ("restart", restart::measure),
     ("traces", traces::measure),

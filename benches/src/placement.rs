@@ -2,11 +2,9 @@
 //! The program that measures is a benchmark of the core's own
 //! (`scheduler/core/benches/placement.rs`), so that who works on the core needs nothing else.
 
-use std::process::Command;
+use anyhow::{Context, Result};
 
-use anyhow::{Context, Result, ensure};
-use harness::artefacts;
-
+use crate::core_bench::{core_bench, grouped};
 use crate::report::{Report, Section};
 
 /// Decisions a second that the project has set itself, at so many nodes, shapes and jobs.
@@ -78,36 +76,11 @@ fn growth(lines: &[Line]) -> Result<String> {
 }
 
 fn lines() -> Result<Vec<Line>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let bench = ["bench", "--quiet", "--locked", "--package", "wrun-core", "--bench", "placement"];
-    let output = Command::new(cargo)
-        .args(bench)
-        .current_dir(artefacts::checkout(""))
-        .output()
-        .context("cargo bench")?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cargo bench failed: {errors}");
-    let text = String::from_utf8(output.stdout)?;
-    let lines = text.lines().filter(|line| line.contains('\t'));
-    lines.map(|line| read(line).with_context(|| format!("`{line}`"))).collect()
-}
-
-fn read(line: &str) -> Result<Line> {
-    let mut words = line.split('\t');
-    let mut number = || -> Result<f64> { Ok(words.next().context("too short")?.trim().parse()?) };
-    let size = [number()? as u64, number()? as u64, number()? as u64];
-    Ok(Line { size, fill: number()?, steady: number()?, single: number()? })
-}
-
-/// With a comma after each three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let of = |[nodes, shapes, jobs, fill, steady, single]: [f64; 6]| Line {
+        size: [nodes as u64, shapes as u64, jobs as u64],
+        fill,
+        steady,
+        single,
+    };
+    Ok(core_bench("placement")?.into_iter().map(of).collect())
 }

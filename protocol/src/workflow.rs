@@ -21,6 +21,9 @@ pub use check::WorkflowError;
 pub use encoded::{EncodedWorkflow, VersionedWorkflow};
 pub use graph::Graph;
 
+/// Where the last step finds, as a JSON file, what became of the others.
+pub const OUTCOMES_PATH: &str = "/workflow.json";
+
 /// Steps, and a last one that runs whatever happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workflow {
@@ -135,6 +138,20 @@ pub enum StepState {
 }
 
 impl StepState {
+    /// Its name, as users see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Preparing => "preparing",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+            Self::Reused => "reused",
+        }
+    }
+
     /// Whether it is final.
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Waiting | Self::Preparing | Self::Running)

@@ -3,7 +3,7 @@
 use harness::{Cluster, Settings};
 use serde_json::Value;
 
-use crate::desk::{Desk, stderr};
+use crate::desk::{Desk, guest, stderr};
 
 const FIELDS: &str =
     "cache = true\nargs = [\"a\"]\nenv = { A = \"1\" }\nstdin = \"given\"\nscratch = \"4MiB\"";
@@ -99,6 +99,40 @@ fn of_an_array_each_task_is_remembered() {
     let output = |job: &str, task: &str| desk.says(&["output", job, "--task", task]);
     assert_eq!(output(&again, "2"), output(&first, "2"));
     assert_ne!(output(&again, "2"), output(&again, "1"), "each has randomness of its own");
+}
+
+#[test]
+fn what_is_remembered_is_looked_up_when_a_job_that_waited_would_start() {
+    let mut desk = Desk::of(Cluster::with(Settings { workers: 1, ..Settings::default() }));
+    let before = desk.submit_file("observe", &format!("{FIELDS}\nhold = true"));
+    let first = desk.submit_file("observe", FIELDS);
+    assert_eq!(desk.ended(&first)["state"], "succeeded");
+    let slow = desk.submit(&[&guest("sleep_forever")]);
+    desk.running(&slow);
+    let after = desk.submit_file("observe", &format!("{FIELDS}\ndepends_on = [\"end:{slow}\"]"));
+    let array = format!("{FIELDS}\ncount = 3");
+    let many = desk.submit_file("observe", &array);
+    assert_eq!(desk.ended(&many)["state"], "succeeded");
+    let waiting = desk.submit(&[&guest("sleep_forever"), "--count", "3", "--hold"]);
+    let each = format!("{array}\ndepends_on = [\"each-success:{waiting}\"]");
+    let elements = desk.submit_file("observe", &each);
+    let later = desk.submit(&["--begin", "+3s", &desk.job_file("observe", FIELDS)]);
+
+    // The server is another one, and nobody is left to run anything.
+    desk.cluster().workers[0].kill();
+    desk.cluster().restart_server();
+    desk.says(&["release", &before]);
+    desk.says(&["cancel", &slow]);
+    let given = |job: &str| {
+        let page = desk.ended(job);
+        assert_eq!((&page["state"], &remembered(&page)[..]), (&"succeeded".into(), &[2][..]));
+        let said = desk.says(&["job", job]);
+        assert!(said.contains("from job 2: these results are not of this job"), "{said}");
+        assert_eq!(all_of(&desk, job), all_of(&desk, &first));
+    };
+    [before, after, later].iter().for_each(|job| given(job));
+    let page = desk.json(&["job", &elements]);
+    assert_eq!((&page["state"], remembered(&page)), (&"pending".into(), vec![]), "{page:#}");
 }
 
 #[test]

@@ -164,6 +164,54 @@ async fn a_cancelled_workflow_still_tidies_up_after_the_server_s_death() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_last_step_is_told_what_became_of_the_others_also_after_the_server_s_death() {
+    let mut cluster = Cluster::start();
+    let mut client = cluster.client().await;
+    let mut guest = small_job(&client, "step").await;
+    guest.retry.retries = 1;
+    guest.retry.backoff_ms = 10;
+    let bad = Step { needs: vec![0], may_fail: true, ..step(&guest, "bad", &["fail=7"]) };
+    let many = Step { for_each: Some(ForEach::Lines(0)), ..step(&guest, "many", &["square"]) };
+    let steps = vec![
+        step(&guest, "list", &["lines=3"]),
+        bad,
+        many,
+        Step { needs: vec![1], ..step(&guest, "after", &["say=never"]) },
+        step(&guest, "long", &["sleep=1500"]),
+    ];
+    let finally = Some(step(&guest, "told", &["sleep=700", "show=/workflow.json"]));
+    let workflow = Workflow { name: "flow".to_owned(), steps, finally };
+    let job = client.submit_workflow(&workflow).await;
+    until("one has failed", async || step_of(&client, job, "bad").await.state == StepState::Failed)
+        .await;
+    // Once before the last step is due, and once while it runs.
+    kill_server(&mut cluster, &mut client).await;
+    until("the last step runs", async || runs(&client, job, "told").await).await;
+    kill_server(&mut cluster, &mut client).await;
+
+    assert_eq!(client.wait(job).await.state, JobState::Succeeded);
+    let told = step_of(&client, job, "told").await.job.expect("its job");
+    let told = client.output(told, 0).await;
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["workflow"], job.0);
+    assert_eq!((&told["name"], &told["cancelled"]), (&"flow".into(), &false.into()));
+    let steps = told["steps"].as_array().unwrap();
+    let of = |field: &str| steps.iter().map(|step| step[field].clone()).collect::<Vec<_>>();
+    let null = || serde_json::Value::Null;
+    assert_eq!(of("name"), ["list", "bad", "many", "after", "long"]);
+    assert_eq!(of("state"), ["succeeded", "failed", "succeeded", "skipped", "succeeded"]);
+    assert_eq!(of("exit_code"), [0.into(), 1.into(), 0.into(), null(), 0.into()]);
+    assert_eq!(of("attempts"), [1.into(), 2.into(), 1.into(), null(), 1.into()]);
+    assert_eq!(of("may_fail"), [false, true, false, false, false]);
+    assert_eq!(steps[1]["failure"], "exit code 1", "{told:#}");
+    assert_eq!(steps[2]["tasks"]["succeeded"], 3);
+    assert_eq!(steps[3]["why"], "`bad` did not succeed");
+    let jobs = client.workflow(job).await.steps.into_iter().map(|step| step.job);
+    let jobs: Vec<_> = jobs.map(|job| serde_json::json!(job.map(|job| job.0))).collect();
+    assert_eq!(of("job"), jobs[..5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_flow_from_step_to_step_and_a_second_run_does_only_what_is_left() {
     let cluster = Cluster::start();
     let mut client = cluster.client().await;

@@ -88,20 +88,10 @@ pub(crate) async fn schedules(context: &Context, args: &Schedules) -> Ended {
         console.note("no schedules");
         return Ok(Exit::Success);
     }
-    let mut columns = vec!["NAME", "CRON", "NEXT", "LAST", ">JOB", "STATE", "NOTE"];
-    if args.all {
-        columns.insert(1, "TENANT");
-    }
-    let mut listing = Listing::new(console, &columns);
+    let columns = ["NAME", "CRON", "NEXT", "LAST", ">JOB", "STATE", "NOTE"];
     let now = human::now();
-    for row in &rows {
-        let mut cells = cells(row, now);
-        if args.all {
-            cells.insert(1, row.tenant.to_string());
-        }
-        listing.row(cells);
-    }
-    console.line(listing.text())?;
+    let rows = rows.iter().map(|row| (row.tenant.to_string(), cells(row, now)));
+    console.line(Listing::by_tenant(console, &columns, args.all, rows))?;
     Ok(Exit::Success)
 }
 

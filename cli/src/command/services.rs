@@ -23,20 +23,10 @@ pub(crate) async fn services(context: &Context, args: &Services) -> Ended {
         console.note("no services");
         return Ok(Exit::Success);
     }
-    let mut columns = vec!["NAME", "KIND", "STATE", ">REVISION", ">READY", "ROUTES", "DEPLOYED"];
-    if args.all {
-        columns.insert(1, "TENANT");
-    }
-    let mut listing = Listing::new(console, &columns);
+    let columns = ["NAME", "KIND", "STATE", ">REVISION", ">READY", "ROUTES", "DEPLOYED"];
     let now = human::now();
-    for row in &rows {
-        let mut cells = cells(row, now);
-        if args.all {
-            cells.insert(1, row.id.tenant.to_string());
-        }
-        listing.row(cells);
-    }
-    console.line(listing.text())?;
+    let rows = rows.iter().map(|row| (row.id.tenant.to_string(), cells(row, now)));
+    console.line(Listing::by_tenant(console, &columns, args.all, rows))?;
     Ok(Exit::Success)
 }
 

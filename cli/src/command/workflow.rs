@@ -59,7 +59,7 @@ pub(crate) async fn job_of(
     };
     step.job.ok_or_else(|| {
         let why = step.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let state = graph::state(step.state);
+        let state = step.state.name();
         Error::new(Exit::Conflict, format!("step `{name}` is {state} and has no job{why}"))
             .todo(format!("see `wrun job {job}`"))
     })
@@ -128,7 +128,7 @@ fn counts(steps: &[StepDetail]) -> String {
     });
     let parts: Vec<String> = states
         .chunk_by(|one, other| one == other)
-        .filter_map(|alike| Some(format!("{} {}", alike.len(), graph::state(*alike.first()?))))
+        .filter_map(|alike| Some(format!("{} {}", alike.len(), alike.first()?.name())))
         .collect();
     format!("{} ({})", steps.len(), parts.join(", "))
 }
@@ -204,7 +204,7 @@ pub(crate) fn tell_end(console: Console, detail: &WorkflowDetail, exit: Exit) ->
         let why = match (&step.why, step.job) {
             (Some(why), _) => why.to_string(),
             (None, Some(job)) => format!("see `wrun job {job}`"),
-            (None, None) => graph::state(step.state).to_owned(),
+            (None, None) => step.state.name().to_owned(),
         };
         let name = &step.name;
         console.note(format_args!("first failure: step `{name}`: {}", clean(&why)));

@@ -5,8 +5,8 @@ use wrun_protocol::wire::policy::Why;
 use wrun_protocol::wire::workflow::{StepDetail, WorkflowDetail};
 use wrun_protocol::workflow::StepState;
 
+use super::human;
 use super::table::clean;
-use super::{graph, human};
 
 /// A step that has not ended, and what its job waits for, where it has one.
 pub(crate) struct OpenStep<'a> {
@@ -34,7 +34,7 @@ pub(crate) fn workflow_text(
     let (id, steps) = (workflow.summary.id, workflow.steps.len());
     let mut lines = vec![format!("workflow {id}: {} of its {steps} steps are open", open.len())];
     for OpenStep { step, why } in open {
-        let state = graph::state(step.state);
+        let state = step.state.name();
         let name = &step.name;
         lines.push(match (step.state, why) {
             (_, Some(why)) => format!("{name} ({state}), {}", text(why, now).replace('\n', "\n  ")),

@@ -29,7 +29,7 @@ pub(crate) fn text(console: Console, workflow: &WorkflowDetail, now: Timestamp) 
         let Some(step) = workflow.steps.get(branch.step) else { continue };
         listing.row([
             format!("{}{} {}", branch.lines, mark(step.state), step.name),
-            state(step.state).to_owned(),
+            step.state.name().to_owned(),
             step.job.map_or_else(dash, |job| job.to_string()),
             tasks(&step.tasks),
             step.started.map_or_else(dash, |time| human::ago(time, now)),
@@ -111,20 +111,6 @@ fn mark(state: StepState) -> char {
         StepState::Failed => '✗',
         StepState::Skipped => '-',
         StepState::Cancelled => '⊘',
-    }
-}
-
-/// The state's name.
-pub(crate) fn state(state: StepState) -> &'static str {
-    match state {
-        StepState::Waiting => "waiting",
-        StepState::Preparing => "preparing",
-        StepState::Running => "running",
-        StepState::Succeeded => "succeeded",
-        StepState::Failed => "failed",
-        StepState::Skipped => "skipped",
-        StepState::Cancelled => "cancelled",
-        StepState::Reused => "reused",
     }
 }
 

@@ -143,7 +143,7 @@ impl WorkflowView {
     }
 
     fn say(&self, workflow: &WorkflowDetail, step: &StepDetail) -> Result<(), Error> {
-        let (job, name, state) = (workflow.summary.id, &step.name, graph::state(step.state));
+        let (job, name, state) = (workflow.summary.id, &step.name, step.state.name());
         let why = step.why.as_ref().map(ToString::to_string);
         if self.console.wants_json() {
             return self.console.json(&json::Event::Step {

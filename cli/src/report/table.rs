@@ -60,6 +60,28 @@ impl Listing {
         self.table.add_row(row);
     }
 
+    /// The text of rows that each are some tenant's: with these columns, and where the rows are of
+    /// `all` tenants with theirs as the second.
+    pub(crate) fn by_tenant(
+        console: Console,
+        columns: &[&str],
+        all: bool,
+        rows: impl Iterator<Item = (String, Vec<String>)>,
+    ) -> String {
+        let mut columns = columns.to_vec();
+        if all {
+            columns.insert(1, "TENANT");
+        }
+        let mut listing = Self::new(console, &columns);
+        for (tenant, mut cells) in rows {
+            if all {
+                cells.insert(1, tenant);
+            }
+            listing.row(cells);
+        }
+        listing.text()
+    }
+
     /// The text, without blanks at the ends of lines.
     pub(crate) fn text(&self) -> String {
         let lines: Vec<String> =

@@ -10,6 +10,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde::Deserialize;
+
 fn main() -> io::Result<()> {
     let step = std::env::args().nth(1).unwrap_or_default();
     let output = match step.as_str() {
@@ -17,7 +19,10 @@ fn main() -> io::Result<()> {
         "count" => count(&input()?),
         "sum" => sum(&parts(Path::new("/counts"))?),
         "judge" => judge(&input()?),
-        "report" => report(fs::read_to_string("/sum").ok().as_deref()),
+        "report" => {
+            let sum = fs::read_to_string("/sum").ok();
+            report(sum.as_deref(), &fs::read_to_string("/workflow.json")?)?
+        }
         other => {
             return Err(io::Error::other(format!(
                 "`{other}` is no step: split, count, sum, judge or report"
@@ -70,14 +75,32 @@ fn judge(sum: &str) -> String {
     if words > 1000 { "long" } else { "short" }.to_owned()
 }
 
-fn report(sum: Option<&str>) -> String {
+/// What was counted, or which step is to blame that nothing was.
+fn report(sum: Option<&str>, workflow: &str) -> io::Result<String> {
     let numbers: Vec<&str> = sum.unwrap_or_default().split_whitespace().collect();
-    match numbers.as_slice() {
-        [paragraphs, words, letters] => {
-            format!("{words} words of {letters} letters in {paragraphs} paragraphs")
-        }
-        _ => "the text was not counted".to_owned(),
+    if let [paragraphs, words, letters] = numbers.as_slice() {
+        return Ok(format!("{words} words of {letters} letters in {paragraphs} paragraphs"));
     }
+    let Workflow { steps } = serde_json::from_str(workflow)?;
+    let failed = steps.iter().find(|step| step.state == "failed");
+    Ok(match failed {
+        Some(Step { name, failure: Some(failure), .. }) => format!("`{name}` failed: {failure}"),
+        Some(Step { name, .. }) => format!("`{name}` failed"),
+        None => "the text was not counted".to_owned(),
+    })
+}
+
+/// What the last step is told of the others, as far as it is of interest here.
+#[derive(Deserialize)]
+struct Workflow {
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    name: String,
+    state: String,
+    failure: Option<String>,
 }
 
 #[cfg(test)]
@@ -92,7 +115,20 @@ mod tests {
         assert_eq!(counts, ["3 11", "1 4"]);
         assert_eq!(sum(&counts), "2 4 15");
         assert_eq!(judge("2 4 15"), "short");
-        assert_eq!(report(Some("2 4 15\n")), "4 words of 15 letters in 2 paragraphs");
-        assert_eq!(report(None), "the text was not counted");
+        let counted = report(Some("2 4 15\n"), "").unwrap();
+        assert_eq!(counted, "4 words of 15 letters in 2 paragraphs");
+    }
+
+    #[test]
+    fn who_is_to_blame_is_named() {
+        let told = r#"{"steps": [
+            {"name": "split", "state": "succeeded", "failure": null},
+            {"name": "count", "state": "failed", "failure": "exit code 1"},
+            {"name": "sum", "state": "skipped", "failure": null}
+        ]}"#;
+        assert_eq!(report(None, told).unwrap(), "`count` failed: exit code 1");
+        let cancelled = r#"{"name": "split", "state": "cancelled", "failure": null}"#;
+        let told = format!(r#"{{"steps": [{cancelled}]}}"#);
+        assert_eq!(report(None, &told).unwrap(), "the text was not counted");
     }
 }

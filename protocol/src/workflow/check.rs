@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Graph, Step, Workflow};
+use super::{Graph, OUTCOMES_PATH, Step, Workflow};
 use crate::job::{Input, SpecError};
-use crate::limits::{MAX_CONDITION, MAX_LIST, MAX_STEP_NAME, MAX_STEPS, MAX_TIME_MS, MAX_WORKFLOW};
+use crate::limits::{
+    MAX_CONDITION, MAX_LIST, MAX_MOUNTED_FILES, MAX_STEP_NAME, MAX_STEPS, MAX_TIME_MS, MAX_WORKFLOW,
+};
 use crate::{JobSpec, schedule};
 
 /// Why a workflow is refused. The text names the step, the field and what to do.
@@ -84,6 +86,9 @@ impl Workflow {
             many.push(step.for_each.is_some() || job.count != 1);
             step.check_times().map_err(of_step)?;
             step.check_paths(&job).map_err(of_step)?;
+            if usize::from(index) >= self.steps.len() {
+                step.check_outcomes(&job).map_err(of_step)?;
+            }
             self.check_references(index, step).map_err(of_step)?;
         }
         for (index, step) in self.every_step() {
@@ -182,6 +187,22 @@ impl Step {
         })?;
         require(self.needs.len() <= MAX_STEPS, "needs", || {
             format!("{} steps; at most {MAX_STEPS}", self.needs.len())
+        })
+    }
+
+    /// Holds that there is room for what the last step is told of the others.
+    fn check_outcomes(&self, job: &JobSpec) -> Result<(), Problem> {
+        let outputs = self.mounts.iter().map(|mount| &mount.path);
+        let mut paths = outputs.chain(job.mounts.iter().map(|file| &file.path));
+        let taken = paths.find(|path| overlap(path, OUTCOMES_PATH));
+        require(taken.is_none(), "mounts", || {
+            format!(
+                "`{}` is in the way of `{OUTCOMES_PATH}`, where the last step finds what became of the others: choose another path",
+                taken.map_or("", String::as_str)
+            )
+        })?;
+        require(job.mounts.len() < MAX_MOUNTED_FILES, "mounts", || {
+            format!("{MAX_MOUNTED_FILES} files; the last step has one fewer, for `{OUTCOMES_PATH}`")
         })
     }
 

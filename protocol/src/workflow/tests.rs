@@ -123,6 +123,15 @@ fn outputs_do_not_lie_in_each_others_way() {
 }
 
 #[test]
+fn nothing_is_in_the_way_of_what_the_last_step_is_told() {
+    let mounts = vec![StepMount { step: 0, path: "/workflow.json".to_owned() }];
+    let taker = || Step { mounts: mounts.clone(), ..step("b", &[]) };
+    let finally = Workflow { finally: Some(taker()), ..of(vec![step("a", &[])]) };
+    assert_eq!(refused(&finally).1, "mounts");
+    assert!(of(vec![step("a", &[]), taker()]).check().is_ok(), "any other step may");
+}
+
+#[test]
 fn what_a_step_cannot_be_is_refused_by_field() {
     let named = Step { job: job(|spec| spec.name = "x".to_owned()), ..step("a", &[]) };
     assert_eq!(refused(&of(vec![named])).1, "name");

@@ -50,6 +50,8 @@ pub struct Core {
     /// When to look at the reservations.
     pub(crate) boundary: Option<Timestamp>,
     pub(crate) preparing: Preparing,
+    /// Jobs whose results are being looked up.
+    pub(crate) looking_up: BTreeSet<JobId>,
     pub(crate) looks: Looks,
     pub(crate) scalers: Scalers,
     /// Services in [`Self::effects`] of which gateways are to be told.
@@ -85,6 +87,7 @@ impl Core {
             promises: Promises::default(),
             boundary: None,
             preparing: Preparing::default(),
+            looking_up: BTreeSet::new(),
             looks: Looks::default(),
             scalers: Scalers::default(),
             told: BTreeSet::new(),
@@ -149,6 +152,7 @@ impl Core {
                 let answer = self.on_submit_known(tenant, id, kind, spec, known);
                 self.reply(request, answer.map(Answer::Submitted));
             }
+            Input::LookedUp { job, tasks, known } => self.on_looked_up(job, tasks, known),
             Input::Cancel { request, job } => {
                 let answer = self.on_cancel(job);
                 self.reply(request, answer);
@@ -268,6 +272,7 @@ impl Core {
             }
         }
         self.forget_settled();
+        self.ask_for_results();
         self.tell_changes();
     }
 

@@ -43,6 +43,9 @@ pub enum Effect {
     Endpoints(ServiceId),
     /// Gather what a step takes of others and make its job → [`crate::Input::StepPrepared`].
     PrepareStep(Box<Preparation>),
+    /// Look up which results of this job's tasks are remembered: [`crate::Core::unlooked`] says
+    /// of which → [`crate::Input::LookedUp`]. Asked for again after a restart.
+    LookUp(JobId),
 }
 
 /// A request that was granted.

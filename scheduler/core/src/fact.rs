@@ -519,6 +519,16 @@ pub enum Fact {
         /// Why.
         why: RolledBackBy,
     },
+    /// What is remembered of these tasks' results was looked up: those that did not succeed by
+    /// that may be placed.
+    LookedUp {
+        /// When.
+        at: Timestamp,
+        /// Whose.
+        job: JobId,
+        /// Which.
+        tasks: Vec<IndexRange>,
+    },
 }
 
 /// A result that was known from before.
@@ -635,7 +645,8 @@ impl Fact {
             | Self::ReplicaDraining { at, .. }
             | Self::RolloutMoved { at, .. }
             | Self::RolledOut { at, .. }
-            | Self::RolledBack { at, .. } => *at,
+            | Self::RolledBack { at, .. }
+            | Self::LookedUp { at, .. } => *at,
         }
     }
 }

@@ -75,6 +75,16 @@ pub enum Input {
         /// Results of its tasks, in ascending order, of the same tenant.
         known: Vec<Remembered>,
     },
+    /// What came of [`crate::Effect::LookUp`]. Where nothing could be found out, nothing is
+    /// known: the tasks run.
+    LookedUp {
+        /// The job.
+        job: JobId,
+        /// Its tasks that were looked up.
+        tasks: Vec<IndexRange>,
+        /// Results of some of them, in ascending order, of the same tenant.
+        known: Vec<Remembered>,
+    },
     /// A user cancels → `Reply` with [`crate::Answer::Done`].
     Cancel {
         /// Echoed.

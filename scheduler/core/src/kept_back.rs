@@ -40,6 +40,9 @@ impl State {
         {
             return Some(PendingReason::MaxRunning { most: array.max_running });
         }
+        if job.gates.is_shut(Gates::RESULTS) || !self.unlooked_tasks(id).is_empty() {
+            return Some(PendingReason::Results);
+        }
         let extras = self.extras.range(id.task(0)..=id.task(u32::MAX));
         let delays = extras.map(|(_, extra)| extra.not_before).filter(|at| at.0 > 0);
         let delays: Vec<_> = delays.collect();

@@ -25,6 +25,7 @@ pub mod workflow;
 
 pub use config::Config;
 pub use core::Core;
+pub use decide::remembered::Unlooked;
 pub use effect::{Answer, Effect};
 pub use ended::EndedJob;
 pub use fact::{Fact, Remembered};

@@ -27,6 +27,19 @@ pub struct Preparation {
     pub step: Step,
     /// Whose outputs it takes.
     pub producers: Vec<Producer>,
+    /// For the last step: what became of the others.
+    pub outcomes: Option<Outcomes>,
+}
+
+/// What became of the steps of a workflow, when all but the last are over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcomes {
+    /// The workflow's own name.
+    pub name: String,
+    /// Whether the workflow was cancelled.
+    pub cancelled: bool,
+    /// The steps, in the order of the workflow.
+    pub steps: Vec<StepDetail>,
 }
 
 /// A step whose output another takes.

@@ -201,6 +201,7 @@ fn facts() -> Vec<Fact> {
         },
         Fact::RolledOut { at, service: service.clone(), revision: 300 },
         Fact::RolledBack { at, service, to: 2, why: RolledBackBy::Errors },
+        Fact::LookedUp { at, job, tasks: vec![tasks.tasks] },
     ]
 }
 

@@ -19,6 +19,7 @@ mod items;
 mod join;
 mod outbox;
 mod recovery;
+mod remembered;
 mod requests;
 mod server;
 mod session;

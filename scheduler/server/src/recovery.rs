@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::sync::{Semaphore, mpsc, watch};
 use wrun_core::workflow::Preparation;
 use wrun_core::{Core, Fact};
-use wrun_protocol::Timestamp;
+use wrun_protocol::{JobId, Timestamp};
 use wrun_store::disk::Disk;
 use wrun_store::{Facts, HistoryOptions, Journal, JournalOptions, OpenError};
 
@@ -32,6 +32,8 @@ pub(crate) struct Recovered {
     pub(crate) parts: Parts,
     /// Steps of workflows to be prepared.
     pub(crate) steps: mpsc::UnboundedReceiver<Box<Preparation>>,
+    /// Jobs whose results are to be looked up.
+    pub(crate) unlooked: mpsc::UnboundedReceiver<JobId>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) warnings: Vec<String>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
     let clock = Clock::start(caught_up.at);
     let (driver, commands) = Driver::channel();
     let (due_steps, steps) = mpsc::unbounded_channel();
+    let (due_results, unlooked) = mpsc::unbounded_channel();
     let watchers = Arc::new(Watchers::default());
     let history = recorder.opening().clone();
     let parts = Parts {
@@ -84,6 +87,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
         durable,
         watchers: Arc::clone(&watchers),
         due_steps,
+        due_results,
         recovered: caught_up.last,
         snapshot_facts: config.snapshot_facts,
     };
@@ -100,7 +104,7 @@ pub(crate) fn recover(config: ServerConfig, disk: Arc<dyn Disk>) -> Result<Recov
         nodes: Nodes::default(),
         connections: Connections::new(),
     });
-    Ok(Recovered { data_dir, shared, parts, steps, journal, warnings })
+    Ok(Recovered { data_dir, shared, parts, steps, unlooked, journal, warnings })
 }
 
 /// The core after every fact of the journal.

@@ -22,8 +22,7 @@ use crate::driver::{Command, Parts, Run};
 use crate::recovery::{self, Recovered};
 use crate::requests::{self, create_token};
 use crate::shared::Shared;
-use crate::workflows;
-use crate::{ServerConfig, ServerError, join, session};
+use crate::{ServerConfig, ServerError, join, remembered, session, workflows};
 
 /// A running server. Dropping it stops it without waiting; [`Self::shutdown`] waits.
 pub struct ServerHandle {
@@ -82,7 +81,7 @@ pub async fn start_on(
     let recovered = tokio::task::spawn_blocking(move || recovery::recover(opening, disk))
         .await
         .map_err(|_| ServerError::Journal("recovery failed".to_owned()))??;
-    let Recovered { data_dir, shared, parts, steps, journal, mut warnings } = recovered;
+    let Recovered { data_dir, shared, parts, steps, unlooked, journal, mut warnings } = recovered;
     let listener = listen(&config, &shared)?;
     let advertised = advertised(&config, listener.local_addr());
     let (said, ended) = watch::channel(None);
@@ -105,6 +104,7 @@ pub async fn start_on(
         said.send_replace(Some(result.and(closed).map_err(Arc::new)));
     });
     shared.connections.spawn(workflows::serve(Arc::clone(&shared), steps));
+    shared.connections.spawn(remembered::serve(Arc::clone(&shared), unlooked));
     let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener)));
     let mut handle =
         ServerHandle { shared, listener, advertised, warnings: Vec::new(), accepting, ended };

@@ -69,19 +69,8 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
 }
 
 fn check(function: &ItemFn) -> Result<(), Error> {
-    let signature = &function.sig;
-    if let Some(token) = &signature.unsafety {
-        return Err(Error::new_spanned(token, "a service is called by safe code: remove `unsafe`"));
-    }
-    if !signature.generics.params.is_empty() {
-        let text = "a service is not generic: what it takes and returns are given types";
-        return Err(Error::new_spanned(&signature.generics, text));
-    }
-    if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
-        let text = "a service is a free function: take the request as the argument";
-        return Err(Error::new_spanned(receiver, text));
-    }
-    if let Some(extra) = signature.inputs.iter().nth(1) {
+    refusal::check_callable(function, "a service", "the request")?;
+    if let Some(extra) = function.sig.inputs.iter().nth(1) {
         let text = "a service takes one argument: a `Request` has all there is";
         return Err(Error::new_spanned(extra, text));
     }
@@ -91,15 +80,14 @@ fn check(function: &ItemFn) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::refused;
 
     fn expanded(item: &str) -> String {
         expand(TokenStream::new(), item.parse().unwrap()).to_string()
     }
 
     fn refusal(item: &str) -> String {
-        let text = expanded(item);
-        assert!(text.contains("compile_error"), "{text}");
-        text
+        refused(expand(TokenStream::new(), item.parse().unwrap()))
     }
 
     #[test]
@@ -117,13 +105,7 @@ mod tests {
         assert!(refusal("async fn f<T>(x: T) -> R { }").contains("not generic"));
         assert!(refusal("async fn f(a: u8, b: u8) -> R { }").contains("one argument"));
         assert!(refusal("async fn f(&self) -> R { }").contains("free function"));
-        let arguments = expand(
-            quote!(path = "x"),
-            quote!(
-                async fn f() -> R {}
-            ),
-        )
-        .to_string();
-        assert!(arguments.contains("takes no arguments"));
+        let function: TokenStream = "async fn f() -> R { }".parse().unwrap();
+        assert!(refused(expand(quote!(path = "x"), function)).contains("takes no arguments"));
     }
 }

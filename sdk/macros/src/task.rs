@@ -16,14 +16,8 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
     check(function)?;
     let name = &function.sig.ident;
     let call = match function.sig.inputs.first() {
-        None => quote!(#name()),
         Some(FnArg::Typed(argument)) => decoded_call(function, &argument.ty),
-        Some(FnArg::Receiver(receiver)) => {
-            return Err(Error::new_spanned(
-                receiver,
-                "a task is a free function: take its input as the argument",
-            ));
-        }
+        Some(FnArg::Receiver(_)) | None => quote!(#name()),
     };
     let returned = match &function.sig.output {
         ReturnType::Type(_, returned) => returned.span(),
@@ -91,15 +85,7 @@ fn check(function: &ItemFn) -> Result<(), Error> {
     if let Some(token) = &signature.asyncness {
         return Err(Error::new_spanned(token, "a task is not async: it has its thread to itself"));
     }
-    if let Some(token) = &signature.unsafety {
-        return Err(Error::new_spanned(token, "a task is called by safe code: remove `unsafe`"));
-    }
-    if !signature.generics.params.is_empty() {
-        return Err(Error::new_spanned(
-            &signature.generics,
-            "a task is not generic: its input and output are given types",
-        ));
-    }
+    refusal::check_callable(function, "a task", "its input")?;
     if let Some(extra) = signature.inputs.iter().nth(1) {
         return Err(Error::new_spanned(
             extra,
@@ -124,15 +110,14 @@ fn check(function: &ItemFn) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::refused;
 
     fn expanded(item: &str) -> String {
         expand(TokenStream::new(), item.parse().unwrap()).to_string()
     }
 
     fn refusal(item: &str) -> String {
-        let text = expanded(item);
-        assert!(text.contains("compile_error"), "{text}");
-        text
+        refused(expand(TokenStream::new(), item.parse().unwrap()))
     }
 
     #[test]
@@ -159,13 +144,7 @@ mod tests {
         assert!(refusal("fn f(&self) -> R { }").contains("free function"));
         assert!(refusal("fn f(x: &mut J) -> R { }").contains("by value"));
         assert!(refusal("fn f(x: u8) { }").contains("returns a `Result`"));
-        let arguments = expand(
-            quote!(name = "x"),
-            quote!(
-                fn f() -> R {}
-            ),
-        )
-        .to_string();
-        assert!(arguments.contains("takes no arguments"));
+        let function: TokenStream = "fn f() -> R { }".parse().unwrap();
+        assert!(refused(expand(quote!(name = "x"), function)).contains("takes no arguments"));
     }
 }

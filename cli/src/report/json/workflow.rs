@@ -81,7 +81,7 @@ impl From<&WorkflowDetail> for WorkflowPage {
                 needs: step.needs.iter().filter_map(name).collect(),
                 when: graph::when(step.when),
                 may_fail: step.may_fail,
-                state: graph::state(step.state),
+                state: step.state.name(),
                 job: step.job.map(|job| job.0),
                 tasks: step.tasks.into(),
                 started_ms: step.started.map(|time| time.0),
@@ -122,7 +122,7 @@ impl WorkflowExplanation {
     pub(crate) fn of(workflow: &WorkflowDetail, open: &[OpenStep<'_>]) -> Self {
         let explained = |OpenStep { step, why }: &OpenStep<'_>| OpenStepExplanation {
             name: step.name.clone(),
-            state: graph::state(step.state),
+            state: step.state.name(),
             waits_for: waits_for(workflow, step).into_iter().map(str::to_owned).collect(),
             explanation: why.as_ref().map(Into::into),
         };

@@ -30,7 +30,7 @@ pub(crate) mod promise;
 mod promise_with;
 pub(crate) mod rank;
 pub(crate) mod recall;
-mod remembered;
+pub(crate) mod remembered;
 mod reports;
 mod reservation;
 mod schedule;

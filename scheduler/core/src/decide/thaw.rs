@@ -7,6 +7,7 @@ use wrun_protocol::wire::worker::{Assignment, ToWorker};
 use wrun_protocol::{IndexRange, Resources, TaskId};
 
 use super::outlook::Outlook;
+use super::preempt::Claim;
 use crate::core::Core;
 use crate::fact::{Fact, RequeueCause};
 use crate::state::groups::{Group, GroupIx, Groups};
@@ -61,7 +62,8 @@ impl Core {
     }
 
     /// Groups for which tasks were frozen may have gone, or wait for something else: what is
-    /// frozen is looked at again. At the end of each event, and of each round.
+    /// frozen is looked at again, and what was kept for a group that is no more. At the end of
+    /// each event, and of each round.
     pub(crate) fn forget_settled(&mut self) {
         if self.preemption.blocked.is_empty() {
             return;
@@ -70,7 +72,9 @@ impl Core {
         let groups = &self.state.groups;
         self.preemption.blocked.retain(|group| waits(groups, *group));
         if self.preemption.blocked.len() < known {
-            let nodes: Vec<NodeIx> = self.state.frozen.nodes().collect();
+            let gone = |_: &NodeIx, claim: &mut Claim| groups.get(claim.group).is_none();
+            let kept = self.preemption.claims.extract_if(.., gone).map(|(ix, _)| ix);
+            let nodes: Vec<NodeIx> = self.state.frozen.nodes().chain(kept).collect();
             nodes.into_iter().for_each(|ix| self.state.nodes.dirty.insert(ix));
         }
     }

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::effect::Effect;
 use crate::fact::Fact;
 use crate::state::workflows::Flow;
-use crate::workflow::{Preparation, Prepared, Producer, step_submit_id};
+use crate::workflow::{Outcomes, Preparation, Prepared, Producer, details, step_submit_id};
 
 /// Most bytes of a reason that are kept with a step.
 const MAX_REASON: usize = 512;
@@ -230,6 +230,7 @@ impl Core {
             tenant: self.state.tenants.get(flow.tenant)?.name.clone(),
             index,
             producers: sources.into_iter().filter_map(producer).collect(),
+            outcomes: (flow.last() == Some(index)).then(|| outcomes(flow)),
             step,
         })
     }
@@ -323,6 +324,13 @@ impl Core {
             }
         }
     }
+}
+
+/// What became of every step but the last.
+fn outcomes(flow: &Flow) -> Outcomes {
+    let mut steps = details(&flow.workflow, &flow.graph, &flow.steps);
+    steps.retain(|step| !step.finally);
+    Outcomes { name: flow.workflow.name.clone(), cancelled: flow.cancelled, steps }
 }
 
 /// Whether a step that waits is due.

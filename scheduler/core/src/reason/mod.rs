@@ -65,6 +65,8 @@ pub enum PendingReason {
         /// The deadline.
         deadline: Timestamp,
     },
+    /// Whether its results are remembered is being looked up.
+    Results,
     /// A job that it depends on has not come that far.
     Dependency {
         /// For what it waits.
@@ -348,6 +350,7 @@ impl PendingReason {
             Self::Held => "held",
             Self::Begin { .. } => "begin",
             Self::Deadline { .. } => "deadline",
+            Self::Results => "results",
             Self::Dependency { .. } => "dependency",
             Self::MaxRunning { .. } => "max-running",
             Self::Gang { .. } => "gang",

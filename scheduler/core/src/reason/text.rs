@@ -47,6 +47,7 @@ impl fmt::Display for PendingReason {
                 "it is a gang of {gang} tasks, and the nodes that are ready hold {places} at once"
             ),
             Self::Held => f.write_str("it is held: release it to let it be placed"),
+            Self::Results => f.write_str("whether its results are remembered is being looked up"),
             Self::Begin { at } => write!(f, "it is not to start before {}", Clock(*at)),
             Self::Deadline { deadline } => write!(
                 f,

@@ -91,6 +91,7 @@ impl State {
                 self.start_job(*job, *at);
                 self.remember(*job, tasks, *ends_job);
             }
+            Fact::LookedUp { job, tasks, .. } => self.release_looked_up(*job, tasks),
             Fact::TasksRetried { tasks, .. } => {
                 tasks.iter().for_each(|tasks| self.retry_tasks(*tasks));
             }
@@ -217,6 +218,7 @@ impl State {
             self.note_change(id, &JobChange::TimeLimit(Some(limit)));
         }
         job.gates.set(Gates::HELD, decoded.scheduling.hold);
+        job.gates.set(Gates::RESULTS, decoded.scheduling.cache);
         let times = Times::of(&decoded);
         let tenant = self.tenants.enter(tenant);
         let group = self.enter_group(GroupKey::of(tenant, id, decoded));
@@ -231,6 +233,7 @@ impl State {
         if times.is_some() {
             self.set_times(id, times);
         }
+        self.doubt_results(id);
     }
 
     /// Attempts are given to a node; they hold the group's resources there, or wait for them.

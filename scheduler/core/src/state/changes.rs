@@ -154,11 +154,12 @@ impl State {
         }
     }
 
-    fn set_gate(&mut self, id: JobId, gate: Gates, shut: bool) {
+    pub(super) fn set_gate(&mut self, id: JobId, gate: Gates, shut: bool) {
         let Some(job) = self.jobs.get_mut(id) else { return };
         let was_ready = job.ready_tasks();
         job.gates.set(gate, shut);
         self.groups.set_ready(job.group, id, was_ready, job.ready_tasks());
+        self.doubt_results(id);
     }
 
     pub(super) fn set_times(&mut self, id: JobId, times: Option<Times>) {

@@ -277,9 +277,14 @@ impl State {
                     free.take_all(id, run.tasks, |run, ()| array.waiting.insert(run, ()));
                 }
             }
-            free.iter().for_each(|(run, ())| array.ready.insert(run, ()));
+            // What is remembered of them is looked up first.
+            let wants = |spec: JobSpec| spec.scheduling.cache;
+            let looks = free.count() > 0 && job.spec.encoded().decode().is_ok_and(wants);
+            let to = if looks { &mut array.waiting } else { &mut array.ready };
+            free.iter().for_each(|(run, ())| to.insert(run, ()));
         }
         self.groups.set_ready(job.group, id, was_ready, job.ready_tasks());
+        self.doubt_results(id);
     }
 
     /// A job is about to be dropped: those that wait for it will be told, and it waits for

@@ -47,6 +47,8 @@ impl Gates {
     pub(crate) const BEGIN: Self = Self(4);
     /// It would not end before its deadline. Follows from the clock.
     pub(crate) const DEADLINE: Self = Self(8);
+    /// Whether results of its tasks are remembered was not looked up yet.
+    pub(crate) const RESULTS: Self = Self(16);
 
     /// Whether nothing keeps the job back.
     pub(crate) fn are_open(self) -> bool {
@@ -55,6 +57,11 @@ impl Gates {
 
     pub(crate) fn is_shut(self, gate: Self) -> bool {
         self.0 & gate.0 != 0
+    }
+
+    /// Whether no other keeps the job back.
+    pub(crate) fn are_open_but(self, gate: Self) -> bool {
+        self.0 & !gate.0 == 0
     }
 
     /// Without those that follow from the clock.

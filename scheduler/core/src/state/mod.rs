@@ -26,6 +26,7 @@ pub(crate) mod quotas;
 pub(crate) mod ready;
 pub(crate) mod register;
 pub(crate) mod reservations;
+mod results;
 pub(crate) mod room;
 pub(crate) mod schedules;
 pub(crate) mod services;
@@ -105,6 +106,8 @@ pub(crate) struct State {
     pub(crate) placed: u64,
     /// What is taken of the cluster's pools. Derived.
     pub(crate) pools: Pools,
+    /// Jobs of which something may have to be looked up. Not recorded.
+    pub(crate) unlooked: BTreeSet<JobId>,
     /// Jobs that the last fact ended. Not recorded.
     pub(crate) ended: Vec<EndedJob>,
 }
@@ -188,6 +191,7 @@ impl State {
             tokens: BTreeMap::new(),
             placed: 0,
             pools: Pools::default(),
+            unlooked: BTreeSet::new(),
             ended: Vec::new(),
         }
     }

@@ -429,6 +429,10 @@ impl State {
         let tenant = self.tenants.get_mut(tenant).ok_or_else(|| garbled("a tenant"))?;
         tenant.live_tasks += u64::from(job.live_tasks());
         let ready = job.ready_tasks();
+        let waits = matches!(&job.tasks, Tasks::Many(array) if array.waiting.count() > 0);
+        if waits || job.gates.is_shut(Gates::RESULTS) {
+            self.unlooked.insert(id);
+        }
         self.jobs.insert(id, job);
         if ready > 0 {
             self.groups.add_ready(group, id, ready);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wrun_core::Fact;
+use wrun_core::{Core, Fact};
 use wrun_protocol::policy::Limits;
 use wrun_protocol::scheduling::Request;
 use wrun_protocol::service::ServiceId;
@@ -36,6 +36,8 @@ pub(crate) struct Placed {
     pub(crate) frozen: bool,
     /// It was told to stop.
     pub(crate) noticed: bool,
+    /// It is known to run.
+    runs: bool,
     /// What it used before this instant is counted.
     counted: Timestamp,
 }
@@ -52,12 +54,39 @@ pub(crate) struct Used {
 pub(crate) struct Ledger {
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) placed: BTreeMap<TaskId, Placed>,
-    /// Of what is placed no more.
-    used: BTreeMap<TenantName, Used>,
+    /// Of what is counted, the part of tasks that were known to run, and of all that were placed.
+    used: BTreeMap<TenantName, (Used, Used)>,
+}
+
+/// What all nodes hold, added up between the facts that change it: read from a core that only
+/// applies them.
+#[derive(Debug, Default)]
+pub(crate) struct Allocated {
+    used: Used,
+    until: Timestamp,
+}
+
+impl Allocated {
+    /// Nothing has changed until then.
+    pub(crate) fn until(&mut self, at: Timestamp, applied: &Core) {
+        self.used = self.at(at, applied);
+        self.until = self.until.max(at);
+    }
+
+    /// CPU and memory until then. Nodes do not tell what of cards is held.
+    pub(crate) fn at(&self, at: Timestamp, applied: &Core) -> Used {
+        let ms = at.since(self.until).as_millis();
+        let mut used = self.used;
+        for node in applied.nodes() {
+            used.cpu += ms * u128::from(node.used.cpu_milli);
+            used.memory += ms * u128::from(node.used.memory);
+        }
+        used
+    }
 }
 
 impl Used {
-    fn add(&mut self, more: &Self) {
+    pub(crate) fn add(&mut self, more: &Self) {
         self.cpu += more.cpu;
         self.memory += more.memory;
         self.gpu += more.gpu;
@@ -65,6 +94,14 @@ impl Used {
 }
 
 impl Placed {
+    fn add_to(&self, (least, most): &mut (Used, Used), now: Timestamp) {
+        let used = self.used(now);
+        most.add(&used);
+        if self.runs {
+            least.add(&used);
+        }
+    }
+
     /// What it held since it was counted last. What is frozen holds no CPU.
     fn used(&self, now: Timestamp) -> Used {
         let ms = now.since(self.counted).as_millis();
@@ -110,6 +147,12 @@ impl Ledger {
             Fact::Frozen { tasks, frozen, .. } => {
                 each(tasks, |task| self.freeze(task, at, *frozen));
             }
+            Fact::Started { tasks, .. } => each(tasks, |task| {
+                self.count(task, at);
+                if let Some(placed) = self.placed.get_mut(&task) {
+                    placed.runs = true;
+                }
+            }),
             Fact::Noticed { attempt, .. } => {
                 self.placed.get_mut(&attempt.task).unwrap().noticed = true;
             }
@@ -143,6 +186,7 @@ impl Ledger {
             gpu_milli: devices.gpu.as_ref().map_or(0, |gpu| gpu.milli),
             frozen: false,
             noticed: false,
+            runs: false,
             counted: at,
         };
         assert!(self.placed.insert(task, placed).is_none(), "{task} is placed twice");
@@ -166,15 +210,17 @@ impl Ledger {
     fn count(&mut self, task: TaskId, at: Timestamp) {
         let Some(placed) = self.placed.get_mut(&task) else { return };
         let tenant = self.jobs[&task.job].tenant.clone();
-        self.used.entry(tenant).or_default().add(&placed.used(at));
+        placed.add_to(self.used.entry(tenant).or_default(), at);
         placed.counted = at;
     }
 
-    /// What the tenant was allocated until now.
-    pub(crate) fn used(&self, tenant: &TenantName, now: Timestamp) -> Used {
+    /// What the tenant was allocated until now at least, if only what was known to run held
+    /// anything, and at most, if all did that was placed: what waits on a node for others to
+    /// end holds nothing, and which of its tasks wait a node need not tell.
+    pub(crate) fn used(&self, tenant: &TenantName, now: Timestamp) -> (Used, Used) {
         let mut used = self.used.get(tenant).copied().unwrap_or_default();
         let its = self.placed.iter().filter(|(task, _)| self.jobs[&task.job].tenant == *tenant);
-        its.for_each(|(_, placed)| used.add(&placed.used(now)));
+        its.for_each(|(_, placed)| placed.add_to(&mut used, now));
         used
     }
 

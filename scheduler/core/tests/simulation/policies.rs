@@ -122,17 +122,38 @@ impl World {
                 self.within(&class.tenant_limits, |of, qos| of == each && qos == name);
             }
         }
-        if self.config.max_backlog == 0 {
-            for row in self.core.shares().iter().filter(|row| row.tenant.as_str() != "lab") {
-                let used = self.ledger.used(&row.tenant, self.core_now);
-                let row_used = Used {
-                    cpu: row.cpu_milli_ms,
-                    memory: row.memory_byte_ms,
-                    gpu: row.gpu_milli_ms,
-                };
-                assert_eq!(row_used, used, "what {} used", row.tenant);
+        self.check_usage();
+    }
+
+    /// Usage is what was allocated between recorded facts, to the millisecond: of each tenant
+    /// where nothing waits on nodes; where something does, of all together, and of each within
+    /// what its tasks that ran and its tasks that were placed held.
+    fn check_usage(&self) {
+        let mut all = Used::default();
+        for row in self.core.shares().iter().filter(|row| row.tenant.as_str() != "lab") {
+            let (least, most) = self.ledger.used(&row.tenant, self.core_now);
+            let used =
+                Used { cpu: row.cpu_milli_ms, memory: row.memory_byte_ms, gpu: row.gpu_milli_ms };
+            all.add(&used);
+            let tenant = &row.tenant;
+            // What has cards or more than amounts is granted, and never waits on a node.
+            assert_eq!(used.gpu, most.gpu, "cards that {tenant} used");
+            if self.config.max_backlog == 0 {
+                assert_eq!(used, most, "what {tenant} used");
             }
+            let within = |least, used, most| least <= used && used <= most;
+            assert!(
+                within(least.cpu, used.cpu, most.cpu)
+                    && within(least.memory, used.memory, most.memory),
+                "{tenant} used {used:?}, which is not from {least:?} to {most:?}"
+            );
         }
+        let allocated = self.allocated.at(self.core_now, &self.shadow);
+        assert_eq!(
+            (all.cpu, all.memory),
+            (allocated.cpu, allocated.memory),
+            "what all used, and what nodes held"
+        );
     }
 
     fn within(&self, limits: &Limits, of: impl Fn(&str, Option<&str>) -> bool) {

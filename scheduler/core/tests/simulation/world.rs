@@ -13,7 +13,7 @@ use wrun_protocol::wire::policy::{JobChange, TaskSet};
 use wrun_protocol::wire::worker::FromWorker;
 use wrun_protocol::{AttemptId, IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Allocated, Ledger};
 use crate::model::Model;
 use crate::policies;
 use crate::random::Random;
@@ -27,6 +27,7 @@ pub(crate) struct World {
     pub(crate) core: Core,
     pub(crate) config: Config,
     pub(crate) ledger: Ledger,
+    pub(crate) allocated: Allocated,
     /// The instant that the core was last told.
     pub(crate) core_now: Timestamp,
     pub(crate) windows: Windows,
@@ -38,7 +39,7 @@ pub(crate) struct World {
     /// Whether it prints what the core is told and what it records.
     traced: bool,
     /// Applies facts and does nothing else.
-    shadow: Core,
+    pub(crate) shadow: Core,
     pub(crate) journal: Vec<Fact>,
     pub(crate) durable: usize,
     /// Effects with the number of facts that must be durable before.
@@ -90,6 +91,7 @@ impl World {
             shadow: Core::new(config.clone()),
             config,
             ledger: Ledger::default(),
+            allocated: Allocated::default(),
             core_now: Timestamp(0),
             windows: Windows::default(),
             replicas: Replicas::default(),
@@ -185,6 +187,7 @@ impl World {
                 self.replicas.apply(fact);
                 self.check_windows(fact);
                 self.moved |= matches!(fact, Fact::JobChanged { change: JobChange::Qos(_), .. });
+                self.allocated.until(fact.at(), &self.shadow);
                 self.shadow.apply(fact);
                 self.ended.extend(self.shadow.take_ended());
                 self.journal.push(fact.clone());
@@ -235,6 +238,7 @@ impl World {
             | Effect::Append(_)
             | Effect::Ended(_)
             | Effect::PrepareStep(_)
+            | Effect::LookUp(_)
             | Effect::Endpoints(_) => {}
         }
     }
@@ -381,7 +385,11 @@ impl World {
         self.core = Core::restore(self.config.clone(), &saved.snapshot()).unwrap();
         self.shadow = Core::new(self.config.clone());
         after.iter().for_each(|fact| self.core.apply(fact));
-        self.journal.iter().for_each(|fact| self.shadow.apply(fact));
+        self.allocated = Allocated::default();
+        for fact in &self.journal {
+            self.allocated.until(fact.at(), &self.shadow);
+            self.shadow.apply(fact);
+        }
         self.core_now = self.now;
         self.core.start(self.now);
     }

@@ -19,6 +19,7 @@ pub(super) enum Held {
     Reply { request: RequestId, answer: Result<Answer, RequestError> },
     Changed(JobId),
     Prepare(Box<Preparation>),
+    LookUp(JobId),
     Tell(Tell),
 }
 

@@ -22,7 +22,7 @@ use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
-use wrun_protocol::{JobId, NodeId, SubmitId, TenantName};
+use wrun_protocol::{IndexRange, JobId, NodeId, SubmitId, TenantName};
 
 use crate::outbox::Outbox;
 use pending::Batch;
@@ -41,8 +41,9 @@ pub(crate) struct Accepted {
     pub(crate) spec: EncodedSpec,
     /// Jobs that it waits for and that have ended.
     pub(crate) ended: Vec<Prior>,
-    /// Results of its tasks that are remembered; none for a job that waits for others.
-    pub(crate) known: Vec<Remembered>,
+    /// Results of its tasks that are remembered, where they were looked up: not for a job that
+    /// is to wait.
+    pub(crate) known: Option<Vec<Remembered>>,
 }
 
 type MakeInput = Box<dyn FnOnce(RequestId) -> Input + Send>;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     View { look: Look, recorded: bool },
     /// What came of a step's preparation.
     Prepared { workflow: JobId, step: u16, prepared: Prepared },
+    /// What is remembered of these tasks' results.
+    LookedUp { job: JobId, tasks: Vec<IndexRange>, known: Vec<Remembered> },
     /// A node's session has begun.
     Connect {
         node: NodeId,

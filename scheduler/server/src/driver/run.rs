@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wrun_core::workflow::Preparation;
 use wrun_core::{Core, Effect, Fact, Input, RequestId};
-use wrun_protocol::NodeId;
 use wrun_protocol::wire::worker::ToWorker;
+use wrun_protocol::{JobId, NodeId};
 use wrun_store::Journal;
 
 use super::held::{Held, HeldQueue};
@@ -58,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) watchers: Arc<Watchers>,
     /// Steps of workflows to be prepared; as many as are due at a time, which the core bounds.
     pub(crate) due_steps: mpsc::UnboundedSender<Box<Preparation>>,
+    /// Jobs whose results are to be looked up, each once at a time.
+    pub(crate) due_results: mpsc::UnboundedSender<JobId>,
     /// The last fact that recovery found.
     pub(crate) recovered: u64,
     /// Facts between two snapshots, at least.
@@ -204,10 +206,11 @@ impl Run {
                 for (request, job) in (first..).zip(jobs) {
                     let Accepted { id, kind, spec, ended, known } = job;
                     let (request, tenant) = (RequestId(request), tenant.clone());
-                    let input = if known.is_empty() {
-                        Input::Submit { request, tenant, id, kind, spec, ended }
-                    } else {
-                        Input::SubmitKnown { request, tenant, id, kind, spec, known }
+                    let input = match known {
+                        None => Input::Submit { request, tenant, id, kind, spec, ended },
+                        Some(known) => {
+                            Input::SubmitKnown { request, tenant, id, kind, spec, known }
+                        }
                     };
                     self.parts.core.handle(now, input);
                 }
@@ -227,6 +230,9 @@ impl Run {
             }
             Command::Prepared { workflow, step, prepared } => {
                 self.parts.core.handle(now, Input::StepPrepared { workflow, step, prepared });
+            }
+            Command::LookedUp { job, tasks, known } => {
+                self.parts.core.handle(now, Input::LookedUp { job, tasks, known });
             }
             Command::Connect { node, outbox, listens, info, offer, incarnation, attempts } => {
                 // What was decided so far is for the session before.
@@ -303,6 +309,7 @@ impl Run {
                 Effect::Reply { request, answer } => Held::Reply { request, answer },
                 Effect::JobChanged(job) => Held::Changed(job),
                 Effect::PrepareStep(preparation) => Held::Prepare(preparation),
+                Effect::LookUp(job) => Held::LookUp(job),
                 Effect::Endpoints(id) => {
                     self.gateways.on_changed(id);
                     continue;
@@ -345,6 +352,7 @@ impl Run {
                 Held::Tell(tell) => tell(),
                 // Nobody prepares any more when the server ends; the next one is asked again.
                 Held::Prepare(preparation) => _ = self.parts.due_steps.send(preparation),
+                Held::LookUp(job) => _ = self.parts.due_results.send(job),
                 Held::Changed(job) => {
                     let core = &self.parts.core;
                     self.parts.watchers.on_changed(job, || core.job_tenant(job).is_none());

@@ -21,7 +21,7 @@ mod workflows;
 
 pub(crate) use cluster::create_token;
 pub(crate) use output::of_recorded;
-pub(crate) use recorded::task as recorded_task;
+pub(crate) use recorded::{task as recorded_task, tasks as recorded_tasks};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -245,6 +245,6 @@ async fn answer(
     Ok(send.send(&response).await?)
 }
 
-fn refused(code: ErrorCode, text: impl Into<String>) -> RequestError {
+pub(crate) fn refused(code: ErrorCode, text: impl Into<String>) -> RequestError {
     RequestError::new(code, text)
 }

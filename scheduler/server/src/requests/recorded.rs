@@ -112,7 +112,7 @@ fn never_ended(index: u32, ended: Timestamp) -> TaskDetail {
 }
 
 /// Tasks that have ended, each with its own row, and where the next page of rows begins.
-pub(super) async fn tasks(
+pub(crate) async fn tasks(
     shared: &Shared,
     job: JobId,
     from: u32,

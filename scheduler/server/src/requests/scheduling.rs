@@ -1,6 +1,6 @@
 //! Policy, order and reasons, and changes of jobs that live.
 
-use wrun_core::{Input, RequestId};
+use wrun_core::{Core, Input, RequestId};
 use wrun_protocol::limits::MAX_PAGE;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
@@ -71,11 +71,11 @@ pub(super) async fn on_queue(
     limit: u32,
 ) -> Result<Response, RequestError> {
     let limit = limit.clamp(1, MAX_PAGE) as usize;
-    let looked_at = if caller.role == Role::Admin { limit } else { MAX_PAGE as usize };
-    let mut rows = shared.driver.view(move |core| core.queue(looked_at)).await?;
-    rows.retain(|row| caller.may_see(&row.tenant));
-    rows.truncate(limit);
-    Ok(Response::Queue(rows))
+    // As many jobs are looked at for a tenant as are listed at most for an administrator.
+    let tenant = (caller.role != Role::Admin).then(|| caller.tenant.clone());
+    let looked_at = if tenant.is_some() { MAX_PAGE as usize } else { limit };
+    let list = move |core: &Core| core.queue_of(tenant.as_ref(), looked_at, limit);
+    Ok(Response::Queue(shared.driver.view(list).await?))
 }
 
 pub(super) async fn on_explain(

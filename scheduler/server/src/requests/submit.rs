@@ -8,13 +8,14 @@ use wrun_protocol::service::ServiceKind;
 use wrun_protocol::task::Content;
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response, Submission};
 use wrun_protocol::wire::worker::ComponentKind;
-use wrun_protocol::{Digest, JobId, JobSpec, TenantName, resources};
+use wrun_protocol::{Digest, IndexRange, JobId, JobSpec, TenantName, resources};
 
 use super::{depends, refused, remembered};
 use crate::authorise::Caller;
 use crate::components::Checked;
 use crate::driver::Accepted;
 use crate::items;
+use crate::remembered::known;
 use crate::shared::Shared;
 
 /// Submissions checked before others on the same thread get a turn: about a millisecond.
@@ -121,10 +122,14 @@ async fn check(
     let decoded =
         spec.decode().map_err(|error| refused(ErrorCode::InvalidInput, error.to_string()))?;
     let depends_on = decoded.scheduling.depends_on.clone();
-    let looks = remembered::may_be_given(&decoded.scheduling);
+    let (looks, count) = (remembered::may_be_given(&decoded.scheduling), decoded.count);
     let (kind, spec) = check_job(shared, caller, spec, decoded).await?;
-    let known =
-        if looks { remembered::known(shared, caller, kind, &spec).await? } else { Vec::new() };
+    let known = if looks {
+        let tasks = [IndexRange { first: 0, count }];
+        Some(known(shared, &caller.tenant, kind, &spec, &tasks).await?)
+    } else {
+        None
+    };
     Ok((Accepted { id, kind, spec, ended: Vec::new(), known }, depends_on))
 }
 

@@ -3,6 +3,7 @@
 
 mod content;
 mod items;
+mod outcomes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,9 @@ async fn make(shared: &Shared, of: &Preparation) -> Result<EncodedSpec, Hitch> {
         let (count, items) = items::of(shared, tenant, for_each, source).await?;
         spec.count = count;
         spec.input = Input::Each(items);
+    }
+    if let Some(outcomes) = &of.outcomes {
+        spec.mounts.push(outcomes::mount(shared, of, outcomes).await?);
     }
     for mount in &step.mounts {
         let source = producer(of, mount.step)?;

@@ -120,7 +120,7 @@ impl Layer {
                 }
             }
             Fact::Remembered { at, job, tasks, ends_job } => {
-                let ended = ends_job.and_then(|_| of(&mut ended, *job));
+                let ended = ends_job.and_then(|state| Some((of(&mut ended, *job)?, state)));
                 self.on_remembered(*at, *job, tasks, ended);
             }
             _ => {}
@@ -132,7 +132,7 @@ impl Layer {
         at: Timestamp,
         job: JobId,
         tasks: &[Remembered],
-        ended: Option<EndedJob>,
+        ended: Option<(EndedJob, JobState)>,
     ) {
         let mut sole = None;
         for known in tasks {
@@ -148,15 +148,15 @@ impl Layer {
                 log: known.log.clone(),
             };
             // The job's only task, where the job has no other.
-            let alone = ended.as_ref().filter(|_| tasks.len() == 1);
+            let alone = ended.as_ref().map(|(ended, _)| ended).filter(|_| tasks.len() == 1);
             sole = self.put_task(job, row, alone);
             self.origins.insert((job.0, known.index), known.from);
             self.bytes += ORIGIN_BYTES;
         }
-        if let Some(ended) = ended {
+        if let Some((ended, state)) = ended {
             let (succeeded, usage) = (tasks.len() as u32, &Usage::default());
             let ends = Ends { succeeded, failed: 0, usage, failure: None, sole };
-            self.end(at, ended, JobState::Succeeded, ends);
+            self.end(at, ended, state, ends);
         }
     }
 

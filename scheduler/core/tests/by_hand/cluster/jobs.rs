@@ -109,6 +109,16 @@ impl Cluster {
         self.handle(Input::SubmitKnown { request: RequestId(1), tenant, id, kind, spec, known })
     }
 
+    /// What was looked up of a job's tasks.
+    pub(crate) fn looked_up(
+        &mut self,
+        job: u64,
+        tasks: &[IndexRange],
+        known: Vec<Remembered>,
+    ) -> Vec<Effect> {
+        self.handle(Input::LookedUp { job: JobId(job), tasks: tasks.to_vec(), known })
+    }
+
     /// Submits what must be accepted, for the number that it gets.
     pub(crate) fn queue(&mut self, spec: &JobSpec) -> JobId {
         self.queue_as("ann", spec)

@@ -14,7 +14,7 @@ use wrun_protocol::policy::Weights;
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::wire::worker::ComponentKind;
 
-use crate::cluster::{BEGIN, Cluster, Machine, limited, second, submit_id};
+use crate::cluster::{BEGIN, Cluster, Machine, job, limited, second, submit_id};
 
 pub(crate) fn codes(cluster: &Cluster, job: JobId) -> Vec<(String, Option<u32>)> {
     let explanation = cluster.core.explain(job).unwrap();
@@ -211,6 +211,35 @@ fn a_job_has_the_place_in_which_the_queue_lists_it() {
         let bobs: Vec<JobId> = bobs.iter().map(|row| row.job).collect();
         assert_eq!(bobs, expected.copied().take(10).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn what_is_looked_up_first_says_so() {
+    let mut cluster = Cluster::new();
+    cluster.join(1, Machine::of(1));
+    let mut spec = limited(1, 10);
+    spec.scheduling.cache = true;
+    let waiting = cluster.queue_as("ann", &spec);
+    expect(&cluster, waiting, &[("results", None)]);
+}
+
+#[test]
+fn a_tenant_is_listed_what_is_its_own_among_as_many_as_are_looked_at() {
+    let mut cluster = Cluster::new();
+    let mut urgent = job(1);
+    urgent.priority = 5;
+    for _ in 0..30 {
+        cluster.queue_as("ann", &urgent);
+    }
+    let bobs: Vec<JobId> = (0..5).map(|_| cluster.queue_as("bob", &job(1))).collect();
+    let bob = "bob".parse().unwrap();
+    let listed = |looked_at, limit| {
+        let rows = cluster.core.queue_of(Some(&bob), looked_at, limit);
+        rows.iter().map(|row| row.job).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(33, 10), bobs[..3], "the others' do not count against what is listed");
+    assert_eq!(listed(100, 2), bobs[..2]);
+    assert_eq!(listed(30, 10), Vec::new(), "it ends where the looking does");
 }
 
 /// Told to a core that nothing checks after each event: there are many.

@@ -117,6 +117,20 @@ fn the_one_task_that_is_large_enough_is_taken_before_two_small_ones() {
 }
 
 #[test]
+fn what_is_kept_for_a_job_that_is_cancelled_is_given_to_others_at_once() {
+    let mut cluster = cluster();
+    cluster.submit(&of("bulk", 1, 1, 6));
+    let effects = cluster.submit(&of("urgent", 1, 1, 4));
+    assert_eq!(notices(&effects), [(1, 0, 30 * SECOND)]);
+    let effects = cluster.submit(&of("calm", 1, 1, 1));
+    assert_eq!(assigned(&effects), [], "what is free is kept for the urgent one");
+    let effects = cluster.cancel(2, wrun_protocol::wire::policy::TaskSet::All);
+    assert_eq!(assigned(&effects), [(1, run(3, 1, 0, 1))]);
+    let effects = preempted(&mut cluster, 1, 0, 1);
+    assert_eq!(assigned(&effects), [(1, run(1, 2, 0, 1))], "and so is what was cleared");
+}
+
+#[test]
 fn where_memory_lacks_the_task_that_loses_least_is_told_to_save_a_checkpoint() {
     let mut cluster = cluster();
     cluster.submit(&of("bulk", 1, 1, 4));

@@ -1,6 +1,7 @@
 //! A step of a workflow, told by its arguments what to do, in order: `sleep=MS`;
 //! `lines=N` prints the numbers below N; `say=TEXT`; `square` reads a number and prints its
-//! square; `gather=FOLDER` prints the files there in order of number; `fail`.
+//! square; `gather=FOLDER` prints the files there in order of number; `show=FILE` prints that
+//! file; `fail`, and `fail=CODE`.
 
 use std::fs;
 use std::io::Read;
@@ -28,7 +29,8 @@ fn main() {
                     print!("{}", fs::read_to_string(format!("{value}/{name}")).unwrap());
                 }
             }
-            "fail" => std::process::exit(1),
+            "show" => print!("{}", fs::read_to_string(value).unwrap()),
+            "fail" => std::process::exit(value.parse().unwrap_or(1)),
             other => panic!("unknown: {other}"),
         }
     }
