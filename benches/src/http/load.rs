@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Connections, each with one request at a time: what a replica takes at once by default.
 const CONNECTIONS: &str = "16";
-const SECONDS: &str = "2";
+const SECONDS: &str = "1";
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

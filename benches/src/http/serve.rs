@@ -71,8 +71,8 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
         }
     }
     section.note(
-        "The same component, built once, and wrk with one thread and 16 connections for two \
-         seconds a run, on the two cores that server, worker and wrk share. wrun: gateway and \
+        "The same component, built once, and wrk with one thread and 16 connections for one \
+         second a run, on the two cores that server, worker and wrk share. wrun: gateway and \
          replica in one worker, with the server beside it; `wasmtime serve` as it comes, but for \
          the numbers of reuse, which are wrun's. The bars are over ratios within one pair of runs, \
          whose median is given. Every answer was a whole 200.",
