@@ -55,8 +55,17 @@ pub(crate) struct Progress {
 pub(crate) struct Side {
     /// Those that are to run; not those that drain.
     pub(crate) awake: u32,
-    /// Of those, the ones that get requests.
+    /// Of those, the ones that are ready.
     pub(crate) ready: u32,
+    /// They are of a program: none takes requests.
+    pub(crate) is_program: bool,
+}
+
+impl Side {
+    /// Those that take requests.
+    pub(crate) fn able(&self) -> u32 {
+        if self.is_program { 0 } else { self.ready }
+    }
 }
 
 /// What there is.

@@ -3,7 +3,7 @@
 use wrun_protocol::service::{HeaderMatch, Rollout, Strategy};
 
 use super::stage::{Stage, canary_steps};
-use super::{Progress, Situation};
+use super::{Progress, Side, Situation};
 
 /// Shares of the requests, each against the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub(super) fn weights(
     progress: &Progress,
     situation: &Situation<'_>,
 ) -> Weights {
-    let new = situation.new.ready;
-    let each = situation.olds.iter().map(|old| old.ready);
+    let new = situation.new.able();
+    let each = situation.olds.iter().map(Side::able);
     let olds = each.clone().fold(0_u32, u32::saturating_add);
     let by_number = || Weights { new, olds: each.clone().collect(), header: None };
     let weights = if olds == 0 {
@@ -75,23 +75,26 @@ mod tests {
     use wrun_protocol::service::CanaryStep;
 
     use super::*;
-    use crate::rollout::Side;
     use crate::scaling::Watched;
+
+    fn situation() -> Situation<'static> {
+        Situation {
+            now: Timestamp(0),
+            wanted: 10,
+            new: Side::default(),
+            olds: &[],
+            late: false,
+            failures: 0,
+            answers: Watched::default(),
+        }
+    }
 
     /// The shares of the requests in a hundred, where so many are ready.
     fn shares(strategy: &Strategy, progress: Progress, new: u32, olds: &[u32]) -> Vec<u32> {
         let rollout = Rollout { strategy: strategy.clone(), ..Rollout::default() };
-        let side = |ready: u32| Side { awake: ready, ready };
+        let side = |ready: u32| Side { awake: ready, ready, ..Side::default() };
         let olds: Vec<Side> = olds.iter().map(|ready| side(*ready)).collect();
-        let situation = Situation {
-            now: Timestamp(0),
-            wanted: 10,
-            new: side(new),
-            olds: &olds,
-            late: false,
-            failures: 0,
-            answers: Watched::default(),
-        };
+        let situation = Situation { new: side(new), olds: &olds, ..situation() };
         let stage = Stage::of(&rollout, &progress);
         let weights = weights(&rollout, stage, &progress, &situation);
         let all = weights.new + weights.olds.iter().sum::<u32>();
@@ -136,5 +139,18 @@ mod tests {
         assert_eq!(shares(&exchange, at(0, false), 9, &[10]), [0, 100]);
         assert_eq!(shares(&exchange, at(0, true), 10, &[10]), [100, 0]);
         assert_eq!(shares(&exchange, at(0, true), 0, &[10]), [0, 100]);
+    }
+
+    #[test]
+    fn where_a_program_was_all_requests_are_for_the_new_revision() {
+        let situation = Situation {
+            new: Side { awake: 1, ready: 1, is_program: false },
+            olds: &[Side { awake: 9, ready: 9, is_program: true }],
+            ..situation()
+        };
+        let rollout = Rollout { strategy: canary(), ..Rollout::default() };
+        let progress = at(0, false);
+        let weights = weights(&rollout, Stage::of(&rollout, &progress), &progress, &situation);
+        assert_eq!((weights.new, weights.olds), (1, vec![0]));
     }
 }

@@ -13,9 +13,7 @@ use wrun_protocol::service::{
     CanaryStep, HttpService, ProgramService, RestartWhen, Rollout, ServiceId, ServiceKind,
     ServiceSpec, Strategy,
 };
-use wrun_protocol::wire::service::{
-    Readied, ReplicaState, RolloutAction, ScaleTo, ServiceDetail, ServiceState,
-};
+use wrun_protocol::wire::service::{Readied, ReplicaState, RolloutAction, ScaleTo, ServiceDetail};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
 use wrun_protocol::{AttemptId, Digest, JobId, JobSpec, NodeId, SubmitId, TaskId};
 
@@ -27,27 +25,40 @@ use crate::world::World;
 pub(crate) struct Replicas {
     ready: BTreeSet<AttemptId>,
     draining: BTreeSet<AttemptId>,
+    /// Revisions of services that are wanted or may be again, with their numbers.
+    revisions: BTreeMap<(ServiceId, u32), JobId>,
+    services: BTreeMap<JobId, ServiceId>,
     /// How revisions take the place of others.
     rollouts: BTreeMap<JobId, Rollout>,
+    /// Of the services that stay: which revision is wanted, and how many replicas.
+    wanted: BTreeMap<ServiceId, (JobId, u32)>,
     /// Attempts that were frozen, or told that they would be stopped for others.
     stopped: BTreeSet<AttemptId>,
     /// Services whose new revision is at its first stage, and does not go back.
     first_stage: BTreeSet<ServiceId>,
     /// Ready ones that were told to go since the last look.
-    let_go: Vec<(NodeId, AttemptId)>,
-    /// Since the last look some were stopped for others.
-    made_room: bool,
+    let_go: Vec<LetGo>,
     /// Which revisions are of HTTP services.
     http: BTreeSet<JobId>,
     /// Attempts on nodes.
     placed: BTreeMap<TaskId, u32>,
 }
 
+/// A replica that was ready was told to go.
+#[derive(Debug)]
+struct LetGo {
+    node: NodeId,
+    attempt: AttemptId,
+    /// How many of its service are ready without it, and are to be.
+    left: u32,
+    least: u32,
+}
+
 impl Replicas {
     pub(crate) fn of(facts: &[Fact]) -> Self {
         let mut replicas = Self::default();
         facts.iter().for_each(|fact| replicas.apply(fact));
-        Self { let_go: Vec::new(), made_room: false, ..replicas }
+        Self { let_go: Vec::new(), ..replicas }
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact) {
@@ -72,17 +83,26 @@ impl Replicas {
                     assert!(!served || told, "stopped without notice: {attempt}");
                 }
             }
-            Fact::ServiceDeployed { service: id, job, spec, .. } => {
+            Fact::ServiceDeployed { service: id, revision, job, spec, .. } => {
+                self.revisions.insert((id.clone(), *revision), *job);
+                self.services.insert(*job, id.clone());
+                self.wanted.entry(id.clone()).or_insert((*job, 0)).0 = *job;
                 let service = spec.decode().unwrap().service.unwrap();
                 self.http.extend(service.http().map(|_| *job));
                 self.rollouts.insert(*job, service.rollout);
                 self.first_stage.insert(id.clone());
             }
-            Fact::RolloutMoved { service, step: 1.., .. } | Fact::RolledBack { service, .. } => {
+            Fact::ServiceUndeployed { service, .. } => _ = self.wanted.remove(service),
+            Fact::ServiceScaled { service, to, .. } => {
+                self.wanted.entry(service.clone()).and_modify(|wanted| wanted.1 = *to);
+            }
+            Fact::RolloutMoved { service, step: 1.., .. } => _ = self.first_stage.remove(service),
+            Fact::RolledBack { service, to, .. } => {
                 self.first_stage.remove(service);
+                let job = self.revisions[&(service.clone(), *to)];
+                self.wanted.entry(service.clone()).and_modify(|wanted| wanted.0 = job);
             }
             Fact::Frozen { tasks, frozen, .. } => {
-                self.made_room = true;
                 for run in tasks {
                     for index in run.tasks.indices() {
                         let attempt = run.job.task(index).attempt(run.attempt);
@@ -93,10 +113,7 @@ impl Replicas {
                     }
                 }
             }
-            Fact::Noticed { attempt, .. } => {
-                self.made_room = true;
-                self.stopped.insert(*attempt);
-            }
+            Fact::Noticed { attempt, .. } => _ = self.stopped.insert(*attempt),
             Fact::ReplicaReadied { attempt, state: Readied::Ready, .. } => {
                 assert!(self.ready.insert(*attempt), "no news: {fact:?}");
             }
@@ -106,11 +123,25 @@ impl Replicas {
             Fact::ReplicaDraining { node, attempt, .. } => {
                 assert!(self.draining.insert(*attempt), "told twice: {fact:?}");
                 if self.ready.contains(attempt) && !self.stopped.contains(attempt) {
-                    self.let_go.push((*node, *attempt));
+                    self.on_let_go(*node, *attempt);
                 }
             }
             _ => {}
         }
+    }
+
+    fn on_let_go(&mut self, node: NodeId, attempt: AttemptId) {
+        let service = &self.services[&attempt.task.job];
+        let Some((wanted, number)) = self.wanted.get(service) else { return };
+        let least = number.saturating_sub(self.rollouts[wanted].unavailable);
+        let of_it = |ready: &&AttemptId| {
+            self.services[&ready.task.job] == *service
+                && self.placed.get(&ready.task) == Some(&ready.attempt)
+                && !self.draining.contains(ready)
+                && !self.stopped.contains(ready)
+        };
+        let left = self.ready.iter().filter(of_it).count() as u32;
+        self.let_go.push(LetGo { node, attempt, left, least });
     }
 
     /// How the revision that is wanted takes the place of others.
@@ -213,7 +244,6 @@ impl World {
 
     pub(crate) fn check_services(&mut self) {
         let let_go = std::mem::take(&mut self.replicas.let_go);
-        let made_room = std::mem::take(&mut self.replicas.made_room);
         let steady =
             |node: NodeId| self.core.node(node).is_some_and(|node| node.state == NodeState::Ready);
         for id in self.services() {
@@ -225,14 +255,10 @@ impl World {
                 && self.replicas.first_stage.contains(&id);
             let most = if all_at_once { 2 * wanted } else { wanted + rollout.surge };
             let of_it = |job| detail.revisions.iter().any(|row| row.job == job);
-            let mut gone = let_go.iter().filter(|(_, attempt)| of_it(attempt.task.job)).peekable();
             // What leaves its node may have nowhere to go.
-            let freely = gone.peek().is_some() && gone.all(|(node, _)| steady(*node));
-            if freely && !made_room && detail.row.state != ServiceState::Stopping {
-                let least = wanted.saturating_sub(rollout.unavailable);
-                let ready = detail.row.ready;
-                assert!(ready >= least, "one was let go, of {least} only {ready} are: {detail:#?}");
-            }
+            let mut gone = let_go.iter().filter(|gone| of_it(gone.attempt.task.job));
+            let too_many = gone.find(|gone| gone.left < gone.least && steady(gone.node));
+            assert!(too_many.is_none(), "it was needed: {too_many:?} of {detail:#?}");
             let stays = detail.replicas.iter().filter(|row| row.state != ReplicaState::Draining);
             let leaving = |node: Option<NodeId>| node.is_some_and(|node| !steady(node));
             let staying = stays.filter(|row| !leaving(row.node)).count() as u32;

@@ -245,7 +245,7 @@ impl World {
 
     pub(crate) fn step(&mut self, faulty: bool) {
         let worker = self.random.below(self.workers.len());
-        match self.random.below(if faulty { 40 } else { 18 }) {
+        match self.random.below(if faulty { 43 } else { 18 }) {
             0..=2 => self.deliver_to_worker(worker),
             3..=5 => self.deliver_to_server(worker),
             6..=7 => {
@@ -270,6 +270,7 @@ impl World {
             34 => self.unreserve(),
             35..=36 => self.deploy(),
             37..=39 => self.change_service(),
+            40..=42 => self.rounds(),
             22 => self.disconnect(worker),
             23 => self.drain(worker),
             24 if self.random.one_in(2) => self.kill_worker(worker),
@@ -438,26 +439,40 @@ impl World {
             if self.model.live.is_empty() && self.workers.iter().all(Worker::is_idle) {
                 return;
             }
-            for worker in 0..self.workers.len() {
-                self.workers[worker].on_time(self.now);
-                self.workers[worker].progress(&mut self.random, false);
-                self.start_tasks(worker);
-                self.workers[worker].send_reports();
-                self.workers[worker].beat(self.now);
-                while !self.workers[worker].outbox.is_empty() {
-                    self.deliver_to_server(worker);
-                }
-                self.sync();
-                while !self.workers[worker].inbox.is_empty() {
-                    self.deliver_to_worker(worker);
-                }
-            }
-            self.now = self.now.after(Duration::from_millis(10));
-            self.handle(Input::Timeout);
-            self.check();
+            self.round();
         }
         let live: Vec<_> = self.model.live.iter().map(|job| self.core.job(*job)).collect();
         panic!("these jobs never end: {live:#?}\nnodes: {:#?}", self.core.nodes());
+    }
+
+    /// For a while nothing breaks: what takes several messages in turn comes about.
+    fn rounds(&mut self) {
+        (0..self.workers.len()).for_each(|worker| self.connect(worker));
+        for _ in 0..1 + self.random.below(10) {
+            self.sync();
+            self.round();
+        }
+    }
+
+    /// Everyone does what there is to do, and time passes.
+    fn round(&mut self) {
+        for worker in 0..self.workers.len() {
+            self.workers[worker].on_time(self.now);
+            self.workers[worker].progress(&mut self.random, false);
+            self.start_tasks(worker);
+            self.workers[worker].send_reports();
+            self.workers[worker].beat(self.now);
+            while !self.workers[worker].outbox.is_empty() {
+                self.deliver_to_server(worker);
+            }
+            self.sync();
+            while !self.workers[worker].inbox.is_empty() {
+                self.deliver_to_worker(worker);
+            }
+        }
+        self.now = self.now.after(Duration::from_millis(10));
+        self.handle(Input::Timeout);
+        self.check();
     }
 
     pub(crate) fn workers(&self) -> usize {

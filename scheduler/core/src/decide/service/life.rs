@@ -231,10 +231,14 @@ impl Core {
         let ready = revision.replicas.iter().filter(|(_, replica)| replica.is_ready());
         ready.filter_map(move |(index, _)| {
             let task = revision.job.task(*index);
-            let stands = self.state.frozen.holds(task) || self.state.noticed.contains_key(&task);
             let (attempt, spot) = placed?.get(task)?;
-            (!stands).then_some((*index, attempt, spot.node))
+            (!self.stands(task)).then_some((*index, attempt, spot.node))
         })
+    }
+
+    /// Whether a replica was stopped for others.
+    pub(super) fn stands(&self, task: TaskId) -> bool {
+        self.state.frozen.holds(task) || self.state.noticed.contains_key(&task)
     }
 }
 

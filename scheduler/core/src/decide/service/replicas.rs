@@ -17,10 +17,9 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, Timestamp};
 use crate::core::Core;
 use crate::decide::array::joined;
 use crate::fact::Fact;
-use crate::state::apply::alone;
 use crate::state::jobs::{NodeIx, Tasks};
 use crate::state::nodes::node_id;
-use crate::state::services::{Health, Revision};
+use crate::state::services::Revision;
 
 /// Of how much use a replica is, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +30,7 @@ enum Use {
     BackingOff,
     /// It waits to be placed.
     Pending,
-    /// It is on a node, and gets no requests.
+    /// It is on a node, and gets no requests: it is not ready, or was stopped for others.
     NotReady,
     Ready,
 }
@@ -82,7 +81,7 @@ impl Core {
             let of_use = match &placed {
                 None if array.delayed.contains_key(index) => Use::BackingOff,
                 None => Use::Pending,
-                Some(_) if replica.is_ready() => Use::Ready,
+                Some(_) if replica.is_ready() && !self.stands(task) => Use::Ready,
                 Some(_) => Use::NotReady,
             };
             Candidate { index: *index, of_use, at: placed }
@@ -119,28 +118,22 @@ impl Core {
         }
     }
 
-    /// Has replicas go: at once where no request can be under way.
+    /// Has replicas go. One on a node counts as there until the node says that it has gone, be
+    /// it not ready yet: it must not be woken elsewhere before.
     fn let_go(&mut self, job: JobId, going: &[Candidate], drain: Duration) {
-        let (mut asleep, mut stops) = (Vec::new(), Vec::new());
-        let is_http = |revision: &Revision| revision.spec.http().is_some();
-        let is_http = self.state.services.revision(job).is_some_and(is_http);
+        let mut asleep = Vec::new();
         for one in going {
-            let task = job.task(one.index);
-            let replica = self.state.services.replica(task);
-            let idle = is_http && replica.is_some_and(|of| of.health == Health::Starting);
             match one.at {
-                Some((ix, attempt, _)) if !idle => {
-                    self.drain_replica(ix, task.attempt(attempt), drain);
+                Some((ix, attempt, _)) => {
+                    self.drain_replica(ix, job.task(one.index).attempt(attempt), drain);
                 }
-                at => {
-                    let attempt = at.map_or(0, |(_, attempt, _)| attempt);
+                None => {
                     let tasks = IndexRange::one(one.index);
-                    asleep.push(Assignment { job, attempt, tasks });
-                    stops.extend(at.map(|(ix, ..)| (ix, alone(task.attempt(attempt)))));
+                    asleep.push(Assignment { job, attempt: 0, tasks });
                 }
             }
         }
-        self.lay_to_sleep(job, asleep, stops);
+        self.lay_to_sleep(job, asleep, Vec::new());
     }
 
     /// Replicas sleep from now on; nodes that have some of them are told to stop.

@@ -138,6 +138,7 @@ impl Core {
         let side = |revision: &Revision| Side {
             awake: revision.kept(),
             ready: self.ready_replicas(revision).count() as u32,
+            is_program: revision.spec.http().is_none(),
         };
         // The one that was in place comes first, whether or not it has a replica now.
         let from = service.revisions.get(&moving.from).map(|of| (moving.from, side(of)));

@@ -96,7 +96,11 @@ fn every_way_of_a_deployment_amid_a_rollout_ends_within_its_bounds() {
     for (stable, on_its_way) in [(3, 1), (1, 3), (0, 3), (2, 2)] {
         for rollout in [rolling(1, 0), rolling(0, 1), canary(&[(30, Some(1000))]), blue_green(9)] {
             let mut model = Model::new(rollout, 3);
-            let side = |count: u32| Side { awake: count, ready: count.saturating_sub(1) };
+            let side = |count: u32| Side {
+                awake: count,
+                ready: count.saturating_sub(1),
+                ..Side::default()
+            };
             model.olds = vec![side(stable), side(on_its_way)];
             explore(&model);
         }
@@ -108,8 +112,9 @@ fn every_way_back_ends_within_its_bounds() {
     for wanted in 1..=4 {
         for moved in 0..=wanted {
             let mut model = Model::new(rolling(1, 0), wanted);
-            model.new = Side { awake: moved, ready: moved };
-            model.olds[0] = Side { awake: wanted - moved, ready: wanted - moved };
+            model.new = Side { awake: moved, ready: moved, ..Side::default() };
+            model.olds[0] =
+                Side { awake: wanted - moved, ready: wanted - moved, ..Side::default() };
             model.go_back();
             explore(&model);
         }

@@ -46,7 +46,7 @@ impl Model {
             progress: Progress::default(),
             wanted,
             new: Side::default(),
-            olds: vec![Side { awake: wanted, ready: wanted }],
+            olds: vec![Side { awake: wanted, ready: wanted, ..Side::default() }],
             now: Timestamp(1_000_000),
             late: false,
             failures: 0,

@@ -182,7 +182,7 @@ fn a_revision_that_is_not_ready_in_its_time_is_given_up() {
     // Where another one is ready, it can be.
     let mut model = Model::new(rolling(1, 0), 3);
     model.follow().all_ready();
-    model.new = Side { awake: 2, ready: 1 };
+    model.new = Side { awake: 2, ready: 1, ..Side::default() };
     model.late = true;
     assert_eq!(model.follow().turns, []);
 }
@@ -237,7 +237,10 @@ fn a_service_without_replicas_changes_its_revision_at_once() {
 #[test]
 fn of_revisions_that_were_on_their_way_those_that_are_ready_stay_as_long_as_they_are_needed() {
     let mut model = Model::new(rolling(1, 0), 4);
-    model.olds = vec![Side { awake: 2, ready: 2 }, Side { awake: 3, ready: 1 }];
+    model.olds = vec![
+        Side { awake: 2, ready: 2, ..Side::default() },
+        Side { awake: 3, ready: 1, ..Side::default() },
+    ];
     model.follow();
     // Three are ready; the one that is missing is the old one's, which is proven.
     let awake: Vec<u32> = model.olds.iter().map(|old| old.awake).collect();

@@ -62,6 +62,23 @@ fn a_replica_that_is_frozen_for_others_gets_no_requests_meanwhile() {
 }
 
 #[test]
+fn where_fewer_are_wanted_those_that_are_frozen_go_and_those_with_requests_stay() {
+    let mut cluster = Cluster::under(classes());
+    cluster.node(1, 2);
+    let mut stage = Stage::on(cluster);
+    stage.deploy(&of_class(web(2), "bulk"));
+    let urgent = stage.cluster.queue(&of_class(job(1), "live"));
+    stage.at(1);
+    let serving = stage.endpoints("web");
+    assert_eq!(serving.len(), 1);
+    stage.scale("web", ScaleTo::Replicas(1)).unwrap();
+    assert_eq!(stage.endpoints("web"), serving);
+    stage.cluster.finish(urgent);
+    stage.obey();
+    assert_eq!(stage.endpoints("web"), serving);
+}
+
+#[test]
 fn replicas_are_spread_over_nodes() {
     let mut stage = stage(3, 4);
     stage.deploy(&web(3));

@@ -56,16 +56,18 @@ fn those_that_are_not_ready_go_first_then_those_of_the_fullest_node() {
 }
 
 #[test]
-fn what_waits_or_was_never_ready_goes_without_being_drained() {
+fn what_waits_goes_at_once_and_what_is_on_a_node_when_that_says_so() {
     let mut stage = stage(1, 2);
     stage.slow.insert(1);
+    stage.busy.insert(1);
     stage.deploy(&web(3));
     assert_eq!(stage.cluster.counts(1), [1, 2, 0, 0, 0]);
-    let (request, service, to) = (RequestId(1), id("web"), ScaleTo::Replicas(1));
-    let effects = stage.tell(Input::Scale { request, service, to });
-    assert_eq!(stopped(&effects), [(1, run(1, 1, 1, 1))]);
-    assert!(stage.drained.is_empty());
-    assert_eq!(stage.replicas("web"), [(1, 0, ReplicaState::Starting)]);
+    stage.scale("web", ScaleTo::Replicas(1)).unwrap();
+    assert_eq!(stage.drained, [(1, Stage::attempt(1, 1, 1))]);
+    let left = [(1, 0, ReplicaState::Starting), (1, 1, ReplicaState::Draining)];
+    assert_eq!(stage.replicas("web"), left);
+    stage.cluster.preempted(1, 1, 1, 1);
+    assert_eq!(stage.replicas("web"), left[..1]);
 }
 
 #[test]
