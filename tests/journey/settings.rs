@@ -4,8 +4,8 @@
 use harness::{Cluster, Process, Settings};
 use serde_json::Value;
 
-use crate::Desk;
 use crate::desk::stderr;
+use crate::{Desk, until};
 
 /// Starts a server with these settings and returns its ready line.
 fn server(desk: &Desk, variables: &[(&str, &str)], flags: &[&str]) -> Value {
@@ -63,7 +63,11 @@ fn a_worker_goes_by_flag_then_environment_then_file() {
         worker.wait_for("the worker is ready", |printed| printed.contains('\n').then_some(()));
         workers.push(worker);
     }
-    let nodes = desk.json(&["nodes"]);
+    // Ready is what listens; it registers with the server from then on.
+    let nodes = until("three nodes", || {
+        let nodes = desk.json(&["nodes"]);
+        (nodes["nodes"].as_array().unwrap().len() == 3).then_some(nodes)
+    });
     let node = |name: &str| {
         let nodes = nodes["nodes"].as_array().unwrap();
         nodes.iter().find(|node| node["name"] == name).unwrap_or_else(|| panic!("{nodes:?}"))
