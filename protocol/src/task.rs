@@ -127,6 +127,21 @@ impl Outcome {
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Succeeded)
     }
+
+    /// The same with at most so many bytes of a failure's text, and a mark where it was cut.
+    pub fn shortened(mut self, most: usize) -> Self {
+        if let Self::Failed(
+            Failure::Handler { message, .. }
+            | Failure::Trap { message }
+            | Failure::Setup { message },
+        ) = &mut self
+            && message.len() > most
+        {
+            message.truncate(message.floor_char_boundary(most));
+            message.push_str(" …");
+        }
+        self
+    }
 }
 
 impl fmt::Display for Limit {

@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 use wasmtime::StoreContextMut;
@@ -23,11 +24,13 @@ use crate::state::TaskState;
 /// Most bytes of a body that are read at once.
 const CHUNK: usize = 64 << 10;
 
-/// Most bytes that a guest may write at once. Guests of WASI 0.2 mostly write 4 KiB, the most
-/// that one of its calls takes.
+/// Most bytes that a guest of WASI 0.3 may write at once.
 pub(crate) const PIECE: usize = 16 << 10;
 
-/// Pieces that it may write before the first is read: so 64 KiB are written without a change
+/// The same of WASI 0.2: the most that the call takes by which its guests mostly write.
+pub(crate) const PLAIN_PIECE: usize = 4 << 10;
+
+/// Pieces that may be written before the first is read: so 64 KiB are written without a change
 /// of threads.
 pub(crate) const PIECES: usize = 16;
 
@@ -59,8 +62,9 @@ pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<
 /// A body of which pieces are taken before they are asked for, and what takes them: the guest's
 /// side has to poll that.
 pub(crate) fn ahead(body: WasiBody) -> (WasiBody, impl Future<Output = ()>) {
-    let (pieces, taken) = mpsc::channel(PIECES);
-    (Ahead(taken).boxed_unsync(), take(body, pieces))
+    let (pieces, mut taken) = mpsc::channel(PIECES);
+    let taken = stream::poll_fn(move |context| taken.poll_recv(context));
+    (StreamBody::new(taken).boxed_unsync(), take(body, pieces))
 }
 
 async fn take(mut body: WasiBody, pieces: mpsc::Sender<Result<Frame<Bytes>, Error>>) {
@@ -68,20 +72,6 @@ async fn take(mut body: WasiBody, pieces: mpsc::Sender<Result<Frame<Bytes>, Erro
         if pieces.send(piece).await.is_err() {
             return;
         }
-    }
-}
-
-struct Ahead(mpsc::Receiver<Result<Frame<Bytes>, Error>>);
-
-impl Body for Ahead {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.0.poll_recv(context)
     }
 }
 

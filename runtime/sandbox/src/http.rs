@@ -79,7 +79,7 @@ impl WasiHttpHooks for HttpPolicy {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        bodies::PIECE
+        bodies::PLAIN_PIECE
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {

@@ -24,8 +24,8 @@ pub type ServiceAnswer =
 /// gives the request up.
 pub trait ServiceCaller: fmt::Debug + Send + Sync {
     /// Sends the request, whose URI is absolute and whose field
-    /// [`wrun_protocol::service::HOPS`] is right, whatever the guest said. May be called on any thread, within the
-    /// sandbox's own runtime; never waits.
+    /// [`wrun_protocol::service::HOPS`] is right, whatever the guest said. May be called on any
+    /// thread, within the sandbox's own runtime; never waits.
     fn call(&self, request: http::Request<Body>) -> ServiceAnswer;
 }
 

@@ -199,3 +199,30 @@ fn a_host_is_reached_only_if_it_was_granted() {
         answers.join().unwrap();
     }
 }
+
+#[test]
+fn an_instance_has_room_for_a_call_of_each_request_that_it_may_have_at_once() {
+    let many = 16;
+    let cluster = Arc::<Cluster>::default();
+    let services = cluster.clone();
+    let wish = |wish: &mut Wish| {
+        grant("prices.wrun.internal")(wish);
+        wish.job.services = Some(services);
+        wish.http.concurrency = many;
+        wish.http.reuse = reuse(0, many, 60_000);
+        wish.memory = wish.http.least_memory();
+    };
+    let served = Served::with(CONCURRENT, |_| {}, wish);
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let ask = |_| served.replica.call(request("/fetch?prices.wrun.internal/held"), deadline);
+    let calls: Vec<_> = (0..many).map(ask).collect();
+    common::eventually(|| cluster.asked.lock().unwrap().len() == many as usize);
+    // One by one: whoever does not wait yet finds it later.
+    let answered = async {
+        for call in calls {
+            cluster.let_go.notify_one();
+            assert_eq!(read(call.await.unwrap()).await.unwrap().0, 200);
+        }
+    };
+    served.bench.block_on(answered);
+}

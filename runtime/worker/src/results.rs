@@ -38,7 +38,12 @@ pub(crate) fn immediate(
         },
         None => None,
     };
-    Some(TaskResult { outcome: bounded(end.outcome.clone()), usage: end.usage, output, log })
+    Some(TaskResult {
+        outcome: end.outcome.clone().shortened(MAX_TEXT),
+        usage: end.usage,
+        output,
+        log,
+    })
 }
 
 /// The result, with what is large uploaded. What cannot be stored makes the attempt a
@@ -73,7 +78,7 @@ pub(crate) async fn uploaded(
             }
         },
     };
-    Ok(TaskResult { outcome: bounded(outcome), usage, output, log })
+    Ok(TaskResult { outcome: outcome.shortened(MAX_TEXT), usage, output, log })
 }
 
 async fn store_log(blobs: &Blobs, job: JobId, log: Source) -> Result<Option<Content>, BlobError> {
@@ -102,23 +107,12 @@ pub(crate) async fn store(blobs: &Blobs, job: JobId, source: Source) -> Result<C
 /// An attempt that never ran.
 pub(crate) fn not_set_up(message: &str) -> TaskResult {
     TaskResult {
-        outcome: bounded(Outcome::Failed(Failure::Setup { message: message.to_owned() })),
+        outcome: Outcome::Failed(Failure::Setup { message: message.to_owned() })
+            .shortened(MAX_TEXT),
         usage: wrun_protocol::task::Usage::default(),
         output: None,
         log: None,
     }
-}
-
-fn bounded(mut outcome: Outcome) -> Outcome {
-    if let Outcome::Failed(
-        Failure::Handler { message, .. } | Failure::Trap { message } | Failure::Setup { message },
-    ) = &mut outcome
-        && message.len() > MAX_TEXT
-    {
-        message.truncate(message.floor_char_boundary(MAX_TEXT));
-        message.push_str(" …");
-    }
-    outcome
 }
 
 /// What a handler saved, as content of a report.
