@@ -176,7 +176,7 @@ impl Core {
                 node: spot.map(|spot| node_id(spot.node)),
                 state,
                 failures: replica.failures,
-                outcome: extra.and_then(|extra| extra.outcome.as_deref()).filter(failed).map(brief),
+                outcome: extra.and_then(|extra| extra.outcome.as_deref()).filter(failed).map(shown),
                 not_before: extra.map(|extra| extra.not_before).filter(|_| waits),
                 why: match &replica.health {
                     Health::NotReady { why } => Some(why.clone()),
@@ -233,21 +233,11 @@ fn weight(row: &ServiceRow) -> usize {
 fn told(event: &ServiceEvent) -> ServiceEvent {
     let mut event = event.clone();
     if let ServiceHappened::ReplicaFailed { outcome, .. } = &mut event.what {
-        *outcome = brief(outcome);
+        *outcome = shown(outcome);
     }
     event
 }
 
-/// How an attempt ended, without the rest of a long text.
-fn brief(outcome: &Outcome) -> Outcome {
-    let mut outcome = outcome.clone();
-    if let Outcome::Failed(
-        Failure::Handler { message, .. } | Failure::Trap { message } | Failure::Setup { message },
-    ) = &mut outcome
-        && message.len() > MAX_TEXT
-    {
-        message.truncate(message.floor_char_boundary(MAX_TEXT));
-        message.push_str(" …");
-    }
-    outcome
+fn shown(outcome: &Outcome) -> Outcome {
+    outcome.clone().shortened(MAX_TEXT)
 }
