@@ -223,6 +223,23 @@ impl Answer {
     }
 }
 
+/// What comes next of the body, or why nothing does.
+fn next(
+    body: &mut WasiBody,
+    call: &Call,
+    context: &mut Context<'_>,
+) -> Poll<Result<Read, CallError>> {
+    if let Poll::Ready(read) = Pin::new(&mut *body).poll_frame(context) {
+        return Poll::Ready(Ok(read));
+    }
+    let broken = ready!(call.poll_broken(context));
+    // The guest may have written since, and returned then.
+    match Pin::new(body).poll_frame(context) {
+        Poll::Ready(read) => Poll::Ready(Ok(read)),
+        Poll::Pending => Poll::Ready(Err(broken)),
+    }
+}
+
 /// A piece of no bytes, which a guest may write.
 fn is_nothing(read: &Read) -> bool {
     let frame = read.as_ref().and_then(|frame| frame.as_ref().ok());
@@ -239,12 +256,9 @@ impl hyper::body::Body for Answer {
         let read = loop {
             let read = match self.ahead.pop_front() {
                 Some(read) => read,
-                None => match Pin::new(&mut self.body).poll_frame(context) {
-                    Poll::Ready(read) => read,
-                    Poll::Pending => {
-                        let error = ready!(call.poll_broken(context));
-                        return Poll::Ready(self.broken(error));
-                    }
+                None => match ready!(next(&mut self.body, &call, context)) {
+                    Ok(read) => read,
+                    Err(error) => return Poll::Ready(self.broken(error)),
                 },
             };
             if !is_nothing(&read) {
@@ -267,5 +281,51 @@ impl hyper::body::Body for Answer {
             Some(announced) => SizeHint::with_exact(announced.saturating_sub(self.sent)),
             None => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A body of one piece, which is written right after it was asked for the first time; then
+    /// the guest returns.
+    struct Late {
+        call: Arc<Call>,
+        asked: bool,
+        piece: Option<Bytes>,
+    }
+
+    impl hyper::body::Body for Late {
+        type Data = Bytes;
+        type Error = Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+            if !std::mem::replace(&mut self.asked, true) {
+                self.call.on_return();
+                return Poll::Pending;
+            }
+            self.piece
+                .take()
+                .map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
+        }
+    }
+
+    #[test]
+    fn what_a_guest_writes_before_it_returns_is_read_whenever_that_is() {
+        let call = Call::new(http::Request::new(empty()), Instant::now());
+        let piece = Some(Bytes::from_static(b"the end"));
+        let mut body = Late { call: Arc::clone(&call), asked: false, piece }.boxed_unsync();
+        let mut context = Context::from_waker(Waker::noop());
+        let read = next(&mut body, &call, &mut context);
+        assert!(matches!(read, Poll::Ready(Ok(Some(Ok(_))))));
+        let end = next(&mut body, &call, &mut context);
+        assert!(matches!(end, Poll::Ready(Err(CallError::Unfinished))));
     }
 }
