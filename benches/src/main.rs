@@ -42,7 +42,10 @@ const BENCHMARKS: &[Benchmark] = &[
     ("restart", restart::measure),
     ("traces", traces::measure),
     ("gang", gang::measure),
-    ("http", http::measure),
+    ("http", http::serve::measure),
+    ("http-forwarded", http::forwarded::measure),
+    ("http-asleep", http::asleep::measure),
+    ("http-idle", http::idle::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),
 ];

@@ -12,7 +12,7 @@ use crate::statistics::percentile;
 
 const ROUNDS: usize = 30;
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let cluster = cluster(1);
     let sleepy = "scale = { min = 0, max = 1, idle = \"200ms\", window = \"200ms\", \
                   panic_window = \"100ms\", down_delay = \"100ms\" }";

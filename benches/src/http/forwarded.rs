@@ -13,7 +13,7 @@ use crate::statistics::median;
 
 const ROUNDS: usize = 10;
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let load = Load::new()?;
     let title = format!("HTTP: to another worker over QUIC, beside nginx {}", nginx::version()?);
     let mut section = Section::new(&title);

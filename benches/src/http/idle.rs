@@ -12,7 +12,7 @@ const SERVICES: u32 = 1000;
 /// Little of everything is reserved, so that one node takes all of them.
 const SMALL: &str = "cpu = 0.001\nmemory = \"8MiB\"\nscratch = 0\nhttp.concurrency = 1";
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let mut section = Section::new("HTTP: memory of idle services");
     for (what, scale, bar) in [
         ("at zero", "scale = { min = 0, max = 1 }", None),

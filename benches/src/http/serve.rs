@@ -51,7 +51,7 @@ const WAYS: [Way; 3] = [
     },
 ];
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let program = wasmtime::program()?;
     let load = Load::new()?;
     let mut section =
