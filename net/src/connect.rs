@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, ConnectionError, Endpoint};
+use quinn::{ClientConfig, ConnectionError, Endpoint, EndpointConfig};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -19,6 +19,7 @@ use crate::connection::Connection;
 use crate::error::{Closed, ConnectError, alert, alerts, is_refusal};
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::socket;
 use crate::tls::{self, Trust};
 
 /// How long the next address waits for the one before it (RFC 8305 calls for 150 to 250 ms).
@@ -144,7 +145,10 @@ async fn attempt(
     config: ClientConfig,
     patience: Duration,
 ) -> Result<Connection, Failure> {
-    let endpoint = Endpoint::client(unspecified(address)).map_err(Failure::Socket)?;
+    let socket = socket::bind(unspecified(address)).map_err(Failure::Socket)?;
+    let settings = socket::take_large(EndpointConfig::default());
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = Endpoint::new(settings, None, socket, runtime).map_err(Failure::Socket)?;
     tokio::select! {
         connected = confirm(&endpoint, address, config, patience) => {
             Ok(Connection::connected(connected?, peer, endpoint))

@@ -150,6 +150,14 @@ impl Connection {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> quinn::PathStats {
+        match &self.0.link {
+            Link::Quic(connection) => connection.stats().path,
+            Link::Memory(_) => quinn::PathStats::default(),
+        }
+    }
+
     /// Where the peer is. In memory: port 0 of the loopback address.
     pub fn remote_address(&self) -> SocketAddr {
         match &self.0.link {

@@ -17,6 +17,7 @@ mod limits;
 mod listener;
 pub mod memory;
 mod private_file;
+mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use quinn::{IdleTimeout, TransportConfig};
 
+use crate::socket;
+
 /// What one endpoint allows. [`Limits::default`] suits a cluster; tests make it small.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -113,6 +115,7 @@ impl Limits {
             .max_idle_timeout(IdleTimeout::try_from(idle).ok())
             // Datagrams are not used.
             .datagram_receive_buffer_size(None);
+        socket::send_large(&mut config);
         config
     }
 }

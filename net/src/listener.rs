@@ -23,6 +23,7 @@ use crate::connection::{Connection, FLUSH, close_code};
 use crate::error::ListenError;
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::socket;
 use crate::tls;
 
 mod gate;
@@ -110,7 +111,8 @@ impl Listener {
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(8 << 20);
         let bound = |source| ListenError::Bind { address, source };
-        let socket = std::net::UdpSocket::bind(address).map_err(bound)?;
+        let socket = socket::bind(address).map_err(bound)?;
+        let endpoint = socket::take_large(endpoint);
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = Endpoint::new(endpoint, Some(config), socket, runtime).map_err(bound)?;
         let local = endpoint.local_addr().map_err(bound)?;

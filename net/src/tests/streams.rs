@@ -11,7 +11,7 @@ use wrun_protocol::wire::worker::FromWorker;
 
 use super::{Cluster, user};
 use crate::{
-    Closed, Connection, Limits, Peer, RecvError, RecvStream, SendError, SendStream, memory,
+    Closed, Connection, Limits, Peer, RecvError, RecvStream, SendError, SendStream, memory, socket,
 };
 
 /// Both kinds of connection; the cluster is kept for as long as its connections are used.
@@ -358,4 +358,27 @@ async fn closing_ends_every_wait_with_the_reason() {
         assert_eq!(near.open().await.err(), Some(reason));
         assert_eq!(far.closed().await, Closed::Local);
     }
+}
+
+#[tokio::test]
+async fn packets_grow_to_what_the_path_carries_and_none_is_too_large_for_the_system() {
+    let size = 32 << 20;
+    let cluster = Cluster::start();
+    let (near, far) = cluster.connect().await;
+    let (mut send, _recv) = near.open().await.unwrap();
+    let sending = async {
+        send.write_raw(&vec![7; size]).await.unwrap();
+        send.finish().unwrap();
+    };
+    let receiving = async {
+        let (_send, mut recv) = far.accept().await.unwrap();
+        let mut got = 0;
+        while let Some(chunk) = recv.read_joined(1 << 16).await.unwrap() {
+            got += chunk.len();
+        }
+        got
+    };
+    assert_eq!(tokio::join!(sending, receiving).1, size);
+    let path = near.path();
+    assert_eq!((path.current_mtu, path.black_holes_detected), (socket::PAYLOAD, 0));
 }
