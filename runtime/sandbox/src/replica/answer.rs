@@ -2,7 +2,8 @@
 //! body. What is dropped before its end stops the guest.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +12,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::task::unconstrained;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::call::{Call, Given};
@@ -233,8 +235,10 @@ fn next(
         return Poll::Ready(Ok(read));
     }
     let broken = ready!(call.poll_broken(context));
-    // The guest may have written since, and returned then.
-    match Pin::new(body).poll_frame(context) {
+    // The guest may have written since, and returned then; and tokio lets a task that reads
+    // much see nothing, so that others have their turn.
+    let read = unconstrained(poll_fn(|context| Pin::new(&mut *body).poll_frame(context)));
+    match pin!(read).poll(context) {
         Poll::Ready(read) => Poll::Ready(Ok(read)),
         Poll::Pending => Poll::Ready(Err(broken)),
     }
@@ -315,6 +319,27 @@ mod tests {
                 .take()
                 .map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(Frame::data(piece)))))
         }
+    }
+
+    #[tokio::test]
+    async fn however_much_is_there_is_read_at_once() {
+        let call = Call::new(http::Request::new(empty()), Instant::now());
+        call.on_return();
+        let (pieces, mut taken) = tokio::sync::mpsc::channel(1000);
+        for _ in 0..1000 {
+            pieces.try_send(Ok(Frame::data(Bytes::from_static(b"a piece")))).unwrap();
+        }
+        let taken = futures_util::stream::poll_fn(move |context| taken.poll_recv(context));
+        let mut body = http_body_util::StreamBody::new(taken).boxed_unsync();
+        let mut read = 0;
+        poll_fn(|context| {
+            while let Poll::Ready(Ok(Some(Ok(_)))) = next(&mut body, &call, context) {
+                read += 1;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(read, 1000);
     }
 
     #[test]
