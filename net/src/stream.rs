@@ -92,15 +92,17 @@ impl SendStream {
         Ok(())
     }
 
-    /// Sends raw bytes without a copy; otherwise as [`Self::write_raw`].
-    pub async fn write_chunk(&mut self, bytes: Bytes) -> Result<(), SendError> {
+    /// Sends raw bytes, all of them in turn, without a copy; otherwise as [`Self::write_raw`].
+    pub async fn write_chunks(&mut self, chunks: &mut [Bytes]) -> Result<(), SendError> {
+        self.flush().await?;
         match &mut self.sink {
-            Sink::Quic(_) => {
-                self.flush().await?;
-                let Sink::Quic(stream) = &mut self.sink else { return Ok(()) };
-                stream.write_chunk(bytes).await.map_err(of_write)
+            Sink::Quic(stream) => stream.write_all_chunks(chunks).await.map_err(of_write),
+            Sink::Memory(_) => {
+                for chunk in chunks {
+                    self.write_raw(chunk).await?;
+                }
+                Ok(())
             }
-            Sink::Memory(_) => self.write_raw(&bytes).await,
         }
     }
 
@@ -245,7 +247,9 @@ impl RecvStream {
                 let Some(count) = stream.read_chunks(&mut chunks).await.map_err(of_read)? else {
                     return Ok(false);
                 };
-                for chunk in chunks.iter().take(count) {
+                let came = chunks.iter().take(count);
+                self.buffer.reserve(came.clone().map(Bytes::len).sum());
+                for chunk in came {
                     self.buffer.extend_from_slice(chunk);
                 }
                 Ok(true)

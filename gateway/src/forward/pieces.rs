@@ -12,11 +12,11 @@ use wrun_protocol::wire::peer::stream_code;
 use super::head;
 use crate::{Body, UpstreamError, UpstreamErrorKind};
 
-/// Bytes of a body from this size on are sent without being copied together with others.
-const ALONE: usize = 16 << 10;
-
-/// What is copied together is sent when it has grown to this.
+/// What is there of a body is sent together, but when it has grown to this.
 const BATCH: usize = 64 << 10;
+
+/// Most bytes that are one piece.
+const PIECE: usize = 1 << 20;
 
 /// A stream that was given up unless everything was sent on it: dropping one of QUIC alone
 /// would say that all is well.
@@ -43,18 +43,15 @@ impl Sending {
         self.send.write_raw(buffer).await
     }
 
-    /// Sends what is in `buffer`, and the body after it. Pieces that are there already travel
-    /// with what was before them.
-    pub(super) async fn all(
-        mut self,
-        mut buffer: Vec<u8>,
-        mut body: Body,
-    ) -> Result<(), SendError> {
+    /// Sends what is in `buffer`, and the body after it. What is there already travels with
+    /// what was before it, as one piece.
+    pub(super) async fn all(mut self, buffer: Vec<u8>, mut body: Body) -> Result<(), SendError> {
+        let mut gathered = Gathered { frames: buffer, ..Gathered::default() };
         loop {
             let frame = match body.frame().now_or_never() {
                 Some(frame) => frame,
                 None => {
-                    self.flush(&mut buffer).await?;
+                    self.flush(&mut gathered).await?;
                     tokio::select! {
                         frame = body.frame() => frame,
                         stopped = self.send.stopped() => return Err(stopped),
@@ -65,7 +62,7 @@ impl Sending {
                 None => Piece::End,
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
-                        self.data(&mut buffer, data).await?;
+                        self.data(&mut gathered, data).await?;
                         continue;
                     }
                     Err(frame) => match frame.into_trailers() {
@@ -75,29 +72,31 @@ impl Sending {
                 },
                 Some(Err(error)) => Piece::Broken { why: error.to_string() },
             };
+            let mut chunks = gathered.take()?;
+            let mut buffer = Vec::new();
             append_frame(&mut buffer, &last)?;
-            return self.last(&buffer).await;
+            chunks.push(buffer.into());
+            self.send.write_chunks(&mut chunks).await?;
+            self.send.finish()?;
+            self.is_whole = true;
+            return Ok(());
         }
     }
 
-    async fn data(&mut self, buffer: &mut Vec<u8>, mut data: Bytes) -> Result<(), SendError> {
+    async fn data(&mut self, gathered: &mut Gathered, mut data: Bytes) -> Result<(), SendError> {
         while !data.is_empty() {
-            let part = data.split_to(data.len().min(u32::MAX as usize));
-            append_frame(buffer, &Piece::Data { size: part.len() as u32 })?;
-            if part.len() < ALONE {
-                buffer.extend_from_slice(&part);
-            } else {
-                self.flush(buffer).await?;
-                self.send.write_chunk(part).await?;
+            let part = data.split_to(data.len().min(PIECE));
+            gathered.size += part.len();
+            gathered.parts.push(part);
+            if gathered.size >= BATCH {
+                self.flush(gathered).await?;
             }
         }
-        if buffer.len() >= BATCH { self.flush(buffer).await } else { Ok(()) }
+        Ok(())
     }
 
-    async fn flush(&mut self, buffer: &mut Vec<u8>) -> Result<(), SendError> {
-        self.send.write_raw(buffer).await?;
-        buffer.clear();
-        Ok(())
+    async fn flush(&mut self, gathered: &mut Gathered) -> Result<(), SendError> {
+        self.send.write_chunks(&mut gathered.take()?).await
     }
 
     /// Waits until the other side wants no more.
@@ -109,6 +108,29 @@ impl Sending {
     pub(super) fn refuse(mut self) {
         self.send.reset(stream_code::PROTOCOL);
         self.is_whole = true;
+    }
+}
+
+/// What is to be sent together.
+#[derive(Default)]
+struct Gathered {
+    /// What goes before the parts.
+    frames: Vec<u8>,
+    /// Parts of the body that become one piece.
+    parts: Vec<Bytes>,
+    /// Bytes of them, less than [`BATCH`] and one [`PIECE`].
+    size: usize,
+}
+
+impl Gathered {
+    fn take(&mut self) -> Result<Vec<Bytes>, SendError> {
+        if self.size > 0 {
+            append_frame(&mut self.frames, &Piece::Data { size: self.size as u32 })?;
+        }
+        self.size = 0;
+        let frames = Bytes::from(std::mem::take(&mut self.frames));
+        let chunks = std::iter::once(frames).chain(self.parts.drain(..));
+        Ok(chunks.filter(|chunk| !chunk.is_empty()).collect())
     }
 }
 

@@ -115,7 +115,9 @@ async fn raw_bytes_follow_frames() {
         let sending = async {
             send.send(&(blob.len() as u64)).await.unwrap();
             send.write_raw(&blob[..1_000_000]).await.unwrap();
-            send.write_chunk(Bytes::copy_from_slice(&blob[1_000_000..])).await.unwrap();
+            let mut rest =
+                [&blob[1_000_000..1_000_001], &blob[1_000_001..]].map(Bytes::copy_from_slice);
+            send.write_chunks(&mut rest).await.unwrap();
             send.finish().unwrap();
         };
         let receiving = async {

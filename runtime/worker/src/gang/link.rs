@@ -145,7 +145,7 @@ async fn write_batch(leaving: Vec<Leaving>, send: &mut SendStream) -> Result<(),
         buffer.clear();
         let content = message.content.clone();
         // The message stays charged to its sender until it was written.
-        send.write_chunk(content).await?;
+        send.write_chunks(&mut [content]).await?;
     }
     send.write_raw(&buffer).await
 }
