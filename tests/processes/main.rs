@@ -1,5 +1,6 @@
 //! Real servers and workers over QUIC on loopback: what holds when they die.
 
+mod burst;
 mod gangs;
 mod kills;
 mod preemption;

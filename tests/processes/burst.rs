@@ -1,0 +1,104 @@
+//! A service that slept meets a burst of load: it is woken, scales out over work that gives
+//! way, and sleeps again. Every response is counted.
+
+use std::time::{Duration, Instant};
+
+use harness::http::{self, Load};
+use harness::process::PATIENCE;
+use harness::{Cluster, Settings, artefacts};
+use serde_json::Value;
+
+/// Replicas of the service at most: all the CPUs that there are.
+const MOST: usize = 4;
+
+/// Each client has one request at a time, which takes 20 ms.
+const CLIENTS: usize = 16;
+
+fn asked(cluster: &Cluster, arguments: &[&str]) -> Value {
+    let said = cluster.stdout(&[arguments, &["--json"]].concat());
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// Waits until `wanted` finds something in what the command says.
+fn until<T>(
+    cluster: &Cluster,
+    arguments: &[&str],
+    what: &str,
+    wanted: impl Fn(&Value) -> Option<T>,
+) -> T {
+    let begun = Instant::now();
+    loop {
+        let said = asked(cluster, arguments);
+        if let Some(found) = wanted(&said) {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not in time: {said:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_asleep(service: &Value) -> Option<()> {
+    (service["state"] == "asleep").then_some(())
+}
+
+/// How many tasks of a job are in that state.
+fn tasks(job: &Value, state: &str) -> usize {
+    job["tasks_shown"].as_array().unwrap().iter().filter(|task| task["state"] == state).count()
+}
+
+#[test]
+fn a_burst_is_served_from_zero_by_what_gives_way_and_that_comes_back() {
+    let cluster = Cluster::with(Settings { workers: 2, ..Settings::default() });
+    let file = |name: &str, text: &str| std::fs::write(cluster.folder().join(name), text).unwrap();
+    file("policy.toml", "[qos.bulk]\n[qos.live]\npreempts = [\"bulk\"]\n");
+    cluster.stdout(&["policy", "set", "policy.toml"]);
+    file("orders.json", r#"[{"count": 8000}]"#);
+    file(
+        "bulk.toml",
+        &format!(
+            "component = {:?}\ninput = \"orders.json\"\ncount = {MOST}\ncpu = 1\n\
+             memory = \"64MiB\"\nqos = \"bulk\"\npreemptible = [\"freeze\"]\n",
+            artefacts::guest("obedient_handler")
+        ),
+    );
+    file(
+        "api.toml",
+        &format!(
+            "component = {:?}\nname = \"api\"\ncpu = 1\nqos = \"live\"\n\
+             [http]\nroutes = [\"/\"]\nconcurrency = 8\n\
+             [scale]\nmin = 0\nmax = {MOST}\ntarget = 4\nidle = \"1s\"\nwindow = \"2s\"\n\
+             panic_window = \"1s\"\ndown_delay = \"1s\"\n",
+            artefacts::guest("http_obedient")
+        ),
+    );
+    cluster.stdout(&["deploy", "api.toml"]);
+    until(&cluster, &["service", "api"], "it sleeps", is_asleep);
+    let bulk = cluster.stdout(&["submit", "bulk.toml"]).trim().to_owned();
+    let job = ["job", &bulk];
+    let all_run = |job: &Value| (tasks(job, "running") == MOST).then_some(());
+    until(&cluster, &job, "all CPUs have work", all_run);
+
+    let load = Load::start(cluster.gateway(0), "/sleep?20", CLIENTS, Duration::ZERO);
+    let all_serve = |service: &Value| (service["ready"] == MOST).then_some(());
+    until(&cluster, &["service", "api"], "it has scaled out", all_serve);
+    let on: Vec<Value> = asked(&cluster, &["service", "api"])["replicas"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|replica| replica["node"].clone())
+        .collect();
+    for node in ["n1", "n2"] {
+        assert_eq!(on.iter().filter(|on| *on == node).count(), MOST / 2, "spread: {on:?}");
+    }
+    assert_eq!(tasks(&asked(&cluster, &job), "frozen"), MOST, "they have given way");
+    let answers = load.stop();
+    assert!(http::all_answered(&answers) > CLIENTS);
+
+    until(&cluster, &["service", "api"], "it sleeps again", is_asleep);
+    until(&cluster, &job, "they go on", |job| (tasks(job, "frozen") == 0).then_some(()));
+    cluster.stdout(&["wait", &bulk]);
+    let ended = asked(&cluster, &job);
+    for task in ended["tasks_shown"].as_array().unwrap() {
+        assert_eq!(task["attempts"], 1, "nothing of it was lost: {task:#}");
+    }
+}
