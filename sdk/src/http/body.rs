@@ -39,10 +39,13 @@ pub(super) enum Kind {
     Incoming(wstd::http::Body),
 }
 
-/// A body broke off: its sender failed, went away, or sent what it should not.
+/// A body broke off, since its sender failed or went away; or it is not what was wanted. Of a
+/// client's own mistake it is told what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyError {
     message: String,
+    /// All of it came, and is not what was wanted.
+    is_whole: bool,
     /// Of the answer to a request that the service sent, and not of what its client sent.
     of_answer: bool,
 }
@@ -50,7 +53,12 @@ pub struct BodyError {
 impl BodyError {
     /// With what went wrong. Returned by a function of [`Body::stream`], it breaks the body off.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), of_answer: false }
+        Self { message: message.into(), is_whole: false, of_answer: false }
+    }
+
+    /// With what a whole body is not.
+    pub(super) fn misread(message: impl Into<String>) -> Self {
+        Self { is_whole: true, ..Self::new(message) }
     }
 
     pub(super) fn of_answer(self, of_answer: bool) -> Self {
@@ -61,11 +69,17 @@ impl BodyError {
     pub(super) fn status(&self) -> StatusCode {
         if self.of_answer { StatusCode::BAD_GATEWAY } else { StatusCode::BAD_REQUEST }
     }
+
+    /// Whether it says to a client what is wrong with what it sent.
+    pub(super) fn is_of_client(&self) -> bool {
+        self.is_whole && !self.of_answer
+    }
 }
 
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the body broke off: {}", self.message)
+        let what = if self.is_whole { "is not" } else { "broke off:" };
+        write!(f, "the body {what} {}", self.message)
     }
 }
 
@@ -130,7 +144,7 @@ impl Body {
     pub async fn text(self) -> Result<String, BodyError> {
         let bytes = self.bytes().await?;
         String::from_utf8(bytes.into())
-            .map_err(|error| BodyError::new(format!("it is not text: {error}")))
+            .map_err(|error| BodyError::misread(format!("UTF-8: {error}")))
     }
 
     /// The fields that follow the body, read to its end.
@@ -328,6 +342,6 @@ mod tests {
         assert_eq!(block_on(body.chunk()).unwrap().unwrap(), "abc");
         assert_eq!(block_on(body.chunk()).unwrap(), None);
         let error = block_on(Body::from(vec![0xff]).text()).unwrap_err();
-        assert!(error.to_string().contains("not text"), "{error}");
+        assert!(error.to_string().starts_with("the body is not UTF-8: "), "{error}");
     }
 }

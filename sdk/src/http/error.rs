@@ -72,6 +72,9 @@ impl fmt::Display for Error {
 impl<E: std::error::Error + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let any: &(dyn std::error::Error + 'static) = &error;
+        if let Some(mistake) = any.downcast_ref::<BodyError>().filter(|body| body.is_of_client()) {
+            return Self::new(mistake.status(), mistake.to_string());
+        }
         let status = if let Some(failed) = any.downcast_ref::<SendError>() {
             failed.status()
         } else if let Some(broken) = any.downcast_ref::<BodyError>() {

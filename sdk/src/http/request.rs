@@ -105,8 +105,7 @@ pub trait Read: Sized {
         async {
             let bytes = self.bytes().await?;
             serde_json::from_slice(&bytes).map_err(|error| {
-                BodyError::new(format!("it is not the JSON wanted: {error}"))
-                    .of_answer(Self::IS_ANSWER)
+                BodyError::misread(format!("the JSON wanted: {error}")).of_answer(Self::IS_ANSWER)
             })
         }
     }
@@ -141,8 +140,11 @@ mod tests {
         assert_eq!(error.status(), 400);
         assert!(error.message().contains("line 1"), "{error}");
         let mine = block_on(Request::new(broken()).json::<u32>()).unwrap_err();
-        assert_eq!(Error::from(mine).status(), 400);
+        let error = Error::from(mine);
+        assert_eq!((error.status().as_u16(), error.detail()), (400, ""));
+        assert!(error.message().starts_with("the body is not the JSON wanted: "), "{error}");
         let other = block_on(Response::new(broken()).json::<u32>()).unwrap_err();
-        assert_eq!(Error::from(other).status(), 502);
+        let error = Error::from(other);
+        assert_eq!((error.status().as_u16(), error.message()), (502, ""));
     }
 }
