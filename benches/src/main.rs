@@ -45,6 +45,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("http", http::serve::measure),
     ("http-forwarded", http::forwarded::measure),
     ("http-asleep", http::asleep::measure),
+    ("http-spike", http::spike::measure),
     ("http-idle", http::idle::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),

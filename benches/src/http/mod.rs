@@ -1,6 +1,6 @@
 //! Services: what a request costs through gateway and replica, beside `wasmtime serve` with
 //! the same component; what another node between costs, beside nginx; how long the first
-//! request of a sleeping service takes; what an idle service holds of memory.
+//! request of a sleeping service takes; how it meets a spike; what an idle service holds of memory.
 
 pub(crate) mod asleep;
 pub(crate) mod forwarded;
@@ -9,4 +9,5 @@ mod load;
 mod nginx;
 pub(crate) mod serve;
 mod service;
+pub(crate) mod spike;
 mod wasmtime;
