@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use harness::{Cluster, http};
 
-use super::service::{cluster, deploy, until};
+use super::service::{cluster, deploy, deploy_detached, undeploy, until};
 use crate::machine::resident;
 use crate::report::{Report, Section};
 
@@ -12,10 +12,14 @@ const SERVICES: u32 = 1000;
 /// Little of everything is reserved, so that one node takes all of them.
 const SMALL: &str = "cpu = 0.001\nmemory = \"8MiB\"\nscratch = 0\nhttp.concurrency = 1";
 
+/// Each is tried once, and sleeps soon after.
+const SLEEPY: &str = "scale = { min = 0, max = 1, idle = \"1s\", window = \"1s\", \
+                      panic_window = \"500ms\", down_delay = \"1s\" }";
+
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let mut section = Section::new("HTTP: memory of idle services");
     for (what, scale, bar) in [
-        ("at zero", "scale = { min = 0, max = 1 }", None),
+        ("at zero", SLEEPY, None),
         ("with one idle replica", "", Some(100.0)),
         ("with one idle replica that keeps its instance", "http.reuse = { idle = \"10m\" }", None),
     ] {
@@ -24,9 +28,11 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         deploy(&cluster, "http_hello", "first", "/first", SMALL)?;
         asked(&cluster, "/first")?;
         let before = memory(&cluster);
+        // A node has a thousand places by default.
+        undeploy(&cluster, "first")?;
         for number in 0..SERVICES {
             let (name, rest) = (format!("s{number}"), format!("{SMALL}\n{scale}"));
-            deploy(&cluster, "http_hello", &name, &format!("/{name}"), &rest)?;
+            deploy_detached(&cluster, "http_hello", &name, &format!("/{name}"), &rest)?;
         }
         let last = format!("s{}", SERVICES - 1);
         let ready =

@@ -21,12 +21,25 @@ pub(super) fn deploy(
     route: &str,
     rest: &str,
 ) -> Result<()> {
-    let component = artefacts::guest(guest);
-    let file =
-        format!("component = {component:?}\nname = {name:?}\nhttp.routes = [{route:?}]\n{rest}\n");
-    let path = cluster.folder().join(format!("{name}.toml"));
-    std::fs::write(&path, file)?;
-    asked(cluster, &["deploy", path.to_str().context("a path of text")?]).map(drop)
+    let path = written(cluster, guest, name, route, rest)?;
+    asked(cluster, &["deploy", &path]).map(drop)
+}
+
+/// Deploys one like that beside others, and does not wait.
+pub(super) fn deploy_detached(
+    cluster: &Cluster,
+    guest: &str,
+    name: &str,
+    route: &str,
+    rest: &str,
+) -> Result<()> {
+    let path = written(cluster, guest, name, route, rest)?;
+    asked(cluster, &["deploy", "--detach", &path]).map(drop)
+}
+
+/// Takes one down.
+pub(super) fn undeploy(cluster: &Cluster, name: &str) -> Result<()> {
+    asked(cluster, &["undeploy", name]).map(drop)
 }
 
 /// What is known of one.
@@ -49,6 +62,16 @@ pub(super) fn until(
         ensure!(begun.elapsed() < Duration::from_secs(60), "not in time: {service:#}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The path of a service file.
+fn written(cluster: &Cluster, guest: &str, name: &str, route: &str, rest: &str) -> Result<String> {
+    let component = artefacts::guest(guest);
+    let file =
+        format!("component = {component:?}\nname = {name:?}\nhttp.routes = [{route:?}]\n{rest}\n");
+    let path = cluster.folder().join(format!("{name}.toml"));
+    std::fs::write(&path, file)?;
+    path.to_str().map(str::to_owned).context("a path of text")
 }
 
 fn asked(cluster: &Cluster, arguments: &[&str]) -> Result<String> {

@@ -6,6 +6,7 @@
 //! taken [ahead], so that a guest writes a small answer in one turn.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -24,14 +25,12 @@ use crate::state::TaskState;
 /// Most bytes of a body that are read at once.
 const CHUNK: usize = 64 << 10;
 
-/// Most bytes that a guest of WASI 0.3 may write at once.
+/// Most bytes that a guest may write at once. Guests of WASI 0.2 mostly write 4 KiB, the most
+/// that one of its calls takes.
 pub(crate) const PIECE: usize = 16 << 10;
 
-/// The same of WASI 0.2: the most that the call takes by which its guests mostly write.
-pub(crate) const PLAIN_PIECE: usize = 4 << 10;
-
 /// Pieces that may be written before the first is read: so 64 KiB are written without a change
-/// of threads.
+/// of threads, and no body holds more than 256 KiB. The standard host lets it hold 2 MiB.
 pub(crate) const PIECES: usize = 16;
 
 /// What the host may hold of one request at once, in bytes: what was read of its body, and
@@ -100,6 +99,46 @@ impl Body for Unmarked {
 
     fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
+    }
+}
+
+/// The body of a request that may fail: then what is left of it can be read all the same.
+#[derive(Clone)]
+pub(crate) struct Lent(Arc<Mutex<WasiBody>>);
+
+impl Lent {
+    pub(crate) fn new(body: WasiBody) -> Self {
+        Self(Arc::new(Mutex::new(body)))
+    }
+
+    /// Reads what is left: whoever writes it is to hear why its request failed, and not that
+    /// nobody reads.
+    pub(crate) async fn drain(mut self) {
+        while let Some(Ok(_)) = self.frame().await {}
+    }
+
+    fn body(&self) -> MutexGuard<'_, WasiBody> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut *self.body()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body().size_hint()
     }
 }
 

@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{
 };
 use wrun_protocol::service::SERVICE_DOMAIN;
 
-use crate::bodies;
+use crate::bodies::{self, Lent};
 use crate::hops::{self, Hops};
 use crate::network::Network;
 use crate::{BodyError, ServiceCallError, ServiceCaller};
@@ -79,7 +79,7 @@ impl WasiHttpHooks for HttpPolicy {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        bodies::PLAIN_PIECE
+        bodies::PIECE
     }
 
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
@@ -94,14 +94,23 @@ impl WasiHttpHooks for HttpPolicy {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let (network, services) = (self.network.clone(), self.services.clone());
         let hops = self.hops.now();
-        let mut request = request.map(bodies::unmarked);
+        let (mut head, body) = request.into_parts();
+        let body = Lent::new(bodies::unmarked(body));
         Box::new(async move {
-            let network = network.ok_or(Error::HttpRequestDenied)?;
-            if is_service(request.uri()) {
-                hops::put(request.headers_mut(), hops);
-                return send_within(&network, services, request, options).await;
+            let within = is_service(&head.uri);
+            if within {
+                hops::put(&mut head.headers, hops);
             }
-            send(&network, request, options).await
+            let request = Request::from_parts(head, body.clone().boxed_unsync());
+            let sent = match network {
+                None => Err(Error::HttpRequestDenied),
+                Some(network) if within => send_within(&network, services, request, options).await,
+                Some(network) => send(&network, request, options).await,
+            };
+            if sent.is_err() {
+                tokio::spawn(body.drain());
+            }
+            sent
         })
     }
 }

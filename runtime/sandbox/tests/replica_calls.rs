@@ -182,6 +182,24 @@ fn a_service_that_was_not_granted_is_never_asked() {
 }
 
 #[test]
+fn who_is_refused_hears_why_and_not_that_its_body_was_not_read() {
+    let cluster = Arc::<Cluster>::default();
+    let wish = |wish: &mut Wish| {
+        grant("gone.wrun.internal")(wish);
+        wish.job.services = Some(cluster);
+    };
+    let served = Served::with(PLAIN, |_| {}, wish);
+    for (host, why) in [
+        ("127.0.0.1:9", "HttpRequestDenied"),
+        ("secrets.wrun.internal", "HttpRequestDenied"),
+        ("gone.wrun.internal/gone", "DestinationNotFound"),
+    ] {
+        let got = served.get(&format!("/post?{host}")).unwrap().1;
+        assert!(got.contains(why), "{host}: {got}");
+    }
+}
+
+#[test]
 fn a_host_is_reached_only_if_it_was_granted() {
     for guest in BOTH {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,8 +7,8 @@ use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingRequest,
-    OutgoingResponse, ResponseOutparam, Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingBody, IncomingRequest, Method, OutgoingBody,
+    OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
 };
 use wasip2::io::streams::StreamError;
 
@@ -56,6 +56,7 @@ impl Guest for Obedient {
                 text(out, "written");
             }
             "/fetch" => text(out, &fetch(query)),
+            "/post" => text(out, &post(query)),
             "/trap" => std::process::abort(),
             "/trap-late" => {
                 let body = begin(out, None);
@@ -233,6 +234,31 @@ fn fetch(rest: &str) -> String {
         Ok(answer) => answer,
         Err(error) => return format!("{error:?}"),
     };
+    received(answer)
+}
+
+/// The same with a body of 1 MiB, all of which is written before the answer is looked at.
+fn post(rest: &str) -> String {
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_method(&Method::Post).unwrap();
+    request.set_scheme(Some(&Scheme::Http)).unwrap();
+    request.set_authority(Some(authority)).unwrap();
+    request.set_path_with_query(Some(&format!("/{path}"))).unwrap();
+    let body = request.body().unwrap();
+    let answer = outgoing_handler::handle(request, None).unwrap();
+    let sink = body.write().unwrap();
+    for _ in 0..256 {
+        if let Err(error) = sink.blocking_write_and_flush(&[b'x'; 4096]) {
+            return format!("the body was not read: {error:?}");
+        }
+    }
+    drop(sink);
+    OutgoingBody::finish(body, None).unwrap();
+    received(answer)
+}
+
+fn received(answer: FutureIncomingResponse) -> String {
     answer.subscribe().block();
     let response = match answer.get().unwrap().unwrap() {
         Ok(response) => response,
