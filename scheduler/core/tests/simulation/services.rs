@@ -4,6 +4,7 @@
 //! given up while so few are that each is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wrun_core::{Fact, Input};
 use wrun_protocol::job::{EncodedSpec, OnDisconnect};
@@ -19,6 +20,9 @@ use wrun_protocol::{AttemptId, Digest, JobId, JobSpec, NodeId, SubmitId, TaskId}
 
 use crate::model::{Task, placements};
 use crate::world::World;
+
+/// Replicas that were ready and told to go, of all seeds.
+pub(crate) static LET_GO: AtomicU64 = AtomicU64::new(0);
 
 /// What nodes told of replicas and were told, by the facts.
 #[derive(Debug, Default)]
@@ -141,6 +145,7 @@ impl Replicas {
                 && !self.stopped.contains(ready)
         };
         let left = self.ready.iter().filter(of_it).count() as u32;
+        LET_GO.fetch_add(1, Relaxed);
         self.let_go.push(LetGo { node, attempt, left, least });
     }
 
