@@ -19,6 +19,8 @@ pub struct Settings {
     pub cpu: String,
     /// Memory of each, as `--memory` takes it.
     pub memory: String,
+    /// Places of each, as `--slots` takes them.
+    pub slots: String,
     /// How long a worker may be out of reach before its tasks run elsewhere.
     pub lease: String,
     /// How often a worker says that it is there.
@@ -36,6 +38,7 @@ impl Default for Settings {
             workers: 1,
             cpu: text("2"),
             memory: text("2GiB"),
+            slots: text("256"),
             lease: text("2s"),
             heartbeat: text("200ms"),
             grace: text("5s"),
@@ -136,6 +139,7 @@ impl Cluster {
         worker.args(["worker", "--json", "--name", name, "--data"]).arg(self.worker_data(name));
         worker.args(["--server", &self.address]);
         worker.args(["--cpu", &self.settings.cpu, "--memory", &self.settings.memory]);
+        worker.args(["--slots", &self.settings.slots]);
         worker.args(["--grace", &self.settings.grace, "--http", "127.0.0.1:0"]);
         worker
     }

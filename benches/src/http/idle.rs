@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use harness::{Cluster, http};
 
-use super::service::{cluster, deploy, deploy_detached, undeploy, until};
+use super::service::{deploy, deploy_detached, roomy, until};
 use crate::machine::resident;
 use crate::report::{Report, Section};
 
@@ -23,13 +23,11 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         ("with one idle replica", "", Some(100.0)),
         ("with one idle replica that keeps its instance", "http.reuse = { idle = \"10m\" }", None),
     ] {
-        let cluster = cluster(1);
+        let cluster = roomy(SERVICES + 1);
         // What the first one costs everyone pays once: compiled code, and the pool.
         deploy(&cluster, "http_hello", "first", "/first", SMALL)?;
         asked(&cluster, "/first")?;
         let before = memory(&cluster);
-        // A node has a thousand places by default.
-        undeploy(&cluster, "first")?;
         for number in 0..SERVICES {
             let (name, rest) = (format!("s{number}"), format!("{SMALL}\n{scale}"));
             deploy_detached(&cluster, "http_hello", &name, &format!("/{name}"), &rest)?;

@@ -8,8 +8,17 @@ use serde_json::Value;
 
 /// A cluster of so many workers, each with a gateway.
 pub(super) fn cluster(workers: usize) -> Cluster {
+    Cluster::with(settings(workers))
+}
+
+/// The same of one worker with so many places.
+pub(super) fn roomy(slots: u32) -> Cluster {
+    Cluster::with(Settings { slots: slots.to_string(), ..settings(1) })
+}
+
+fn settings(workers: usize) -> Settings {
     // Declared, not used: a replica's memory is reserved.
-    Cluster::with(Settings { workers, memory: "16GiB".to_owned(), ..Settings::default() })
+    Settings { workers, memory: "16GiB".to_owned(), ..Settings::default() }
 }
 
 /// Deploys `guest` as `name` at `route`; `rest` is more of the service file. Returns when
@@ -35,11 +44,6 @@ pub(super) fn deploy_detached(
 ) -> Result<()> {
     let path = written(cluster, guest, name, route, rest)?;
     asked(cluster, &["deploy", "--detach", &path]).map(drop)
-}
-
-/// Takes one down.
-pub(super) fn undeploy(cluster: &Cluster, name: &str) -> Result<()> {
-    asked(cluster, &["undeploy", name]).map(drop)
 }
 
 /// What is known of one.
