@@ -300,15 +300,19 @@ fn an_instance_is_reused_for_as_many_requests_as_are_said() {
 
 #[test]
 fn an_idle_instance_goes_after_its_time() {
+    const IDLE: Duration = Duration::from_millis(50);
     for guest in BOTH {
         let served = Served::with(
             guest,
             |config| config.slots = 1,
             |wish| {
-                wish.http.reuse = reuse(0, 1, 50);
+                wish.http.reuse = reuse(0, 1, IDLE.as_millis() as u64);
             },
         );
+        let begun = Instant::now();
         assert_eq!(served.get("/count").unwrap().1, "1");
+        let second = served.get("/count").unwrap().1;
+        assert!(second == "2" || begun.elapsed() >= IDLE, "it went before its time");
         // Another replica gets the only place when this one's instance is gone.
         let other = open(&served.bench, &served.prepared, &served.told, |_| {});
         let answer =
