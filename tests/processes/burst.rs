@@ -8,37 +8,29 @@ use harness::process::PATIENCE;
 use harness::{Cluster, Settings, artefacts};
 use serde_json::Value;
 
+use crate::services::{json, until};
+
 /// Replicas of the service at most: all the CPUs that there are.
 const MOST: usize = 4;
 
 /// Each client has one request at a time, which takes 20 ms.
 const CLIENTS: usize = 16;
 
-fn asked(cluster: &Cluster, arguments: &[&str]) -> Value {
-    let said = cluster.stdout(&[arguments, &["--json"]].concat());
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+fn job(cluster: &Cluster, id: &str) -> Value {
+    json(&cluster.stdout(&["job", id, "--json"]))
 }
 
-/// Waits until `wanted` finds something in what the command says.
-fn until<T>(
-    cluster: &Cluster,
-    arguments: &[&str],
-    what: &str,
-    wanted: impl Fn(&Value) -> Option<T>,
-) -> T {
+/// Waits until the job is as it should be.
+fn until_job(cluster: &Cluster, id: &str, what: &str, wanted: impl Fn(&Value) -> bool) {
     let begun = Instant::now();
     loop {
-        let said = asked(cluster, arguments);
-        if let Some(found) = wanted(&said) {
-            return found;
+        let said = job(cluster, id);
+        if wanted(&said) {
+            return;
         }
         assert!(begun.elapsed() < PATIENCE, "{what}: not in time: {said:#}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn is_asleep(service: &Value) -> Option<()> {
-    (service["state"] == "asleep").then_some(())
 }
 
 /// How many tasks of a job are in that state.
@@ -72,32 +64,26 @@ fn a_burst_is_served_from_zero_by_what_gives_way_and_that_comes_back() {
         ),
     );
     cluster.stdout(&["deploy", "api.toml"]);
-    until(&cluster, &["service", "api"], "it sleeps", is_asleep);
+    let asleep = |service: &Value| service["state"] == "asleep";
+    until(&cluster, "it sleeps", asleep);
     let bulk = cluster.stdout(&["submit", "bulk.toml"]).trim().to_owned();
-    let job = ["job", &bulk];
-    let all_run = |job: &Value| (tasks(job, "running") == MOST).then_some(());
-    until(&cluster, &job, "all CPUs have work", all_run);
+    until_job(&cluster, &bulk, "all CPUs have work", |job| tasks(job, "running") == MOST);
 
     let load = Load::start(cluster.gateway(0), "/sleep?20", CLIENTS, Duration::ZERO);
-    let all_serve = |service: &Value| (service["ready"] == MOST).then_some(());
-    until(&cluster, &["service", "api"], "it has scaled out", all_serve);
-    let on: Vec<Value> = asked(&cluster, &["service", "api"])["replicas"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|replica| replica["node"].clone())
-        .collect();
+    let serving = until(&cluster, "it has scaled out", |service| service["ready"] == MOST);
+    let replicas = serving["replicas"].as_array().unwrap();
+    let on: Vec<&Value> = replicas.iter().map(|replica| &replica["node"]).collect();
     for node in ["n1", "n2"] {
-        assert_eq!(on.iter().filter(|on| *on == node).count(), MOST / 2, "spread: {on:?}");
+        assert_eq!(on.iter().filter(|on| **on == node).count(), MOST / 2, "spread: {on:?}");
     }
-    assert_eq!(tasks(&asked(&cluster, &job), "frozen"), MOST, "they have given way");
+    assert_eq!(tasks(&job(&cluster, &bulk), "frozen"), MOST, "they have given way");
     let answers = load.stop();
     assert!(http::all_answered(&answers) > CLIENTS);
 
-    until(&cluster, &["service", "api"], "it sleeps again", is_asleep);
-    until(&cluster, &job, "they go on", |job| (tasks(job, "frozen") == 0).then_some(()));
+    until(&cluster, "it sleeps again", asleep);
+    until_job(&cluster, &bulk, "they go on", |job| tasks(job, "frozen") == 0);
     cluster.stdout(&["wait", &bulk]);
-    let ended = asked(&cluster, &job);
+    let ended = job(&cluster, &bulk);
     for task in ended["tasks_shown"].as_array().unwrap() {
         assert_eq!(task["attempts"], 1, "nothing of it was lost: {task:#}");
     }

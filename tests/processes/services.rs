@@ -19,7 +19,7 @@ fn deploy(cluster: &Cluster, guest: &str, flags: &[&str]) -> Value {
     json(&cluster.stdout(&[&line[..], flags].concat()))
 }
 
-fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -33,7 +33,7 @@ fn load(gateway: SocketAddr) -> Load {
 }
 
 /// Waits until the service is as it should be.
-fn until(cluster: &Cluster, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(cluster: &Cluster, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = std::time::Instant::now();
     loop {
         let service = service(cluster);
