@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use harness::{Cluster, http};
 
-use super::service::{deploy, deploy_detached, roomy, until};
+use super::service::{deploy, deploy_detached, roomy, until, written};
 use crate::machine::resident;
 use crate::report::{Report, Section};
 
@@ -30,7 +30,8 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         let before = memory(&cluster);
         for number in 0..SERVICES {
             let (name, rest) = (format!("s{number}"), format!("{SMALL}\n{scale}"));
-            deploy_detached(&cluster, "http_hello", &name, &format!("/{name}"), &rest)?;
+            let file = written(&cluster, "http_hello", &name, &format!("/{name}"), &rest)?;
+            deploy_detached(&cluster, &file)?;
         }
         let last = format!("s{}", SERVICES - 1);
         let ready =

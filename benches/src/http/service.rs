@@ -34,16 +34,9 @@ pub(super) fn deploy(
     asked(cluster, &["deploy", &path]).map(drop)
 }
 
-/// Deploys one like that beside others, and does not wait.
-pub(super) fn deploy_detached(
-    cluster: &Cluster,
-    guest: &str,
-    name: &str,
-    route: &str,
-    rest: &str,
-) -> Result<()> {
-    let path = written(cluster, guest, name, route, rest)?;
-    asked(cluster, &["deploy", "--detach", &path]).map(drop)
+/// Deploys what the service file says, and does not wait.
+pub(super) fn deploy_detached(cluster: &Cluster, file: &str) -> Result<()> {
+    asked(cluster, &["deploy", "--detach", file]).map(drop)
 }
 
 /// What is known of one.
@@ -68,8 +61,14 @@ pub(super) fn until(
     }
 }
 
-/// The path of a service file.
-fn written(cluster: &Cluster, guest: &str, name: &str, route: &str, rest: &str) -> Result<String> {
+/// The path of a service file as [`deploy`] deploys it.
+pub(super) fn written(
+    cluster: &Cluster,
+    guest: &str,
+    name: &str,
+    route: &str,
+    rest: &str,
+) -> Result<String> {
     let component = artefacts::guest(guest);
     let file =
         format!("component = {component:?}\nname = {name:?}\nhttp.routes = [{route:?}]\n{rest}\n");

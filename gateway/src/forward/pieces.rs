@@ -33,9 +33,7 @@ impl Sending {
     /// Sends what is in `buffer`, and nothing after it.
     pub(super) async fn last(mut self, buffer: &[u8]) -> Result<(), SendError> {
         self.send.write_raw(buffer).await?;
-        self.send.finish()?;
-        self.is_whole = true;
-        Ok(())
+        self.finish()
     }
 
     /// Sends what is in `buffer`, and goes on with a body.
@@ -77,10 +75,14 @@ impl Sending {
             append_frame(&mut buffer, &last)?;
             chunks.push(buffer.into());
             self.send.write_chunks(&mut chunks).await?;
-            self.send.finish()?;
-            self.is_whole = true;
-            return Ok(());
+            return self.finish();
         }
+    }
+
+    fn finish(mut self) -> Result<(), SendError> {
+        self.send.finish()?;
+        self.is_whole = true;
+        Ok(())
     }
 
     async fn data(&mut self, gathered: &mut Gathered, mut data: Bytes) -> Result<(), SendError> {
