@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{self, MAX_INLINE_INPUT, MAX_LIST, MAX_NAME, MAX_TIME_MS};
+use crate::model::Inference;
 use crate::resources::Bytes;
 use crate::scheduling::Scheduling;
 use crate::service::{HttpService, Reuse, ServiceSpec};
@@ -54,6 +55,8 @@ pub struct JobSpec {
     pub scheduling: Scheduling,
     /// What makes the job a service, whose tasks are replicas; `None` for work that ends.
     pub service: Option<Box<ServiceSpec>>,
+    /// What its guests may do with models.
+    pub inference: Inference,
 }
 
 /// What a program reads from standard input, or a handler is given.
@@ -210,6 +213,7 @@ impl JobSpec {
             on_disconnect: OnDisconnect::Continue,
             scheduling: Scheduling::default(),
             service: None,
+            inference: Inference::default(),
         }
     }
 
@@ -229,6 +233,7 @@ impl JobSpec {
         self.check_sizes()?;
         self.check_limits()?;
         self.mounts.iter().try_for_each(Mount::check)?;
+        self.inference.check()?;
         if self.scheduling.cache {
             crate::remembered::check(self)?;
         }

@@ -13,6 +13,7 @@ pub mod id;
 pub mod items;
 pub mod job;
 pub mod limits;
+pub mod model;
 pub mod node;
 pub mod policy;
 pub mod remembered;

@@ -41,6 +41,37 @@ pub const MAX_BLOB: u64 = 16 << 30;
 /// Largest checkpoint that a task may save.
 pub const MAX_CHECKPOINT: u64 = 256 << 20;
 
+/// Largest model: an ONNX file is one protobuf message, and those end at 2 GiB.
+pub const MAX_MODEL: u64 = 2 << 30;
+
+/// Longest name of a model, and longest tag, in bytes.
+pub const MAX_MODEL_NAME: usize = 64;
+
+/// Tags of models that a tenant may have, and with them versions that no tag points at any more
+/// and that live work still uses.
+pub const MAX_MODELS_PER_TENANT: usize = 1000;
+
+/// Tenants with which one model is shared, at most.
+pub const MAX_MODEL_SHARES: usize = 1000;
+
+/// Models that one job may use by name.
+pub const MAX_MODELS_PER_JOB: usize = 32;
+
+/// Items that one run of a model computes together, at most: each has its tensors in memory.
+pub const MAX_MODEL_BATCH: u32 = 1024;
+
+/// How long an item may wait for others at most, in milliseconds.
+pub const MAX_MODEL_DELAY_MS: u32 = 10_000;
+
+/// Tensors of a model whose batch axis is declared, at most.
+pub const MAX_BATCH_TENSORS: usize = 64;
+
+/// Longest name of a tensor, in bytes.
+pub const MAX_TENSOR_NAME: usize = 256;
+
+/// Highest axis that may be one of batches: tensors with more are not found.
+pub const MAX_BATCH_AXIS: u32 = 15;
+
 /// Most tasks in one job.
 pub const MAX_COUNT: u32 = 10_000_000;
 

@@ -126,6 +126,8 @@ pub(crate) fn check(spec: &JobSpec) -> Result<(), SpecError> {
         (wishes.gang, "gang", "tasks that talk to each other depend on each other's timing"),
         (wishes.devices.gpu.is_some(), "gpu", "cards compute differently from model to model"),
         (!wishes.devices.named.is_empty(), "resources", "what only some nodes have may differ"),
+        (!spec.inference.models.is_empty(), "models", "nodes compute them on different devices"),
+        (spec.inference.load, "load_models", "nodes compute them on different devices"),
         (!wishes.alternatives.is_empty(), "alternatives", "the limits would depend on the node"),
         (spec.count > MAX_REMEMBERED, "count", "at most 10000 tasks of a job are looked up"),
     ];

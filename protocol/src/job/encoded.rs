@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{HostGrant, Input, JobSpec, Mount, OnDisconnect, RetryPolicy, TaskLimits};
+use crate::model::Inference;
 use crate::scheduling::Scheduling;
 use crate::service::ServiceSpec;
 use crate::{Digest, Resources, limits};
@@ -53,6 +54,8 @@ pub enum VersionedSpec {
     V2(SpecV1, Box<Scheduling>),
     /// A service.
     V3(SpecV1, Box<Scheduling>, Box<ServiceSpec>),
+    /// A job or a service that may use models.
+    V4(SpecV1, Box<Scheduling>, Option<Box<ServiceSpec>>, Box<Inference>),
 }
 
 /// A [`VersionedSpec`] as postcard bytes, at most [`limits::MAX_SPEC`].
@@ -116,6 +119,11 @@ impl EncodedSpec {
         self.0.first().is_some_and(|version| *version > 0)
     }
 
+    /// Whether it may say something of models; told without decoding.
+    pub fn may_name_models(&self) -> bool {
+        self.0.first().is_some_and(|version| *version > 2)
+    }
+
     /// A copy of what [`Self::as_bytes`] gave.
     pub fn from_slice(bytes: &[u8]) -> Self {
         Self(Bytes::copy_from_slice(bytes))
@@ -162,6 +170,11 @@ impl From<&JobSpec> for VersionedSpec {
             network: spec.network.clone(),
             on_disconnect: spec.on_disconnect,
         };
+        if !spec.inference.is_empty() {
+            let inference = Box::new(spec.inference.clone());
+            let scheduling = Box::new(spec.scheduling.clone());
+            return Self::V4(first, scheduling, spec.service.clone(), inference);
+        }
         match &spec.service {
             Some(service) => Self::V3(first, Box::new(spec.scheduling.clone()), service.clone()),
             None if spec.scheduling == Scheduling::default() => Self::V1(first),
@@ -172,10 +185,16 @@ impl From<&JobSpec> for VersionedSpec {
 
 impl From<VersionedSpec> for JobSpec {
     fn from(spec: VersionedSpec) -> Self {
-        let (first, scheduling, service) = match spec {
-            VersionedSpec::V1(first) => (first, Scheduling::default(), None),
-            VersionedSpec::V2(first, scheduling) => (first, *scheduling, None),
-            VersionedSpec::V3(first, scheduling, service) => (first, *scheduling, Some(service)),
+        let none = Inference::default;
+        let (first, scheduling, service, inference) = match spec {
+            VersionedSpec::V1(first) => (first, Scheduling::default(), None, none()),
+            VersionedSpec::V2(first, scheduling) => (first, *scheduling, None, none()),
+            VersionedSpec::V3(first, scheduling, service) => {
+                (first, *scheduling, Some(service), none())
+            }
+            VersionedSpec::V4(first, scheduling, service, inference) => {
+                (first, *scheduling, service, *inference)
+            }
         };
         Self {
             name: first.name,
@@ -194,6 +213,7 @@ impl From<VersionedSpec> for JobSpec {
             on_disconnect: first.on_disconnect,
             scheduling,
             service,
+            inference,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod forward;
 pub mod join;
+pub mod model;
 pub mod peer;
 pub mod policy;
 pub mod schedule;

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::model::{ModelDetail, ModelFilter, ModelRow, Pushed};
 use super::policy::{
     Explanation, JobChange, NodeDetail, PriorityDetail, QueueRow, ReservationRow, ShareRow,
     TaskSet, Why,
@@ -15,6 +16,7 @@ use super::service::{
 };
 use super::workflow::{JobKind, WorkflowDetail};
 use crate::job::EncodedSpec;
+use crate::model::{ModelId, ModelName, ModelRef, ModelTag, ModelVersion};
 use crate::node::{NodeInfo, NodeState};
 use crate::policy::Policy;
 use crate::reservation::Reservation;
@@ -243,6 +245,49 @@ pub enum Request {
     Undeploy(ServiceRef),
     /// Where services can be reached → [`Response::Gateways`].
     Gateways,
+    /// Let a tag of one of the caller's models point at a blob that was uploaded →
+    /// [`Response::ModelPushed`] once durable.
+    PushModel {
+        /// The model; it is made where there is none of that name.
+        name: ModelName,
+        /// The tag; it is moved where it points elsewhere.
+        tag: ModelTag,
+        /// The blob, and how it is to be run.
+        version: ModelVersion,
+    },
+    /// List models → [`Response::Models`]: at most [`crate::limits::MAX_PAGE`], and no more than a
+    /// frame holds. An empty page is the last.
+    Models(ModelFilter),
+    /// One tag of a model → [`Response::Model`].
+    Model(ModelRef),
+    /// Remove a tag of a model → [`Response::ModelWithdrawn`] once durable. Refused while live work
+    /// uses what no other tag points at.
+    RemoveModel {
+        /// Which.
+        model: ModelRef,
+        /// Remove it all the same: that work can load it no more.
+        force: bool,
+    },
+    /// Let another tenant use a model, with all its tags → [`Response::Done`] once durable.
+    ShareModel {
+        /// Which; its tag does not count.
+        model: ModelRef,
+        /// Who.
+        with: TenantName,
+    },
+    /// Let it use the model no more → [`Response::ModelWithdrawn`] once durable. Refused while
+    /// live work of that tenant uses it.
+    UnshareModel {
+        /// Which; its tag does not count.
+        model: ModelRef,
+        /// Who.
+        with: TenantName,
+        /// Do so all the same: that work can load it no more.
+        force: bool,
+    },
+    /// What these tags point at, at most [`crate::limits::MAX_MODELS_PER_JOB`] of them, each of
+    /// which the caller may use → [`Response::ResolvedModels`].
+    ResolveModels(Vec<ModelRef>),
 }
 
 /// One job to submit.
@@ -358,6 +403,19 @@ pub enum Response {
     Service(Box<ServiceDetail>),
     /// To [`Request::Gateways`], in order of nodes.
     Gateways(Vec<GatewayRow>),
+    /// To [`Request::PushModel`].
+    ModelPushed(Pushed),
+    /// To [`Request::Models`].
+    Models(Vec<ModelRow>),
+    /// To [`Request::Model`].
+    Model(Box<ModelDetail>),
+    /// To [`Request::RemoveModel`] and [`Request::UnshareModel`].
+    ModelWithdrawn {
+        /// How much live work can load it no more.
+        uses: u64,
+    },
+    /// To [`Request::ResolveModels`], in that order.
+    ResolvedModels(Vec<(ModelId, ModelVersion)>),
 }
 
 /// Tasks that did not run: another job of the tenant had given their results.

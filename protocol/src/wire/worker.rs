@@ -306,6 +306,16 @@ pub enum BlobRequest {
         /// How many follow.
         size: u64,
     },
+    /// Download a model that the job names → [`BlobReply::Found`], then raw bytes. Refused as not
+    /// found where it was withdrawn from the job since.
+    Model {
+        /// The job for which it is needed; a task of it must be on the node.
+        job: JobId,
+        /// Its address.
+        digest: Digest,
+        /// The node has the bytes, and asks whether the job may still load them: none follow.
+        held: bool,
+    },
 }
 
 /// The answer.

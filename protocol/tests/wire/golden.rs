@@ -2,6 +2,7 @@
 //! wrote, and nodes of both work together. `golden.txt` holds a line for each; a line is
 //! only ever added.
 
+mod models;
 mod services;
 mod values;
 mod workers;
@@ -150,8 +151,10 @@ fn add_user_messages(lines: &mut Lines) {
         ],
     );
     lines.add_all("user.Request", services::requests());
+    lines.add_all("user.Request", models::requests());
     add_responses(lines);
     lines.add_all("user.Response", services::responses());
+    lines.add_all("user.Response", models::responses());
     lines.add_all("user.Stdin", [Stdin::Data(Bytes::from_static(b"in")), Stdin::End]);
     lines.add_all(
         "join.JoinRequest",
@@ -294,9 +297,16 @@ fn add_stored_values(lines: &mut Lines) {
             VersionedSpec::V1(first_version()),
             VersionedSpec::V2(first_version(), Box::new(wishes())),
             VersionedSpec::V3(first_version(), Box::new(wishes()), Box::new(services::service())),
+            VersionedSpec::V4(
+                first_version(),
+                Box::new(wishes()),
+                Some(Box::new(services::service())),
+                Box::new(models::inference()),
+            ),
         ],
     );
     services::add_values(lines);
+    models::add_values(lines);
     lines.add_all(
         "scheduling.Arrangement",
         [

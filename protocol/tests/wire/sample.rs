@@ -122,6 +122,7 @@ macro_rules! enums {
     )*};
 }
 
+mod models;
 mod services;
 
 impl Sample for bool {
@@ -251,7 +252,7 @@ structs! {
     IndexRange { first, count }
     Resources { cpu_milli, memory, scratch, slots }
     JobSpec { name, component, args, env, input, mounts, count, resources, limits, retry,
-        priority, labels, network, on_disconnect, scheduling, service }
+        priority, labels, network, on_disconnect, scheduling, service, inference }
     SpecV1 { name, component, args, env, input, mounts, count, resources, limits, retry,
         priority, labels, network, on_disconnect }
     Scheduling { partition, qos, nice, hold, begin, deadline, devices, alternatives,
@@ -329,7 +330,8 @@ enums! {
     Input { Empty, Content(content), Attached, Each(items) }
     RetryOn { Exit(code), Trap, Handler, Limit, Setup }
     OnDisconnect { Continue, Stop }
-    VersionedSpec { V1(spec), V2(spec, scheduling), V3(spec, scheduling, service) }
+    VersionedSpec { V1(spec), V2(spec, scheduling), V3(spec, scheduling, service),
+        V4(spec, scheduling, service, inference) }
     Arrangement { Spread, Pack, SameNode, DifferentNodes }
     DependsOn { Start, Success, Failure, End, EachSuccess }
     QueueOrder { Multifactor, Fcfs, ShortestFirst, SmallestAreaFirst, Balanced }
@@ -360,7 +362,9 @@ enums! {
         JobKinds(jobs), Remembered { job, from },
         Why(job), ReservationRows, Deploy { id, spec }, Services { all_tenants, after },
         Service(service), Scale { service, to }, Rollout { service, action }, Undeploy(service),
-        Gateways }
+        Gateways, PushModel { name, tag, version }, Models(filter), Model(model),
+        RemoveModel { model, force }, ShareModel { model, with },
+        UnshareModel { model, with, force }, ResolveModels(models) }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
@@ -369,7 +373,8 @@ enums! {
         Reservations(reservations), NodeDetails(nodes), Schedules(rows),
         Workflow(detail), JobKinds(kinds), Remembered(tasks),
         Why(why), ReservationRows(rows), Deployed(deployed), Services(rows), Service(detail),
-        Gateways(rows) }
+        Gateways(rows), ModelPushed(pushed), Models(rows), Model(detail),
+        ModelWithdrawn { uses }, ResolvedModels(versions) }
     JobKind { Job, Workflow, Step(workflow), Revision(revision) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }
@@ -399,7 +404,7 @@ enums! {
     Report { Started(tasks), Succeeded { tasks, usage }, Ended { attempt, result },
         Returned(tasks), Checkpoint { attempt, content }, Preempted { attempt, usage },
         Readied { attempt, state } }
-    BlobRequest { Get { job, digest }, Put { job, digest, size } }
+    BlobRequest { Get { job, digest }, Put { job, digest, size }, Model { job, digest, held } }
     BlobReply { Found { size }, Stored, Refused(error) }
     LiveRequest { Follow(task), Attach(task) }
     LiveReply { Log(chunk), NotHere, Here }

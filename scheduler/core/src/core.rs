@@ -254,6 +254,22 @@ impl Core {
                 let answer = self.on_rollout(&service, action);
                 self.reply(request, answer);
             }
+            Input::PushModel { request, tenant, name, tag, version } => {
+                let answer = self.on_push_model(tenant, name, tag, version);
+                self.reply(request, answer);
+            }
+            Input::RemoveModel { request, model, tag, force } => {
+                let answer = self.on_remove_model(model, tag, force);
+                self.reply(request, answer);
+            }
+            Input::ShareModel { request, model, with } => {
+                let answer = self.on_share_model(model, with);
+                self.reply(request, answer);
+            }
+            Input::UnshareModel { request, model, with, force } => {
+                let answer = self.on_unshare_model(model, with, force);
+                self.reply(request, answer);
+            }
             Input::Load { node, loads } => self.on_load(node, loads),
             Input::Timeout => {}
         }

@@ -2,6 +2,7 @@
 //! [`Effect::Append`] may be released only when that append is durable.
 
 use wrun_protocol::service::ServiceId;
+use wrun_protocol::wire::model::Pushed;
 use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::wire::worker::ToWorker;
@@ -59,4 +60,11 @@ pub enum Answer {
     Joined(NodeId),
     /// What a deployment came to.
     Deployed(Deployed),
+    /// What pushing a model came to.
+    ModelPushed(Pushed),
+    /// A model was taken away.
+    ModelWithdrawn {
+        /// How much live work can load it no more.
+        uses: u64,
+    },
 }

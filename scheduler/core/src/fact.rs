@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::model::{ModelId, ModelTag, ModelVersion};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
@@ -529,6 +530,40 @@ pub enum Fact {
         /// Which.
         tasks: Vec<IndexRange>,
     },
+    /// A tag of a model points at this from now on. What it pointed at before is kept for the live
+    /// work that uses it.
+    ModelPushed {
+        /// When.
+        at: Timestamp,
+        /// The model; it may be new.
+        model: ModelId,
+        /// The tag; it may be new.
+        tag: ModelTag,
+        /// The bytes, and how they are run.
+        version: ModelVersion,
+    },
+    /// A tag of a model is no more. What no other tag of the model points at can be loaded no
+    /// more, whoever uses it.
+    ModelRemoved {
+        /// When.
+        at: Timestamp,
+        /// Which model.
+        model: ModelId,
+        /// Which tag.
+        tag: ModelTag,
+    },
+    /// Another tenant may use a model, or may do so no more: then its live work can load the model
+    /// no more.
+    ModelShared {
+        /// When.
+        at: Timestamp,
+        /// Which model.
+        model: ModelId,
+        /// Who.
+        with: TenantName,
+        /// `false` when it may do so no more.
+        shared: bool,
+    },
 }
 
 /// A result that was known from before.
@@ -646,7 +681,10 @@ impl Fact {
             | Self::RolloutMoved { at, .. }
             | Self::RolledOut { at, .. }
             | Self::RolledBack { at, .. }
-            | Self::LookedUp { at, .. } => *at,
+            | Self::LookedUp { at, .. }
+            | Self::ModelPushed { at, .. }
+            | Self::ModelRemoved { at, .. }
+            | Self::ModelShared { at, .. } => *at,
         }
     }
 }

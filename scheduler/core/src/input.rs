@@ -2,6 +2,7 @@
 //! owes in return.
 
 use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::model::{ModelId, ModelName, ModelTag, ModelVersion};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::policy::Policy;
 use wrun_protocol::reservation::Reservation;
@@ -346,6 +347,51 @@ pub enum Input {
         service: ServiceId,
         /// What to do.
         action: RolloutAction,
+    },
+    /// A user lets a tag of a model point at bytes that are stored → `Reply` with
+    /// [`crate::Answer::ModelPushed`].
+    PushModel {
+        /// Echoed.
+        request: RequestId,
+        /// Whose model it is.
+        tenant: TenantName,
+        /// Its name.
+        name: ModelName,
+        /// Which of its tags.
+        tag: ModelTag,
+        /// Checked here, but for whether the bytes are there.
+        version: ModelVersion,
+    },
+    /// A user removes a tag of a model → `Reply` with [`crate::Answer::ModelWithdrawn`].
+    RemoveModel {
+        /// Echoed.
+        request: RequestId,
+        /// Which; that the caller may change it has been checked.
+        model: ModelId,
+        /// Which of its tags.
+        tag: ModelTag,
+        /// Though live work uses it.
+        force: bool,
+    },
+    /// A user shares a model → `Reply` with [`crate::Answer::Done`].
+    ShareModel {
+        /// Echoed.
+        request: RequestId,
+        /// Which; that the caller may change it has been checked.
+        model: ModelId,
+        /// Who may use it.
+        with: TenantName,
+    },
+    /// A user shares a model no more → `Reply` with [`crate::Answer::ModelWithdrawn`].
+    UnshareModel {
+        /// Echoed.
+        request: RequestId,
+        /// Which; that the caller may change it has been checked.
+        model: ModelId,
+        /// Who may use it no more.
+        with: TenantName,
+        /// Though its live work uses it.
+        force: bool,
     },
     /// What a node's gateway has seen since it last told. Not recorded; nothing is owed.
     Load {

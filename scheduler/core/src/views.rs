@@ -3,6 +3,7 @@
 mod advice;
 mod explain;
 pub mod forecast;
+pub(crate) mod models;
 mod order;
 mod place;
 mod policy;

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wrun_core::fact::{Fact, Next, Remembered, RequeueCause, Success};
 use wrun_protocol::job::EncodedSpec;
+use wrun_protocol::model::{Encoding, ModelId, ModelSpec, ModelVersion};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::reservation::{Reservation, Reserved};
 use wrun_protocol::schedule::{Missed, Overlap, Schedule};
@@ -26,7 +27,9 @@ use wrun_protocol::wire::service::{Readied, RolledBackBy, ScaleTo, ScaledBy};
 use wrun_protocol::wire::user::{JobState, TaskCounts};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Grant, TaskResult};
 use wrun_protocol::workflow::{Reused, StepReason, StepState};
-use wrun_protocol::{IndexRange, JobId, NodeId, Resources, SubmitId, Timestamp};
+use wrun_protocol::{
+    Digest, IndexRange, JobId, NodeId, Resources, SubmitId, TenantName, Timestamp,
+};
 
 fn facts() -> Vec<Fact> {
     let (at, node, job) = (Timestamp(300), NodeId(2), JobId(9));
@@ -68,6 +71,10 @@ fn facts() -> Vec<Fact> {
         run,
     };
     let service = ServiceId { tenant: "ann".parse().unwrap(), name: "web".parse().unwrap() };
+    let model = ModelId { tenant: "ann".parse().unwrap(), name: "vad".parse().unwrap() };
+    let version =
+        ModelVersion { digest: Digest([3; 32]), size: 300, spec: ModelSpec::new(Encoding::Onnx) };
+    let (tag, with): (_, TenantName) = ("v2".parse().unwrap(), "bob".parse().unwrap());
     let requeued = |cause| Fact::Requeued { at, node, cause, tasks: vec![tasks] };
     vec![
         Fact::TokenCreated { at, hash: [1; 32], expires: Timestamp(301) },
@@ -202,6 +209,9 @@ fn facts() -> Vec<Fact> {
         Fact::RolledOut { at, service: service.clone(), revision: 300 },
         Fact::RolledBack { at, service, to: 2, why: RolledBackBy::Errors },
         Fact::LookedUp { at, job, tasks: vec![tasks.tasks] },
+        Fact::ModelPushed { at, model: model.clone(), tag, version },
+        Fact::ModelRemoved { at, model: model.clone(), tag: "v2".parse().unwrap() },
+        Fact::ModelShared { at, model, with, shared: true },
     ]
 }
 

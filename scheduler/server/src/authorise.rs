@@ -4,6 +4,7 @@
 //! tenant is never "denied" but "not found": to deny would tell that it exists.
 
 use wrun_net::Peer;
+use wrun_protocol::wire::model::ModelFilter;
 use wrun_protocol::wire::schedule::ScheduleFilter;
 use wrun_protocol::wire::user::{ErrorCode, JobFilter, Request, RequestError};
 use wrun_protocol::{JobId, NodeId, Role, TenantName};
@@ -58,6 +59,9 @@ impl Caller {
                 "list the schedules of every tenant"
             }
             Request::Services { all_tenants: true, .. } => "list the services of every tenant",
+            Request::Models(ModelFilter { all_tenants: true, .. }) => {
+                "list the models of every tenant"
+            }
             Request::SetPolicy(_) => "set the policy",
             Request::Reserve(_) => "reserve resources",
             Request::Unreserve(_) => "give up reservations",
@@ -103,7 +107,14 @@ impl Caller {
             | Request::Scale { .. }
             | Request::Rollout { .. }
             | Request::Undeploy(_)
-            | Request::Gateways => return Ok(()),
+            | Request::Gateways
+            | Request::PushModel { .. }
+            | Request::Models(_)
+            | Request::Model(_)
+            | Request::RemoveModel { .. }
+            | Request::ShareModel { .. }
+            | Request::UnshareModel { .. }
+            | Request::ResolveModels(_) => return Ok(()),
         };
         match self.role {
             Role::Admin => Ok(()),
@@ -169,6 +180,7 @@ mod tests {
             },
             Request::Jobs(JobFilter { all_tenants: true, ..JobFilter::default() }),
             Request::Schedules(ScheduleFilter { all_tenants: true, ..ScheduleFilter::default() }),
+            Request::Models(ModelFilter { all_tenants: true, after: None }),
         ];
         for request in requests {
             let refused = caller(Role::User).may_ask(&request).unwrap_err();

@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wrun_core::Input;
 use wrun_net::{Connection, RecvStream, SendStream, close_code};
-use wrun_protocol::NodeId;
 use wrun_protocol::limits::{MAX_LIST, MAX_NAME};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, BlobReply, BlobRequest, FromWorker, ToWorker};
+use wrun_protocol::{Digest, JobId, NodeId, TenantName};
 
 use crate::blobs::BlobError;
 use crate::driver::Command;
@@ -154,7 +154,7 @@ async fn run(shared: &Arc<Shared>, connection: &Connection, node: NodeId, greete
         Ok(()) => tokio::select! {
             end = write(&outbox, send) => end,
             end = read(shared, node, session, recv) => end,
-            end = serve_blobs(shared, connection) => end,
+            end = serve_blobs(shared, connection, node) => end,
         },
     };
     shared.nodes.remove(node, session);
@@ -245,7 +245,7 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
 }
 
 /// Serves blob requests; those under way end with the session.
-async fn serve_blobs(shared: &Arc<Shared>, connection: &Connection) -> End {
+async fn serve_blobs(shared: &Arc<Shared>, connection: &Connection, node: NodeId) -> End {
     let mut requests = JoinSet::new();
     loop {
         while requests.try_join_next().is_some() {}
@@ -254,36 +254,28 @@ async fn serve_blobs(shared: &Arc<Shared>, connection: &Connection) -> End {
         }
         match connection.accept().await {
             Ok((send, recv)) => {
-                requests.spawn(on_blob(Arc::clone(shared), send, recv));
+                requests.spawn(on_blob(Arc::clone(shared), node, send, recv));
             }
             Err(closed) => return (close_code::DONE, closed.to_string()),
         }
     }
 }
 
-async fn on_blob(shared: Arc<Shared>, mut send: SendStream, mut recv: RecvStream) {
+async fn on_blob(shared: Arc<Shared>, node: NodeId, mut send: SendStream, mut recv: RecvStream) {
     let Ok(Some(request)) = recv.recv::<BlobRequest>().await else { return };
-    let served = match request {
+    let refused = match request {
         BlobRequest::Get { job, digest } => {
-            let found = async {
-                let tenant = job_tenant(&shared, job).await?;
-                let size = shared.blobs.size(&tenant, digest).await?;
-                let size = size.ok_or(BlobError::NotFound(digest))?;
-                Ok::<_, RequestError>((tenant, size))
-            };
-            match found.await {
-                Ok((tenant, size)) => {
-                    if send.send(&BlobReply::Found { size }).await.is_err() {
-                        return;
-                    }
-                    if let Err(error) = shared.blobs.send(&tenant, digest, size, &mut send).await {
-                        tracing::warn!(%digest, %error, "a node did not get a blob");
-                        send.reset(close_code::PROTOCOL);
-                        return;
-                    }
-                    Ok(())
+            let found = blob_of_job(&shared, job, digest).await;
+            give(&shared, digest, found, &mut send).await
+        }
+        BlobRequest::Model { job, digest, held } => {
+            let found = model_of_job(&shared, node, job, digest).await;
+            match found {
+                Ok((_, size)) if held => {
+                    let _ = send.send(&BlobReply::Found { size }).await;
+                    None
                 }
-                Err(refused) => Err(refused),
+                found => give(&shared, digest, found, &mut send).await,
             }
         }
         BlobRequest::Put { job, digest, size } => {
@@ -294,25 +286,65 @@ async fn on_blob(shared: Arc<Shared>, mut send: SendStream, mut recv: RecvStream
             match stored.await {
                 Ok(()) => {
                     let _ = send.send(&BlobReply::Stored).await;
-                    Ok(())
+                    None
                 }
-                Err(refused) => Err(refused),
+                Err(refused) => Some(refused),
             }
         }
     };
-    if let Err(refused) = served {
+    if let Some(refused) = refused {
         // A worker that has gone asks again when it is back.
         let _ = send.send(&BlobReply::Refused(refused)).await;
     }
     let _ = send.finish();
 }
 
+/// Whose blob it is, and its size.
+type Found = Result<(TenantName, u64), RequestError>;
+
+/// Sends what was found, as far as the worker takes it; what it is to be refused with otherwise.
+async fn give(
+    shared: &Shared,
+    digest: Digest,
+    found: Found,
+    send: &mut SendStream,
+) -> Option<RequestError> {
+    let (tenant, size) = match found {
+        Ok(found) => found,
+        Err(refused) => return Some(refused),
+    };
+    if send.send(&BlobReply::Found { size }).await.is_ok()
+        && let Err(error) = shared.blobs.send(&tenant, digest, size, send).await
+    {
+        // The worker counts raw bytes now: a refusal among them would be taken for content.
+        tracing::warn!(%digest, %error, "a node did not get a blob");
+        send.reset(close_code::PROTOCOL);
+    }
+    None
+}
+
+async fn blob_of_job(shared: &Shared, job: JobId, digest: Digest) -> Found {
+    let tenant = job_tenant(shared, job).await?;
+    let size = shared.blobs.size(&tenant, digest).await?;
+    Ok((tenant, size.ok_or(BlobError::NotFound(digest))?))
+}
+
+/// A model is its owner's blob, whoever's the job is: that the job may load it is what the core
+/// knows of live jobs, and nodes have it for the jobs that they run.
+async fn model_of_job(shared: &Shared, node: NodeId, job: JobId, digest: Digest) -> Found {
+    let look = move |core: &wrun_core::Core| core.model_for(node, job, digest);
+    shared.driver.view_live(look).await?.ok_or_else(|| {
+        let text = format!(
+            "job {job} may not load the model {}: it was removed, is shared no more, or the job is not on this node",
+            digest.short()
+        );
+        RequestError::new(ErrorCode::NotFound, text)
+    })
+}
+
 /// Whose job a node asks about. Any node may run any tenant's tasks, so that a node may
 /// ask about any job; the tenant is the job's, never the node's word.
-async fn job_tenant(
-    shared: &Shared,
-    job: wrun_protocol::JobId,
-) -> Result<wrun_protocol::TenantName, RequestError> {
+async fn job_tenant(shared: &Shared, job: JobId) -> Result<TenantName, RequestError> {
     shared.tenant_of(job).await?.ok_or_else(|| {
         RequestError::new(ErrorCode::NotFound, format!("there is no job {job} any more"))
     })
@@ -320,7 +352,7 @@ async fn job_tenant(
 
 #[cfg(test)]
 mod tests {
-    use wrun_protocol::{IndexRange, JobId};
+    use wrun_protocol::IndexRange;
 
     use super::*;
 

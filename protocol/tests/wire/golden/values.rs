@@ -39,7 +39,10 @@ pub(super) fn spec() -> JobSpec {
 
 pub(super) fn first_version() -> SpecV1 {
     match VersionedSpec::from(&spec()) {
-        VersionedSpec::V1(spec) | VersionedSpec::V2(spec, _) | VersionedSpec::V3(spec, ..) => spec,
+        VersionedSpec::V1(spec)
+        | VersionedSpec::V2(spec, _)
+        | VersionedSpec::V3(spec, ..)
+        | VersionedSpec::V4(spec, ..) => spec,
     }
 }
 

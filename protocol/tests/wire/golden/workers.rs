@@ -71,6 +71,7 @@ pub(super) fn add_worker_messages(lines: &mut Lines) {
         [
             BlobRequest::Get { job: JOB, digest: DIGEST },
             BlobRequest::Put { job: JOB, digest: DIGEST, size: 70_000 },
+            BlobRequest::Model { job: JOB, digest: DIGEST, held: true },
         ],
     );
     lines.add_all(

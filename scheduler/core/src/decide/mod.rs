@@ -20,6 +20,7 @@ mod holds;
 pub(crate) mod lack;
 mod limits;
 mod make_room;
+mod models;
 mod nodes;
 mod notice;
 pub(crate) mod outlook;

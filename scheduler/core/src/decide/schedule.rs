@@ -50,6 +50,7 @@ impl Core {
             let text = format!("the tenant has {have} schedules, the most allowed: remove one");
             return Err(RequestError::new(ErrorCode::LimitReached, text));
         }
+        self.check_models(&tenant, &spec)?;
         self.check_wishes(&tenant, &mut spec)?;
         let of = self.state.tenants.find(&tenant).unwrap_or(TenantIx::MAX);
         let key = GroupKey::of(of, JobId(self.state.next_job), spec);

@@ -35,6 +35,7 @@ impl Core {
             let text = "it is a service: deploy it with `wrun deploy`";
             return Err(RequestError::new(ErrorCode::InvalidInput, text));
         }
+        self.check_models(&tenant, &decoded)?;
         let mut resolved = decoded.clone();
         self.check_wishes(&tenant, &mut resolved)?;
         self.check_quota(known, decoded.count)?;

@@ -74,6 +74,7 @@ impl Core {
             return Err(invalid("the steps and their components do not match".to_owned()));
         }
         self.check_workflows(&tenant, workflow.as_bytes().len())?;
+        self.check_models_of_steps(&tenant, &decoded)?;
         let (at, job) = (self.now, JobId(self.state.next_job));
         let Rerun { of: rerun_of, reused } = run;
         self.append(Fact::WorkflowSubmitted {

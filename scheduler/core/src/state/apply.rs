@@ -136,9 +136,12 @@ impl State {
             }
             Fact::ScheduleAdded { at, tenant, kind, schedule } => {
                 self.schedules.add(*at, tenant, *kind, schedule);
+                self.enter_models_of_schedule(tenant, schedule);
             }
             Fact::ScheduleRemoved { tenant, name, .. } => {
-                self.schedules.remove(&(tenant.clone(), name.clone()));
+                let key = (tenant.clone(), name.clone());
+                self.schedules.remove(&key);
+                self.models.leave_schedule(&key);
             }
             Fact::SchedulePaused { at, tenant, name, paused } => {
                 self.schedules.pause(&(tenant.clone(), name.clone()), *at, *paused);
@@ -163,6 +166,9 @@ impl State {
             | Fact::RolloutMoved { .. }
             | Fact::RolledOut { .. }
             | Fact::RolledBack { .. } => self.apply_to_service(fact),
+            Fact::ModelPushed { .. } | Fact::ModelRemoved { .. } | Fact::ModelShared { .. } => {
+                self.apply_to_model(fact);
+            }
         }
     }
 
@@ -211,6 +217,9 @@ impl State {
         };
         if !decoded.scheduling.depends_on.is_empty() {
             self.enter_dependencies(id, &mut job, &decoded);
+        }
+        if !decoded.inference.models.is_empty() {
+            self.models.enter_job(id, tenant, &decoded.inference);
         }
         let unlimited = decoded.limits.wall_ms.is_none();
         self.rules.resolve(tenant, &mut decoded);
@@ -618,6 +627,7 @@ impl State {
         self.schedules.on_job_ended(id);
         self.workflows.on_job_ended(id, state, job.final_counts(state));
         self.services.on_job_ended(id);
+        self.models.on_job_ended(id);
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };

@@ -16,6 +16,7 @@ pub(crate) mod jobs;
 pub(crate) mod labels;
 pub(crate) mod length;
 pub(crate) mod load;
+pub(crate) mod models;
 pub(crate) mod need;
 pub(crate) mod node_set;
 pub(crate) mod nodes;
@@ -51,6 +52,7 @@ use dependents::Dependents;
 use frozen::Frozen;
 use groups::{Groups, TenantIx};
 use jobs::{Extra, NodeIx, Place, Tasks};
+use models::Registry;
 use nodes::Nodes;
 use policy::Rules;
 use register::Jobs;
@@ -94,6 +96,7 @@ pub(crate) struct State {
     pub(crate) schedules: Schedules,
     pub(crate) workflows: Workflows,
     pub(crate) services: Services,
+    pub(crate) models: Registry,
     /// Gangs that lost a task since they were looked at. Not recorded.
     pub(crate) broken_gangs: BTreeSet<JobId>,
     /// Placed tasks that were told that they will be stopped, and when at the latest.
@@ -184,6 +187,7 @@ impl State {
             schedules: Schedules::default(),
             workflows: Workflows::default(),
             services: Services::default(),
+            models: Registry::default(),
             broken_gangs: BTreeSet::new(),
             noticed: BTreeMap::new(),
             nodes: Nodes::default(),

@@ -25,6 +25,7 @@ use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Array, Extra, Gates, Job, NodeIx, One, Over, Place, Spot, Tasks};
 use super::length::LengthRecord;
 use super::load::Load;
+use super::models::Registry;
 use super::nodes::Node;
 use super::policy::Rules;
 use super::schedules::Schedules;
@@ -71,6 +72,8 @@ enum Section {
     Thawed(BTreeMap<TaskId, u64>),
     /// Services.
     Services(Box<Services>),
+    /// Models.
+    Models(Box<Registry>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -260,6 +263,9 @@ impl State {
         if !self.services.is_empty() {
             sections.push(Section::Services(Box::new(self.services.clone())));
         }
+        if !self.models.is_empty() {
+            sections.push(Section::Models(Box::new(self.models.clone())));
+        }
         sections
     }
 
@@ -295,6 +301,10 @@ impl State {
             }
             Section::Workflows(workflows) => self.restore_workflows(*workflows),
             Section::Services(services) => self.restore_services(*services),
+            Section::Models(models) => {
+                self.models = *models;
+                self.models.derive();
+            }
         }
     }
 

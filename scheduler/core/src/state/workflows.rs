@@ -236,6 +236,7 @@ impl State {
     pub(super) fn apply_to_workflow(&mut self, fact: &Fact) {
         match fact {
             Fact::WorkflowSubmitted { at, job, tenant, id, workflow, kinds, rerun_of, reused } => {
+                let owner = tenant;
                 let tenant = self.tenants.enter(tenant);
                 let flow = Flow {
                     tenant,
@@ -253,6 +254,7 @@ impl State {
                 self.next_job = self.next_job.max(job.0 + 1);
                 self.submits.enter(tenant, *id, *job);
                 self.workflows.enter(*job, flow, reused);
+                self.enter_models_of_workflow(*job, owner);
             }
             Fact::StepStarted { at, workflow, step, job } => {
                 self.workflows.start(*at, *workflow, *step, *job);
@@ -269,6 +271,7 @@ impl State {
 
     fn end_workflow(&mut self, id: JobId, state: JobState) {
         let Some(flow) = self.workflows.remove(id) else { return };
+        self.models.on_job_ended(id);
         self.dependents.on_workflow_ended(id, state, flow.started.is_some());
         self.submits.end(flow.tenant, flow.submit, id);
         let Some(tenant) = self.tenants.get(flow.tenant) else { return };

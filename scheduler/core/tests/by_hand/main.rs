@@ -14,6 +14,7 @@ mod basics;
 mod cluster;
 mod devices;
 mod explain;
+mod models;
 mod policy;
 mod services;
 mod structure;

@@ -9,6 +9,7 @@ mod jobs;
 mod kinds;
 mod live;
 mod logs;
+mod models;
 mod output;
 mod recorded;
 mod remembered;
@@ -241,6 +242,21 @@ async fn answer(
         }
         Request::Undeploy(service) => services::on_undeploy(shared, caller, service).await?,
         Request::Gateways => services::on_gateways(shared).await?,
+        Request::PushModel { name, tag, version } => {
+            models::on_push(shared, caller, name, tag, version).await?
+        }
+        Request::Models(filter) => models::on_models(shared, caller, filter).await?,
+        Request::Model(model) => models::on_model(shared, caller, model).await?,
+        Request::RemoveModel { model, force } => {
+            models::on_remove(shared, caller, model, force).await?
+        }
+        Request::ShareModel { model, with } => {
+            models::on_share(shared, caller, model, with).await?
+        }
+        Request::UnshareModel { model, with, force } => {
+            models::on_unshare(shared, caller, model, with, force).await?
+        }
+        Request::ResolveModels(list) => models::on_resolve(shared, caller, list).await?,
     };
     Ok(send.send(&response).await?)
 }

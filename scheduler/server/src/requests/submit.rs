@@ -238,7 +238,8 @@ async fn has_blobs(
     Ok(())
 }
 
-async fn has_blob(
+/// A blob is there, and as large as is said.
+pub(super) async fn has_blob(
     shared: &Shared,
     tenant: &TenantName,
     digest: Digest,

@@ -15,6 +15,7 @@ mod disk;
 mod harness;
 mod isolation;
 mod logs;
+mod models;
 mod restart;
 mod services;
 mod submit;

@@ -53,6 +53,7 @@ impl Core {
         let revision = revision.map_or(1, |last| last.saturating_add(1));
         self.check_routes(&of, service)?;
         self.check_services(&of)?;
+        self.check_models(&of.tenant, &decoded)?;
         let mut resolved = decoded.clone();
         self.check_wishes(&of.tenant, &mut resolved)?;
         let more = service.scale.min.saturating_sub(number);

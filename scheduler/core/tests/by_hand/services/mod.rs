@@ -8,4 +8,4 @@ mod nodes;
 mod recovery;
 mod rollouts;
 mod scale;
-mod stage;
+pub(crate) mod stage;

@@ -10,4 +10,4 @@ mod remembered;
 mod schedules;
 mod thaw;
 mod workflow_recovery;
-mod workflows;
+pub(crate) mod workflows;

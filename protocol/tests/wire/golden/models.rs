@@ -1,0 +1,83 @@
+//! Messages about models, and what specifications say of them.
+
+use wrun_protocol::model::{
+    Encoding, Inference, ModelGrant, ModelId, ModelRef, ModelSpec, ModelVersion, Target,
+};
+use wrun_protocol::wire::model::{ModelDetail, ModelFilter, ModelRow, ModelUse, ModelUser, Pushed};
+
+use super::*;
+
+fn id() -> ModelId {
+    ModelId { tenant: tenant(), name: "silero-vad".parse().unwrap() }
+}
+
+fn version() -> ModelVersion {
+    let spec = ModelSpec {
+        encoding: Encoding::Onnx,
+        target: Target::Gpu,
+        max_batch: 300,
+        max_delay_ms: 2,
+        batch_axes: BTreeMap::from([("state".into(), 1)]),
+    };
+    ModelVersion { digest: DIGEST, size: 70_000, spec }
+}
+
+fn named() -> ModelRef {
+    ModelRef { tenant: Some(tenant()), name: id().name, tag: "v2".parse().unwrap() }
+}
+
+fn row() -> ModelRow {
+    ModelRow { model: id(), tag: named().tag, version: version(), pushed: AT, uses: 300 }
+}
+
+pub(super) fn inference() -> Inference {
+    let grant =
+        ModelGrant { name: "vad".into(), model: id(), tag: named().tag, version: version() };
+    Inference { models: vec![grant], load: true }
+}
+
+pub(super) fn requests() -> [Request; 7] {
+    let after = Some((id(), named().tag));
+    [
+        Request::PushModel { name: id().name, tag: named().tag, version: version() },
+        Request::Models(ModelFilter { all_tenants: true, after }),
+        Request::Model(named()),
+        Request::RemoveModel { model: named(), force: true },
+        Request::ShareModel { model: named(), with: tenant() },
+        Request::UnshareModel { model: named(), with: tenant(), force: true },
+        Request::ResolveModels(vec![named()]),
+    ]
+}
+
+pub(super) fn responses() -> [Response; 5] {
+    let by = ModelUser::Job(JOB);
+    let detail = ModelDetail {
+        row: row(),
+        tags: vec![named().tag],
+        shared_with: vec![tenant()],
+        used_by: vec![ModelUse { tenant: tenant(), by }],
+        used_by_others: vec![("shop".parse().unwrap(), 300)],
+    };
+    [
+        Response::ModelPushed(Pushed::New),
+        Response::Models(vec![row()]),
+        Response::Model(Box::new(detail)),
+        Response::ModelWithdrawn { uses: 300 },
+        Response::ResolvedModels(vec![(id(), version())]),
+    ]
+}
+
+pub(super) fn add_values(lines: &mut Lines) {
+    lines.add_all("model.Encoding", [Encoding::Onnx]);
+    lines.add_all("model.Target", [Target::Any, Target::Cpu, Target::Gpu]);
+    lines.add_all("model.Pushed", [Pushed::New, Pushed::Unchanged, Pushed::Moved { from: DIGEST }]);
+    lines.add_all(
+        "model.ModelUser",
+        [
+            ModelUser::Job(JOB),
+            ModelUser::Service { name: "web".parse().unwrap(), revision: 300 },
+            ModelUser::Workflow(JOB),
+            ModelUser::Schedule("nightly".into()),
+        ],
+    );
+}
