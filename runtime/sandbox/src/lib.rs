@@ -53,4 +53,6 @@ pub use gang::{Charge, GangError, GangSeat, GangWait, Received, TaskMemory};
 pub use replica::{CallError, Replica, ReplicaEvents, ReplicaStart, ReplicaUsage};
 pub use sandbox::{Prepared, Sandbox, TaskHandle};
 pub use services::{Body, BodyError, ServiceAnswer, ServiceCallError, ServiceCaller};
-pub use task::{CheckpointDone, JobContext, NextTask, TaskEnd, TaskEvents, TaskInput, TaskStart};
+pub use task::{
+    CheckpointDone, GrantedModel, JobContext, NextTask, TaskEnd, TaskEvents, TaskInput, TaskStart,
+};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use wrun_protocol::job::{HostGrant, TaskLimits};
+use wrun_protocol::model::ModelVersion;
 use wrun_protocol::task::{Outcome, Usage};
 use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::ComponentKind;
@@ -43,6 +44,22 @@ pub struct JobContext {
     pub listen: Vec<u16>,
     /// Carries requests to services of the cluster; `None`: there is nobody who does.
     pub services: Option<Arc<dyn ServiceCaller>>,
+    /// Models that the guest may load by name.
+    pub models: Vec<GrantedModel>,
+    /// Whether it may load models from bytes of its own.
+    pub load_models: bool,
+}
+
+/// A model that a guest may load by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantedModel {
+    /// What the guest calls it.
+    pub name: String,
+    /// Its bytes, and how they are to be run.
+    pub version: ModelVersion,
+    /// Where they are on this node, checked against their digest; `None`: the model was withdrawn
+    /// from the job, and is not found.
+    pub file: Option<PathBuf>,
 }
 
 /// What a program reads from standard input, or a handler is given.

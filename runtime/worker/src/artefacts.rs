@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use wrun_protocol::resources::Bytes as Size;
 use wrun_protocol::{Digest, JobId};
 
-use crate::blobs::{BlobError, Blobs, Incoming, blocking, finish_digest, read_at};
+use crate::blobs::{BlobError, Blobs, Incoming, What, blocking, finish_digest, read_at};
 
 /// Bytes that are hashed at once.
 const PIECE: usize = 1 << 20;
@@ -122,6 +122,23 @@ impl Artefacts {
 
     /// The file with this digest: at hand, or downloaded for `job`.
     pub(crate) async fn obtain(&self, job: JobId, digest: Digest) -> Result<Pinned, ArtefactError> {
+        self.fetch(job, digest, What::File).await
+    }
+
+    /// The model with this digest, which `job` names. The server is asked also where the bytes are
+    /// at hand: they may be so for another tenant, or the model may have been withdrawn.
+    pub(crate) async fn obtain_model(
+        &self,
+        job: JobId,
+        digest: Digest,
+    ) -> Result<Pinned, ArtefactError> {
+        if self.find(digest).is_some() {
+            self.blobs.check_model(job, digest).await?;
+        }
+        self.fetch(job, digest, What::Model).await
+    }
+
+    async fn fetch(&self, job: JobId, digest: Digest, what: What) -> Result<Pinned, ArtefactError> {
         let verified = |pinned: &Pinned| pinned.0.verified.load(Ordering::Acquire);
         if let Some(found) = self.find(digest).filter(verified) {
             return Ok(found);
@@ -135,7 +152,7 @@ impl Artefacts {
             self.remove(digest);
         }
         for _ in 0..TRIES {
-            if let Some(pinned) = self.download(job, digest).await? {
+            if let Some(pinned) = self.download(job, digest, what).await? {
                 return Ok(pinned);
             }
         }
@@ -174,10 +191,15 @@ impl Artefacts {
     }
 
     /// `None` where the bytes do not fit the digest.
-    async fn download(&self, job: JobId, digest: Digest) -> Result<Option<Pinned>, ArtefactError> {
+    async fn download(
+        &self,
+        job: JobId,
+        digest: Digest,
+        what: What,
+    ) -> Result<Option<Pinned>, ArtefactError> {
         let path = self.incoming.join(digest.to_string());
         loop {
-            let incoming = self.blobs.get(job, digest).await?;
+            let incoming = self.blobs.get(job, digest, what).await?;
             let size = incoming.size;
             let reserved = self.reserve(size)?;
             let found = match write(&path, incoming).await? {

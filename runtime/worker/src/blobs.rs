@@ -48,6 +48,15 @@ pub(crate) enum Source {
     File(Arc<File>, u64),
 }
 
+/// What a download is, which decides who may have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A blob of the tenant's whose job it is.
+    File,
+    /// A model that the job names, whoever's it is.
+    Model,
+}
+
 /// A download that has begun.
 pub(crate) struct Incoming {
     pub(crate) size: u64,
@@ -73,11 +82,20 @@ impl Blobs {
     }
 
     /// Asks for a blob; the caller reads it, and asks again where reading fails.
-    pub(crate) async fn get(&self, job: JobId, digest: Digest) -> Result<Incoming, BlobError> {
+    pub(crate) async fn get(
+        &self,
+        job: JobId,
+        digest: Digest,
+        what: What,
+    ) -> Result<Incoming, BlobError> {
+        let request = match what {
+            What::File => BlobRequest::Get { job, digest },
+            What::Model => BlobRequest::Model { job, digest, held: false },
+        };
         loop {
             let connection = self.connection().await?;
             let _permit = self.streams.acquire().await.map_err(|_| BlobError::Stopping)?;
-            match ask(&connection, &BlobRequest::Get { job, digest }).await {
+            match ask(&connection, &request).await {
                 Ok((_, stream, BlobReply::Found { size })) if size <= limits::MAX_BLOB => {
                     return Ok(Incoming { size, stream });
                 }
@@ -90,6 +108,18 @@ impl Blobs {
                 Ok((_, _, BlobReply::Stored)) | Err(Broken) => {}
             }
             self.pause(&connection).await;
+        }
+    }
+
+    /// Whether a job may load a model of which this node has the bytes. While no server can be
+    /// asked it may: work that was given to this node goes on without one.
+    pub(crate) async fn check_model(&self, job: JobId, digest: Digest) -> Result<(), BlobError> {
+        let connection = self.connection.borrow().clone();
+        let Some(connection) = connection else { return Ok(()) };
+        let _permit = self.streams.acquire().await.map_err(|_| BlobError::Stopping)?;
+        match ask(&connection, &BlobRequest::Model { job, digest, held: true }).await {
+            Ok((_, _, BlobReply::Refused(error))) => Err(BlobError::Refused { digest, error }),
+            Ok((_, _, BlobReply::Found { .. } | BlobReply::Stored)) | Err(Broken) => Ok(()),
         }
     }
 

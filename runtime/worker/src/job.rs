@@ -9,7 +9,7 @@ use wrun_protocol::remembered::Keys;
 use wrun_protocol::service::{HttpService, ProgramService, ServiceKind};
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
-use wrun_sandbox::{JobContext, ServiceCaller, TaskInput};
+use wrun_sandbox::{GrantedModel, JobContext, ServiceCaller, TaskInput};
 
 use crate::artefacts::Pinned;
 use crate::executor::Executor;
@@ -178,6 +178,7 @@ impl<E: Executor> Job<E> {
     pub(crate) fn context(
         &self,
         mounts: Vec<(String, PathBuf)>,
+        models: Vec<GrantedModel>,
         services: Option<Arc<dyn ServiceCaller>>,
     ) -> JobContext {
         let program = self.program();
@@ -202,6 +203,8 @@ impl<E: Executor> Job<E> {
             network: self.spec.network.clone(),
             listen: program.map_or_else(Vec::new, |program| program.ports.clone()),
             services,
+            models,
+            load_models: self.spec.inference.load,
         }
     }
 }

@@ -25,6 +25,7 @@ mod lease;
 mod link;
 mod live;
 mod log;
+mod models;
 mod mounts;
 mod outbox;
 mod peers;

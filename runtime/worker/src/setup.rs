@@ -14,7 +14,7 @@ use wrun_gateway::Gateway;
 use wrun_protocol::job::Input;
 use wrun_protocol::task::Content;
 use wrun_protocol::{Digest, JobId, limits};
-use wrun_sandbox::JobContext;
+use wrun_sandbox::{GrantedModel, JobContext};
 
 use crate::artefacts::{Artefacts, Pinned};
 use crate::blobs::blocking;
@@ -22,6 +22,7 @@ use crate::executor::Executor;
 use crate::floor::Floor;
 use crate::items::{Items, Source};
 use crate::job::{Job, JobFiles, Setup, SharedInput};
+use crate::models;
 use crate::mounts::MountTree;
 use crate::service::Caller;
 
@@ -84,13 +85,13 @@ impl<E: Executor> Workshop<E> {
             }
             Input::Each(Content::Blob { .. }) => return None,
         };
-        if !job.spec.mounts.is_empty() {
+        if !job.spec.mounts.is_empty() || !job.spec.inference.models.is_empty() {
             return None;
         }
         let program = self.program((job.spec.component, job.is_deterministic()))?;
         (E::kind(&program) == job.kind).then(|| Setup {
             program,
-            context: self.context(job, Vec::new()),
+            context: self.context(job, Vec::new(), Vec::new()),
             input,
             keys: job.keys(),
             _files: JobFiles::default(),
@@ -122,19 +123,25 @@ impl<E: Executor> Workshop<E> {
     /// Gets everything that the job's tasks need. The error is for the user.
     pub(crate) async fn set_up(&self, job: &Job<E>) -> Result<Setup<E>, String> {
         let _permit = self.permits.acquire().await.map_err(|error| error.to_string())?;
-        let (program, (input, input_pin), (mounts, mut pins, tree)) =
-            tokio::try_join!(self.compile(job), self.input(job), self.mount(job))?;
-        pins.extend(input_pin);
-        let context = self.context(job, mounts);
+        let models = models::obtain(&self.artefacts, job.id, &job.spec.inference.models);
+        let (program, (input, input_pin), (mounts, mut pins, tree), (models, model_pins)) =
+            tokio::try_join!(self.compile(job), self.input(job), self.mount(job), models)?;
+        pins.extend(input_pin.into_iter().chain(model_pins));
+        let context = self.context(job, mounts, models);
         let (keys, files) = (job.keys(), JobFiles::new(pins, tree));
         Ok(Setup { program, context, input, keys, _files: files })
     }
 
-    fn context(&self, job: &Job<E>, mounts: Vec<(String, PathBuf)>) -> Arc<JobContext> {
+    fn context(
+        &self,
+        job: &Job<E>,
+        mounts: Vec<(String, PathBuf)>,
+        models: Vec<GrantedModel>,
+    ) -> Arc<JobContext> {
         // Without a grant of the network no request gets that far.
         let calls = !job.spec.network.is_empty();
         let caller = calls.then(|| Caller::new(self.gateway.clone(), job.tenant.clone()));
-        Arc::new(job.context(mounts, caller.map(|caller| Arc::new(caller) as _)))
+        Arc::new(job.context(mounts, models, caller.map(|caller| Arc::new(caller) as _)))
     }
 
     async fn obtain(&self, job: JobId, what: &str, digest: Digest) -> Result<Pinned, String> {

@@ -158,6 +158,8 @@ pub fn job() -> JobContext {
         network: Vec::new(),
         listen: Vec::new(),
         services: None,
+        models: Vec::new(),
+        load_models: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod data;
 mod items;
+mod models;
 mod preemption;
 mod real;
 mod replicas;

@@ -516,5 +516,7 @@ pub(super) fn context() -> JobContext {
         network: Vec::new(),
         listen: Vec::new(),
         services: None,
+        models: Vec::new(),
+        load_models: false,
     }
 }

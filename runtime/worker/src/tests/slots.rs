@@ -24,7 +24,7 @@ fn job(id: u64, cpu_milli: u32) -> Arc<Job<Script>> {
 }
 
 fn set_up(job: &Job<Script>) {
-    let context = Arc::new(job.context(Vec::new(), None));
+    let context = Arc::new(job.context(Vec::new(), Vec::new(), None));
     let (program, input) = (Arc::new(ComponentKind::Command), SharedInput::Empty);
     let setup = Setup { program, context, input, keys: None, _files: JobFiles::default() };
     assert!(job.setup.set(setup).is_ok());
