@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::plan::{DependencySource, HostSource, MountSource, RetryOnSource};
+use crate::plan::{DependencySource, HostSource, ModelSource, MountSource, RetryOnSource};
 use crate::syntax::work::{Count, Retries};
 use crate::value::{Cpu, Priority, Size, Span, When, Whole};
 
@@ -72,6 +72,13 @@ pub(crate) struct JobFile {
     /// Hosts that the program may reach: "HOST" or "HOST:PORT". None unless set.
     #[serde(default)]
     pub(crate) network: Vec<HostSource>,
+    /// Models that the program may load by name: "NAME", "NAME:TAG" or "TENANT/NAME:TAG", or
+    /// "GUESTNAME=..." where the program calls one otherwise.
+    #[serde(default)]
+    pub(crate) models: Vec<ModelSource>,
+    /// Whether the program may load models from bytes of its own. false unless set.
+    #[serde(default)]
+    pub(crate) load_models: bool,
     /// What a node does with the tasks when it has lost the server: "continue" (at least
     /// once) or "stop" (never two at a time). "continue" unless set.
     pub(crate) on_disconnect: Option<OnDisconnect>,
@@ -246,6 +253,8 @@ mod tests {
             retries = 3
             priority = -5
             network = ["example.org:443"]
+            models = ["magika", "voice=lab/silero-vad:v5"]
+            load_models = true
             on_disconnect = "stop"
             partition = "long"
             qos = "low"
@@ -302,6 +311,7 @@ mod tests {
                 "job.toml:2:8: `args`: invalid type: string \"x\", expected a sequence",
             ),
             ("mounts = [\"a:b\"]", "job.toml:2:10: `mounts`: `a:b`: "),
+            ("models = [\"a b\"]", "job.toml:2:10: `models`: `a b`: `a b` is not a model's name"),
             ("network = [\"\"]", "job.toml:2:11: `network`: ``: "),
             ("on_disconnect = \"halt\"", "job.toml:2:17: `on_disconnect`: unknown variant `halt`"),
             ("retry = { on = [\"x\"] }", "job.toml:2:16: `retry.on`: `x`: "),

@@ -12,6 +12,7 @@ mod handlers;
 mod https;
 mod job_file;
 mod json;
+mod models;
 mod nodes;
 mod project;
 mod remembered;

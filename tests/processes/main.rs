@@ -3,6 +3,7 @@
 mod burst;
 mod gangs;
 mod kills;
+mod models;
 mod preemption;
 mod published;
 mod server_loss;

@@ -2,6 +2,7 @@
 //! protocol and nothing of what commands do with the answers.
 
 pub(crate) mod blob;
+pub(crate) mod model;
 pub(crate) mod remembered;
 pub(crate) mod service;
 pub(crate) mod submit;

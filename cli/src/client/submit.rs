@@ -9,7 +9,7 @@ use wrun_protocol::wire::service::Deployed;
 use wrun_protocol::wire::user::{Request, Response, Submission};
 use wrun_protocol::{Digest, JobId, SubmitId};
 
-use super::{Client, blob, unexpected};
+use super::{Client, blob, model, unexpected};
 use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -32,7 +32,8 @@ pub(crate) async fn submit(
     console: Console,
     job: &Loaded,
 ) -> Result<JobId, Error> {
-    let request = |id| Request::Submit(vec![Submission { id, spec: job.encoded.clone() }]);
+    let spec = model::pinned(client, job).await?;
+    let request = |id| Request::Submit(vec![Submission { id, spec: spec.clone() }]);
     once(client, console, &job.blobs, request, submitted).await
 }
 
@@ -42,7 +43,8 @@ pub(crate) async fn deploy(
     console: Console,
     service: &Loaded,
 ) -> Result<Deployed, Error> {
-    let request = |id| Request::Deploy { id, spec: service.encoded.clone() };
+    let spec = model::pinned(client, service).await?;
+    let request = |id| Request::Deploy { id, spec: spec.clone() };
     once(client, console, &service.blobs, request, |answer| match answer {
         Response::Deployed(deployed) => Ok(deployed),
         other => Err(unexpected(&other)),
@@ -56,7 +58,8 @@ pub(crate) async fn submit_workflow(
     console: Console,
     workflow: &LoadedWorkflow,
 ) -> Result<JobId, Error> {
-    let request = |id| Request::SubmitWorkflow { id, workflow: workflow.encoded.clone() };
+    let encoded = model::pinned_steps(client, workflow).await?;
+    let request = |id| Request::SubmitWorkflow { id, workflow: encoded.clone() };
     once(client, console, &workflow.blobs, request, submitted).await
 }
 

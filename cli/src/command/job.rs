@@ -217,6 +217,13 @@ fn described(spec: &JobSpec) -> Vec<(&'static str, String)> {
             lines.push(("mounts", format!("{} and {} more", first.path, rest.len())))
         }
     }
+    for model in &spec.inference.models {
+        let (digest, reference) = (model.version.digest.short(), model.reference());
+        lines.push(("model", format!("{} = {reference} ({digest})", model.name)));
+    }
+    if spec.inference.load {
+        lines.push(("models", "may be loaded from bytes of its own".to_owned()));
+    }
     let time = |ms| human::took(std::time::Duration::from_millis(ms));
     lines.extend(spec.limits.wall_ms.map(|ms| ("time limit", time(ms))));
     lines.extend(spec.limits.cpu_ms.map(|ms| ("CPU limit", time(ms))));

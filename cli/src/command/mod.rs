@@ -13,6 +13,7 @@ mod job;
 mod jobs;
 mod logs;
 mod man;
+mod model;
 mod new;
 mod nodes;
 mod output;
@@ -86,6 +87,8 @@ pub(crate) fn execute(cli: Cli, console: Console) -> Ended {
         Command::Scale(args) => block_on(&context, service::scale(&context, &args)),
         Command::Rollout(args) => block_on(&context, rollout::rollout(&context, &args)),
         Command::Undeploy(args) => block_on(&context, service::undeploy(&context, &args)),
+        Command::Model(args) => block_on(&context, model::model(&context, &args)),
+        Command::Models(args) => block_on(&context, model::models(&context, &args)),
         Command::Nodes(_) => block_on(&context, nodes::nodes(&context)),
         Command::Drain(args) => block_on(&context, drain::drain(&context, &args)),
         Command::Forget(args) => block_on(&context, drain::forget(&context, &args)),

@@ -7,7 +7,7 @@ use wrun_protocol::wire::schedule::{LeftOut, ScheduleFilter, ScheduleId, Schedul
 use wrun_protocol::wire::user::{Request, Response};
 
 use super::{Context, Ended};
-use crate::client::{Client, blob, unexpected};
+use crate::client::{Client, blob, model, unexpected};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::plan::{self, Plan};
@@ -35,16 +35,17 @@ pub(crate) async fn schedule(context: &Context, args: &Args) -> Ended {
 
 async fn add(context: &Context, args: &Add) -> Ended {
     let job = plan::load(Plan::of(&args.work)?, false)?;
-    let schedule = Schedule {
+    let mut schedule = Schedule {
         name: args.schedule.clone(),
         cron: args.cron.clone(),
         overlap: args.overlap.into(),
         missed: args.missed.into(),
         until: args.until.map(|until| until.instant(human::now())),
-        spec: job.encoded,
+        spec: job.encoded.clone(),
     };
     schedule.check().map_err(|error| Error::new(Exit::InvalidInput, error.to_string()))?;
     let client = Client::connect(context.global.credential.as_ref()).await?;
+    schedule.spec = model::pinned(&client, &job).await?;
     blob::upload(&client, context.console, &job.blobs).await?;
     client.done(&Request::AddSchedule(Box::new(schedule))).await?;
     client.close().await;

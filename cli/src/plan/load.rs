@@ -13,11 +13,13 @@ use ring::digest::{Context, SHA256};
 use wrun_component::Kind;
 use wrun_protocol::Digest;
 use wrun_protocol::job::{EncodedSpec, Input, JobSpec, Mount};
-use wrun_protocol::limits::{MAX_BLOB, MAX_COMPONENT, MAX_INLINE_INPUT, MAX_MOUNTED_FILES};
+use wrun_protocol::limits::{
+    MAX_BLOB, MAX_COMPONENT, MAX_INLINE_INPUT, MAX_MODELS_PER_JOB, MAX_MOUNTED_FILES,
+};
 use wrun_protocol::resources::Bytes as Size;
 use wrun_protocol::task::Content;
 
-use super::{EachSource, MountSource, Plan, PlannedInput, items};
+use super::{EachSource, ModelSource, MountSource, Plan, PlannedInput, items};
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -52,16 +54,19 @@ pub(crate) struct Loaded {
     pub(crate) kind: Kind,
     /// The job.
     pub(crate) spec: JobSpec,
-    /// The same, encoded and checked.
+    /// The same, encoded and checked, without its models.
     pub(crate) encoded: EncodedSpec,
     /// What the server must hold for it.
     pub(crate) blobs: BTreeMap<Digest, Blob>,
+    /// Models that it names: what they are, the server says.
+    pub(crate) models: Vec<ModelSource>,
 }
 
 /// Reads what `plan` names. With `attached`, a program whose input was not named is fed by
 /// this process; a handler is given standard input whole.
 pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
     let mut blobs = BTreeMap::new();
+    let models = models(&plan)?;
     let mut spec = plan.spec.clone();
     spec.check().map_err(|error| plan.explain(&error))?;
     let (kind, digest, component) =
@@ -96,7 +101,26 @@ pub(crate) fn load(plan: Plan, attached: bool) -> Result<Loaded, Error> {
     };
     read_mounts(&plan, &mut spec, &mut blobs)?;
     let encoded = EncodedSpec::encode(&spec).map_err(|error| plan.explain(&error))?;
-    Ok(Loaded { kind, spec, encoded, blobs })
+    Ok(Loaded { kind, spec, encoded, blobs, models })
+}
+
+/// The models that it names, each called otherwise by the guest.
+fn models(plan: &Plan) -> Result<Vec<ModelSource>, Error> {
+    let models = &plan.models;
+    if models.len() > MAX_MODELS_PER_JOB {
+        let problem = format!("{}; at most {MAX_MODELS_PER_JOB}", models.len());
+        return Err(plan.misplaced("models", &problem));
+    }
+    for (place, of) in models.iter().enumerate() {
+        if models.iter().take(place).any(|before| before.name == of.name) {
+            let problem = format!(
+                "the guest would call two models `{}`; call one of them otherwise: OTHER={}",
+                of.name, of.model
+            );
+            return Err(plan.misplaced("models", &problem));
+        }
+    }
+    Ok(models.clone())
 }
 
 /// Reads what the plan of a service names. What kind of service it is follows from the
@@ -106,6 +130,7 @@ pub(crate) fn load_service(
     describe: impl FnOnce(&Plan, &mut JobSpec, Kind) -> Result<(), Error>,
 ) -> Result<Loaded, Error> {
     let mut blobs = BTreeMap::new();
+    let models = models(&plan)?;
     let mut spec = plan.spec.clone();
     let (kind, digest, component) =
         component(&plan.component).map_err(|error| plan.at("component", error))?;
@@ -115,7 +140,7 @@ pub(crate) fn load_service(
     blobs.insert(digest, Blob::Memory(component));
     read_mounts(&plan, &mut spec, &mut blobs)?;
     let encoded = EncodedSpec::encode(&spec).map_err(|error| plan.explain(&error))?;
-    Ok(Loaded { kind, spec, encoded, blobs })
+    Ok(Loaded { kind, spec, encoded, blobs, models })
 }
 
 fn is_a_service(path: &Path) -> Error {
@@ -363,7 +388,7 @@ fn refuse_twins(mounts: &[Mount]) -> Result<(), Error> {
     }
 }
 
-fn checked_size(doing: &str, path: &Path) -> Result<u64, Error> {
+pub(crate) fn checked_size(doing: &str, path: &Path) -> Result<u64, Error> {
     let meta = fs::metadata(path).map_err(|cause| Error::file(doing, path, &cause))?;
     if !meta.is_file() {
         return Err(not_a_file(doing, path));
@@ -374,7 +399,7 @@ fn checked_size(doing: &str, path: &Path) -> Result<u64, Error> {
     Ok(meta.len())
 }
 
-fn hash_file(doing: &str, path: &Path) -> Result<(Digest, u64), Error> {
+pub(crate) fn hash_file(doing: &str, path: &Path) -> Result<(Digest, u64), Error> {
     let failed = |cause: io::Error| Error::file(doing, path, &cause);
     let mut file = File::open(path).map_err(failed)?;
     let mut context = Context::new(&SHA256);

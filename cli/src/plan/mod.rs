@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use wrun_protocol::JobSpec;
 use wrun_protocol::job::{self, RetryPolicy, SpecError, TaskLimits};
 
-pub(crate) use load::{Blob, Loaded, digest_of, load, load_service};
+pub(crate) use load::{Blob, Loaded, checked_size, digest_of, hash_file, load, load_service};
 pub(crate) use source::{
-    CallerSource, DependencySource, HostSource, InputSource, MountSource, RetryOnSource,
-    RouteSource,
+    CallerSource, DependencySource, HostSource, InputSource, ModelSource, MountSource,
+    RetryOnSource, RouteSource,
 };
 
 use crate::error::Error;
@@ -39,7 +39,10 @@ pub(crate) struct Plan {
     pub(crate) mounts_in_file: usize,
     /// The key by which the job file names the input, if it does.
     pub(crate) input_key: Option<&'static str>,
-    /// Everything that needs no file. Its `component`, `input` and `mounts` are filled in last.
+    /// Models that the guests may load by name.
+    pub(crate) models: Vec<ModelSource>,
+    /// Everything that needs no file. Its `component`, `input` and `mounts` are filled in last,
+    /// and its models when the server has said what they are.
     pub(crate) spec: JobSpec,
     /// Where it was written, to place what is wrong with it.
     pub(crate) source: Option<Source>,
@@ -107,6 +110,7 @@ impl Plan {
             mounts: Vec::new(),
             mounts_in_file: 0,
             input_key: None,
+            models: Vec::new(),
             spec,
             source: None,
         }
@@ -119,6 +123,7 @@ impl Plan {
         plan.set_input(&file, &source)?;
         plan.mounts = file.mounts.iter().map(|mount| mount.under(&folder)).collect();
         plan.mounts_in_file = plan.mounts.len();
+        plan.models.clone_from(&file.models);
         fill(&mut plan.spec, file)
             .map_err(|(key, error)| source.error_at(key, error).todo(wishes::WRITE_GPU))?;
         plan.source = Some(source);
@@ -177,6 +182,7 @@ impl Plan {
         overlay_pairs(spec, &work.env, &work.label);
         wishes::overlay(&mut spec.scheduling, &work.scheduling);
         self.mounts.extend(work.mount.iter().cloned());
+        self.overlay_models(&work.model, work.load_models);
         let flag = match (&work.input, &work.each_line) {
             (Some(InputSource::Stdin), _) => PlannedInput::Stdin,
             (Some(InputSource::File(path)), _) => PlannedInput::File(path.clone()),
@@ -186,6 +192,13 @@ impl Plan {
         self.input = flag;
         self.input_key = None;
         Ok(())
+    }
+
+    /// Lays models over those that the guest calls the same.
+    pub(crate) fn overlay_models(&mut self, models: &[ModelSource], load: bool) {
+        self.models.retain(|of| !models.iter().any(|other| other.name == of.name));
+        self.models.extend(models.iter().cloned());
+        self.spec.inference.load |= load;
     }
 
     /// An error about a file that `key` names, placed where the job file names it.
@@ -216,6 +229,7 @@ impl Plan {
                     "refused_labels" => "refuse-label".to_owned(),
                     "resources" => "resource".to_owned(),
                     "pools" => "pool".to_owned(),
+                    "models" => "model".to_owned(),
                     "args" => {
                         return Error::new(Exit::InvalidInput, format!("arguments: {problem}"));
                     }
@@ -259,6 +273,7 @@ fn fill(spec: &mut JobSpec, mut file: JobFile) -> Result<(), wishes::Misplaced> 
     set(&mut spec.count, file.count.map(|count| count.0));
     set(&mut spec.priority, file.priority.map(|priority| priority.0));
     spec.args = file.args;
+    spec.inference.load = file.load_models;
     spec.env = file.env.into_iter().collect();
     spec.labels = file.labels;
     spec.network = file.network.into_iter().map(|host| host.0).collect();

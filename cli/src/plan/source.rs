@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer};
 use wrun_protocol::TenantName;
 use wrun_protocol::job::{HostGrant, RetryOn};
+use wrun_protocol::model::{ModelRef, is_guest_name};
 use wrun_protocol::scheduling::{Dependency, DependsOn};
 use wrun_protocol::service::Route;
 
@@ -171,6 +172,34 @@ impl FromStr for CallerSource {
     }
 }
 
+/// `[GUESTNAME=][TENANT/]NAME[:TAG]`: a model, and what the guest calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ModelSource {
+    /// What the guest says to load it; the model's own name unless said.
+    pub(crate) name: String,
+    /// Which.
+    pub(crate) model: ModelRef,
+}
+
+impl FromStr for ModelSource {
+    type Err = BadValue;
+
+    /// A guest may call a model anything: the last `=` splits, which no reference holds.
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (name, of) = match text.rsplit_once('=') {
+            Some((name, of)) => (Some(name), of),
+            None => (None, text),
+        };
+        let model: ModelRef = of.parse().map_err(|error| BadValue(format!("`{text}`: {error}")))?;
+        let name = name.map_or_else(|| model.name.to_string(), str::to_owned);
+        if !is_guest_name(&name) {
+            let write = "write [GUESTNAME=]MODEL, a name of 1 to 128 bytes";
+            return Err(BadValue(format!("`{text}`: {write}")));
+        }
+        Ok(Self { name, model })
+    }
+}
+
 /// Deserialisation and schema of what is one text.
 macro_rules! one_text {
     ($type:ty, $name:literal, $description:literal) => {
@@ -199,6 +228,7 @@ one_text!(
     "a job's id, or start:ID, success:ID, failure:ID, end:ID or each-success:ID"
 );
 one_text!(RouteSource, "Route", "HOST, /PREFIX or HOST/PREFIX");
+one_text!(ModelSource, "ModelGrant", "[GUESTNAME=][TENANT/]NAME[:TAG]");
 one_text!(CallerSource, "Caller", "the name of a tenant");
 one_text!(RetryOnSource, "RetryOn", "exit:CODE, trap, handler, limit or setup");
 
@@ -241,6 +271,21 @@ mod tests {
         assert_eq!(parse("7"), Ok(Dependency { job, on: DependsOn::Success }));
         assert_eq!(parse("each-success:7"), Ok(Dependency { job, on: DependsOn::EachSuccess }));
         for text in ["", "x", "0", "later:7", "end:"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_called_by_its_name_unless_the_guest_calls_it_otherwise() {
+        let parse = |text: &str| {
+            let source = text.parse::<ModelSource>()?;
+            Ok::<_, BadValue>((source.name, source.model.to_string()))
+        };
+        let of = |name: &str, model: &str| Ok((name.to_owned(), model.to_owned()));
+        assert_eq!(parse("magika"), of("magika", "magika:latest"));
+        assert_eq!(parse("lab/magika:v2"), of("magika", "lab/magika:v2"));
+        assert_eq!(parse("a=b c=lab/x"), of("a=b c", "lab/x:latest"));
+        for text in ["", "=magika", "a=", "a=b/c/d", "a:b:c"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

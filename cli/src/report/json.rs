@@ -5,6 +5,7 @@
 //! base64. A command prints one object, or, where it streams, one object a line.
 
 mod convert;
+mod model;
 mod schedule;
 mod scheduling;
 mod service;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use model::{ModelChange, ModelGrant, ModelPage, ModelPushed, Models};
 pub(crate) use schedule::{ScheduleChange, Schedules};
 pub(crate) use scheduling::{
     Changed, Explanation, JobPriority, Policy, PolicyChange, Queue, ReservationChange,
@@ -92,6 +94,14 @@ pub(crate) enum Printed {
     Deploy(Deployed),
     /// `wrun scale`, `wrun rollout pause`, `wrun rollout resume`, `wrun undeploy`
     ServiceChange(ServiceChange),
+    /// `wrun models`
+    Models(Models),
+    /// `wrun model show`
+    Model(Box<ModelPage>),
+    /// `wrun model push`
+    ModelPush(ModelPushed),
+    /// `wrun model rm`, `share`, `unshare`
+    ModelChange(ModelChange),
     /// `wrun exit-codes`
     ExitCodes(ExitCodes),
     /// Any command that fails, on standard error
@@ -265,6 +275,10 @@ pub(crate) struct Spec {
     /// Bytes of the input if it is content; of all items together if there is one for each task.
     pub(crate) input_size: Option<u64>,
     pub(crate) mounts: Vec<Mount>,
+    /// Models that the guest may load by name.
+    pub(crate) models: Vec<ModelGrant>,
+    /// Whether it may load models from bytes of its own.
+    pub(crate) load_models: bool,
     pub(crate) count: u32,
     pub(crate) resources: Amounts,
     pub(crate) time_limit_ms: Option<u64>,

@@ -135,6 +135,7 @@ fn overlay(plan: &mut Plan, args: &Deploy) {
         }
     }
     plan.mounts.extend(args.mount.iter().cloned());
+    plan.overlay_models(&args.model, args.load_models);
 }
 
 /// The component's file name as a name that a service may have.

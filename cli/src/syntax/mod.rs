@@ -3,6 +3,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod daemon;
+pub(crate) mod model;
 pub(crate) mod policy;
 pub(crate) mod project;
 pub(crate) mod query;
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     Scale(service::Scale),
     Rollout(service::Rollout),
     Undeploy(service::Undeploy),
+    Model(model::Model),
+    Models(model::Models),
     Nodes(cluster::Nodes),
     Drain(cluster::Drain),
     Forget(cluster::Forget),

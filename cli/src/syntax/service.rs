@@ -8,7 +8,7 @@ use wrun_protocol::limits::{MAX_CONCURRENCY, MAX_REPLICAS};
 use wrun_protocol::service::ServiceName;
 use wrun_protocol::wire::service::ServiceRef;
 
-use crate::plan::{HostSource, MountSource, RouteSource};
+use crate::plan::{HostSource, ModelSource, MountSource, RouteSource};
 use crate::value::{Cpu, Pair, Priority, Size, Span, Whole};
 
 /// Deploys a service: a component that stays, is reached over HTTP, and is as large as its load
@@ -62,6 +62,17 @@ pub(crate) struct Deploy {
     /// A host that the component may reach; may be given often [default: none]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) allow_host: Vec<HostSource>,
+
+    /// A model that the component may load by name, and what it calls it [default: the model's
+    /// name]; may be given often
+    ///
+    /// A revision keeps what the tag points at when it is deployed, though the tag is moved later.
+    #[arg(long, value_name = "[GUESTNAME=]MODEL")]
+    pub(crate) model: Vec<ModelSource>,
+
+    /// Let the component load models from bytes of its own
+    #[arg(long)]
+    pub(crate) load_models: bool,
 
     /// A label that the node must carry; may be given often
     #[arg(long, short, value_name = "KEY=VALUE")]

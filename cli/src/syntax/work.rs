@@ -4,7 +4,7 @@ use clap::Args;
 use wrun_protocol::limits::{MAX_COUNT, MAX_RETRIES};
 
 use crate::jobfile::{ArrangementName, PreemptionName};
-use crate::plan::{DependencySource, InputSource, MountSource};
+use crate::plan::{DependencySource, InputSource, ModelSource, MountSource};
 use crate::value::{Amount, Cpu, Pair, Priority, Size, Span, WantedGpu, When, Whole};
 
 /// How many tasks.
@@ -103,6 +103,17 @@ pub(crate) struct Work {
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<Pair>,
 
+    /// A model that the program may load by name, and what it calls it [default: the model's
+    /// name]; may be given often
+    ///
+    /// The job keeps what the tag points at now, though the tag is moved later.
+    #[arg(long, value_name = "[GUESTNAME=]MODEL")]
+    pub(crate) model: Vec<ModelSource>,
+
+    /// Let the program load models from bytes of its own
+    #[arg(long)]
+    pub(crate) load_models: bool,
+
     #[command(flatten)]
     pub(crate) scheduling: Scheduling,
 }
@@ -112,6 +123,7 @@ impl Work {
     pub(crate) fn job_option(&self) -> Option<&'static str> {
         let Self { work: _, name: _, args, count, cpu, memory, time_limit, env, .. } = self;
         let Self { mount, input, each_line, priority, retries, label, scheduling, .. } = self;
+        let Self { model, load_models, .. } = self;
         let given = [
             ("-- ARGS", !args.is_empty()),
             ("--count", count.is_some()),
@@ -125,6 +137,8 @@ impl Work {
             ("--priority", priority.is_some()),
             ("--retries", retries.is_some()),
             ("--label", !label.is_empty()),
+            ("--model", !model.is_empty()),
+            ("--load-models", *load_models),
         ];
         let given = given.into_iter().chain(scheduling.given());
         given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)

@@ -3,6 +3,7 @@
 //! what is wrong and what to write. Nothing here knows what a value is for.
 
 pub(crate) mod amount;
+pub(crate) mod axis;
 pub(crate) mod cpu;
 pub(crate) mod gpu;
 pub(crate) mod indices;
@@ -14,6 +15,7 @@ pub(crate) mod span;
 pub(crate) mod when;
 
 pub(crate) use amount::Amount;
+pub(crate) use axis::Axis;
 pub(crate) use cpu::Cpu;
 pub(crate) use gpu::{Cards, WantedGpu};
 pub(crate) use indices::Indices;

@@ -20,7 +20,7 @@ use wrun_protocol::workflow::{
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::jobfile::JobFile;
-use crate::plan::{self, Blob, Plan};
+use crate::plan::{self, Blob, ModelSource, Plan};
 use crate::syntax::work::Work;
 use crate::toml_source::{Source, closest};
 use fields::{ItemsOf, Name, OnlyIf, Parts, StepFields, WhenName};
@@ -36,6 +36,8 @@ pub(crate) struct LoadedWorkflow {
     pub(crate) encoded: EncodedWorkflow,
     /// What the server must hold for it.
     pub(crate) blobs: BTreeMap<Digest, Blob>,
+    /// Models that each step names, the last step included: what they are, the server says.
+    pub(crate) models: Vec<Vec<ModelSource>>,
 }
 
 /// Whether the file is a workflow's and not a job's.
@@ -71,14 +73,14 @@ fn load(source: &Source, name: Option<&str>) -> Result<LoadedWorkflow, Error> {
     };
     let names: Vec<&str> = file.steps.iter().map(|step| step.name.as_str()).collect();
     let names = Names { source, names };
-    let mut blobs = BTreeMap::new();
-    let mut read = |table: &StepTable<'_>| read_step(&names, table, &mut blobs);
+    let (mut blobs, mut models) = (BTreeMap::new(), Vec::new());
+    let mut read = |table: &StepTable<'_>| read_step(&names, table, &mut blobs, &mut models);
     let steps = file.steps.iter().map(&mut read).collect::<Result<_, _>>()?;
     let finally = file.finally.as_ref().map(&mut read).transpose()?;
     let workflow = Workflow { name: named, steps, finally };
     let encoded = EncodedWorkflow::encode(&workflow)
         .map_err(|error| explain(source, &workflow, &error, name.is_some()))?;
-    Ok(LoadedWorkflow { encoded, blobs })
+    Ok(LoadedWorkflow { encoded, blobs, models })
 }
 
 /// The file's tables, in the order in which they are written.
@@ -148,6 +150,7 @@ fn read_step(
     names: &Names<'_>,
     table: &StepTable<'_>,
     blobs: &mut BTreeMap<Digest, Blob>,
+    models: &mut Vec<Vec<ModelSource>>,
 ) -> Result<Step, Error> {
     let source = names.source.within(&table.path, table.span.start);
     refuse_unknown(&source, table)?;
@@ -164,6 +167,7 @@ fn read_step(
     for (digest, blob) in loaded.blobs {
         blobs.entry(digest).or_insert(blob);
     }
+    models.push(loaded.models);
     let job =
         EncodedSpec::encode(&loaded.spec).map_err(|error| Error::new(Exit::InvalidInput, error))?;
     let mut step = Step::new(table.name.clone(), job);

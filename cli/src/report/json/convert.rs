@@ -88,6 +88,8 @@ impl From<&JobSpec> for Spec {
             input,
             input_size,
             mounts: spec.mounts.iter().map(mount).collect(),
+            models: spec.inference.models.iter().map(Into::into).collect(),
+            load_models: spec.inference.load,
             count: spec.count,
             resources: spec.resources.into(),
             time_limit_ms: spec.limits.wall_ms,
