@@ -231,6 +231,16 @@ impl Dirty {
         self.listed.get(ix as usize).copied().unwrap_or(false)
     }
 
+    /// Each of them in the order in which they came; none is left.
+    fn drain(&mut self, mut each: impl FnMut(NodeIx)) {
+        for ix in self.list.drain(..) {
+            if let Some(listed) = self.listed.get_mut(ix as usize) {
+                *listed = false;
+            }
+            each(ix);
+        }
+    }
+
     /// All of them, lowest first; none is left.
     pub(crate) fn take(&mut self) -> Vec<NodeIx> {
         let mut list = std::mem::take(&mut self.list);
@@ -354,10 +364,11 @@ impl Nodes {
 
     /// Brings the index of room up to date.
     pub(crate) fn settle(&mut self) {
-        for ix in self.unsettled.take() {
-            let node = self.table.get(ix as usize).and_then(Option::as_deref);
-            self.rooms.set(ix as usize, node.map(Node::room).unwrap_or_default());
-        }
+        let (table, rooms) = (&self.table, &mut self.rooms);
+        self.unsettled.drain(|ix| {
+            let node = table.get(ix as usize).and_then(Option::as_deref);
+            rooms.set(ix as usize, node.map(Node::room).unwrap_or_default());
+        });
     }
 
     /// The node has changed: returns what it has free.

@@ -1,20 +1,14 @@
 //! Where there is room: what many places have free, so that the emptiest one with enough
 //! is found in a few steps, or that there is none.
 //!
-//! A tree of eight-fold branches. Each branch knows, for each of some amounts of memory,
-//! the most CPU of the places under it that have that much memory, and all their classes:
-//! whole branches are passed over, also where CPU is free in one place and memory in
-//! another. What eight neighbours know stands side by side, amount by amount: a search asks
-//! all of them about one amount, and looks at little more than two lines of memory for each
-//! step. What a branch knows is a rough copy (memory in MiB): it never misses a place with
-//! room, and whether a place that it finds really has it is the caller's to check.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! Places stand in order, those with the most CPU first, in runs of some dozens. Of each run
+//! the most memory of a place and all their classes are known: the first place with as much
+//! memory as is wanted is the emptiest that holds it, and nearly all runs before it are
+//! passed over by one number, side by side with that of their neighbours. What is known is a
+//! rough copy (memory in MiB): it never misses a place with room, and whether a place that it
+//! finds really has it is the caller's to check.
 
 use wrun_protocol::Resources;
-
-const FAN: usize = 8;
 
 /// Every class.
 pub(crate) const ANY_CLASS: u64 = u64::MAX;
@@ -43,9 +37,14 @@ impl Room {
             && self.classes & wanted.classes != 0
     }
 
-    /// Its CPU, as branches have it.
+    /// Its CPU, as branches of the queue have it.
     pub(crate) fn cpu(&self) -> i32 {
         i32::try_from(self.cpu_milli).unwrap_or(i32::MAX)
+    }
+
+    /// Its memory, as runs have it.
+    fn memory(&self) -> i32 {
+        i32::try_from(self.memory_mib).unwrap_or(i32::MAX)
     }
 
     /// The last lane whose amount of memory it has.
@@ -59,356 +58,288 @@ impl Room {
     }
 }
 
-/// Amounts of memory that branches tell apart.
+/// Amounts of memory that branches of the queue tell apart.
 pub(crate) const LANES: usize = 24;
 
 /// By amount of memory, the most CPU where there is at least as much. Signed, as that is
 /// what processors compare many of at once.
 pub(crate) type Reach = [i32; LANES];
 
-/// What a branch knows of all under it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Branch {
-    cpu_milli: Reach,
+/// Most places of a run.
+const MOST: usize = 64;
+/// Places of each run of many that come at once.
+const SOME: usize = MOST / 2;
+/// Neighbours that have no more together become one.
+const FEW: usize = MOST / 2;
+/// Runs that are asked at once how much memory a place of theirs has.
+const AT_ONCE: usize = 8;
+
+/// Where a place stands: what has the most CPU first, the lowest of equal ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
+
+impl Key {
+    fn new(room: &Room, place: usize) -> Self {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        Self(u64::from(!room.cpu_milli) << 32 | u64::from(place))
+    }
+
+    fn cpu_milli(self) -> u32 {
+        !((self.0 >> 32) as u32)
+    }
+
+    fn place(self) -> usize {
+        self.0 as u32 as usize
+    }
+}
+
+/// A place that takes something.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: Key,
+    memory_mib: u32,
     classes: u64,
 }
 
-impl Branch {
-    fn over_places(places: &[Room]) -> Self {
-        let mut branch = Self::default();
-        for place in places {
-            if let Some(most) = branch.cpu_milli.get_mut(place.lane()) {
-                *most = place.cpu().max(*most);
-            }
-            branch.classes |= place.classes;
-        }
-        let mut most = 0;
-        for lane in branch.cpu_milli.iter_mut().rev() {
-            most = most.max(*lane);
-            *lane = most;
-        }
-        branch
+impl Entry {
+    fn new(place: usize, room: &Room) -> Self {
+        let key = Key::new(room, place);
+        Self { key, memory_mib: room.memory_mib, classes: room.classes }
+    }
+
+    fn room(&self) -> Room {
+        let (cpu_milli, memory_mib) = (self.key.cpu_milli(), self.memory_mib);
+        Room { cpu_milli, memory_mib, classes: self.classes }
     }
 }
 
-/// Branches that are neighbours, side by side.
-#[derive(Clone, Debug, Default)]
-struct Row {
-    /// By lane, the most CPU of each.
-    cpu_milli: [[i32; FAN]; LANES],
-    classes: [u64; FAN],
-}
-
-impl Row {
-    fn of(branches: &[Branch]) -> Self {
-        let mut row = Self::default();
-        for (place, branch) in branches.iter().enumerate() {
-            for (lane, most) in row.cpu_milli.iter_mut().zip(&branch.cpu_milli) {
-                if let Some(cpu) = lane.get_mut(place) {
-                    *cpu = *most;
-                }
-            }
-            if let Some(classes) = row.classes.get_mut(place) {
-                *classes = branch.classes;
-            }
-        }
-        row
-    }
-
-    /// What all of them know together.
-    fn sum(&self) -> Branch {
-        let most = self.cpu_milli.each_ref().map(|lane| lane.iter().fold(0, |a, b| a.max(*b)));
-        Branch { cpu_milli: most, classes: self.classes.iter().fold(0, |all, some| all | some) }
-    }
-
-    /// One of them knows now what `now` says; brings that up to date to be what all of them
-    /// know, who knew `above`. Says whether that has changed.
-    fn set(&mut self, place: usize, now: &mut Branch, above: &Branch) -> bool {
-        let mut changed = false;
-        for ((lane, now), above) in
-            self.cpu_milli.iter_mut().zip(&mut now.cpu_milli).zip(&above.cpu_milli)
-        {
-            let Some(cpu) = lane.get_mut(place) else { continue };
-            let before = std::mem::replace(cpu, *now);
-            // Mostly another has the most, or this one had less and has less.
-            let most = if before == *now || (before < *above && *now <= *above) {
-                *above
-            } else {
-                lane.iter().fold(0, |a, b| a.max(*b))
-            };
-            changed |= most != *above;
-            *now = most;
-        }
-        if let Some(classes) = self.classes.get_mut(place) {
-            *classes = now.classes;
-        }
-        now.classes = self.classes.iter().fold(0, |all, some| all | some);
-        changed | (now.classes != above.classes)
-    }
-
-    /// What one of them knows.
-    fn get(&self, place: usize) -> Branch {
-        let most = self.cpu_milli.each_ref().map(|lane| lane.get(place).copied());
-        Branch {
-            cpu_milli: most.map(Option::unwrap_or_default),
-            classes: self.classes.get(place).copied().unwrap_or_default(),
-        }
-    }
-
-    /// Whether a change of a place below one of them may change what that one knows.
-    fn heeds(&self, place: usize, before: &Room, now: &Room) -> bool {
-        let most = |room: &Room| {
-            let lane = self.cpu_milli.get(room.lane());
-            lane.and_then(|lane| lane.get(place)).copied().unwrap_or_default()
-        };
-        // A place that has less than the most of its lane has less than that of all before.
-        before.classes != now.classes || before.cpu() >= most(before) || now.cpu() > most(now)
-    }
-
-    /// By branch, the most CPU that a place below may have which holds what is wanted;
-    /// negative where none may.
-    fn most_for(&self, wanted: &Wanted) -> [i32; FAN] {
-        let mut most = self.cpu_milli.get(wanted.lane).copied().unwrap_or_default();
-        let (room, least) = (wanted.room, wanted.room.cpu());
-        for (most, classes) in most.iter_mut().zip(&self.classes) {
-            *most = if *most >= least && classes & room.classes != 0 { *most } else { -1 };
-        }
-        most
-    }
-}
-
-struct Wanted {
-    room: Room,
-    lane: usize,
-}
-
-impl Wanted {
-    fn new(room: &Room) -> Self {
-        Self { room: *room, lane: room.lane() }
-    }
-}
-
-/// A place, or the first of a branch, by the CPU that it has or may have: what is larger comes
-/// first. Of equal CPU that is the lower place.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate(i64);
-
-impl Candidate {
-    const NONE: Self = Self(-1);
-
-    fn new(cpu: i32, place: usize) -> Self {
-        let place = u32::try_from(place).unwrap_or(u32::MAX);
-        Self(i64::from(cpu) << 32 | i64::from(!place))
-    }
-
-    fn place(self) -> Option<usize> {
-        (self != Self::NONE).then_some(!(self.0 as u32) as usize)
-    }
-}
-
-/// The best of some, with which of them it is.
-fn best_of(all: &[Candidate; FAN]) -> (usize, Candidate) {
-    let best = all.iter().fold(Candidate::NONE, |best, other| best.max(*other));
-    (all.iter().position(|other| *other == best).unwrap_or_default(), best)
-}
-
-/// Places by number, and the branches over them.
+/// Places by number, and in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rooms {
-    /// Filled up to whole branches.
-    places: Vec<[Room; FAN]>,
-    /// Branches over places, then those over rows of these, up to a single row.
-    levels: Vec<Vec<Row>>,
-    /// What all of them know.
-    top: Branch,
+    places: Vec<Room>,
+    /// Those that take something, in order. None is empty.
+    runs: Vec<Vec<Entry>>,
+    /// By run: what is not after any of its places, the most memory of one, and all their
+    /// classes, and maybe some of those that were there.
+    firsts: Vec<Key>,
+    memory: Vec<i32>,
+    classes: Vec<u64>,
+    reach: Reach,
 }
 
 impl Rooms {
     /// With as many places, in order.
     pub(crate) fn of(places: Vec<Room>) -> Self {
-        let mut of = Vec::with_capacity(places.len().div_ceil(FAN).max(1));
-        for some in places.chunks(FAN) {
-            let mut full = [Room::default(); FAN];
-            full.iter_mut().zip(some).for_each(|(place, room)| *place = *room);
-            of.push(full);
+        let some = places.iter().enumerate().filter(|(_, room)| room.classes != 0);
+        let mut entries: Vec<Entry> = some.map(|(place, room)| Entry::new(place, room)).collect();
+        entries.sort_unstable_by_key(|entry| entry.key);
+        let mut rooms = Self { places, ..Self::default() };
+        for some in entries.chunks(SOME) {
+            rooms.insert_run(rooms.runs.len(), some.to_vec());
         }
-        let mut branches: Vec<Branch> = of.iter().map(|some| Branch::over_places(some)).collect();
-        let mut levels = Vec::new();
-        loop {
-            let rows: Vec<Row> = branches.chunks(FAN).map(Row::of).collect();
-            branches = rows.iter().map(Row::sum).collect();
-            levels.push(rows);
-            if branches.len() <= 1 {
-                let top = branches.first().copied().unwrap_or_default();
-                return Self { places: of, levels, top };
-            }
-        }
+        rooms.measure(0, LANES - 1, 0);
+        rooms
     }
 
     /// The most CPU of any place.
     pub(crate) fn most_cpu(&self) -> u32 {
-        self.top.cpu_milli.first().copied().unwrap_or_default().cast_unsigned()
+        self.reach.first().copied().unwrap_or_default().cast_unsigned()
     }
 
     /// What any place may hold.
     pub(crate) fn reach(&self) -> &Reach {
-        &self.top.cpu_milli
+        &self.reach
     }
 
     pub(crate) fn set(&mut self, place: usize, room: Room) {
-        let (mut at, slot) = (place / FAN, place % FAN);
-        if self.places.len() <= at {
-            let mut places: Vec<Room> = self.places.iter().flatten().copied().collect();
-            places.resize((place + 1).max(places.len() * 2), Room::default());
-            *self = Self::of(places);
+        if self.places.len() <= place {
+            self.places.resize(place + 1, Room::default());
         }
-        let Some(places) = self.places.get_mut(at) else { return };
-        let Some(entry) = places.get_mut(slot) else { return };
+        let Some(entry) = self.places.get_mut(place) else { return };
         let before = std::mem::replace(entry, room);
-        let above = self.levels.first().and_then(|level| level.get(at / FAN));
-        if before == room || above.is_some_and(|row| !row.heeds(at % FAN, &before, &room)) {
+        if before == room {
             return;
         }
-        let mut now = Branch::over_places(places);
-        for level in 0..self.levels.len() {
-            let above = self.levels.get(level + 1).and_then(|rows| rows.get(at / FAN / FAN));
-            let above = above.map_or(self.top, |row| row.get(at / FAN % FAN));
-            let row = self.levels.get_mut(level).and_then(|rows| rows.get_mut(at / FAN));
-            if row.is_none_or(|row| !row.set(at % FAN, &mut now, &above)) {
-                return;
-            }
-            at /= FAN;
+        if before.classes != 0 {
+            self.take_out(Key::new(&before, place));
         }
-        self.top = now;
+        if room.classes != 0 {
+            self.enter(Entry::new(place, &room));
+        }
+        let most = |room: &Room| self.reach.get(room.lane()).copied().unwrap_or_default();
+        if before.cpu() >= most(&before) || room.cpu() > most(&room) {
+            // Those with more CPU are there still, and those with more memory: what they
+            // reach is as it was.
+            let cpu = before.cpu().max(room.cpu());
+            let from = self.reach.iter().position(|most| *most <= cpu).unwrap_or(LANES);
+            let fullest = if before.cpu_milli > room.cpu_milli { &before } else { &room };
+            let run = self.run_of(Key::new(fullest, 0));
+            self.measure(from, before.lane().max(room.lane()), run);
+        }
+    }
+
+    /// Works out anew what can be reached from one lane to another; no place before `run` has
+    /// as much memory as one of these.
+    fn measure(&mut self, from: usize, to: usize, run: usize) {
+        let (mut lane, mut run) = (from, run);
+        while lane <= to {
+            let Some(next) = self.next_run(run, self.runs.len(), least(lane), ANY_CLASS) else {
+                break;
+            };
+            for entry in self.runs.get(next).into_iter().flatten() {
+                let room = entry.room();
+                if room.memory() >= least(lane) {
+                    let upto = room.lane().min(to);
+                    let reached = self.reach.get_mut(lane..=upto);
+                    reached.into_iter().flatten().for_each(|most| *most = room.cpu());
+                    lane = upto + 1;
+                }
+                if lane > to {
+                    return;
+                }
+            }
+            run = next + 1;
+        }
+        let rest = self.reach.get_mut(lane..=to);
+        rest.into_iter().flatten().for_each(|most| *most = 0);
+    }
+
+    /// The run that has what stands there, if any has.
+    fn run_of(&self, key: Key) -> usize {
+        self.firsts.partition_point(|first| *first <= key).saturating_sub(1)
+    }
+
+    fn insert_run(&mut self, at: usize, run: Vec<Entry>) {
+        let Some(first) = run.first() else { return };
+        self.firsts.insert(at, first.key);
+        self.runs.insert(at, run);
+        self.memory.insert(at, 0);
+        self.classes.insert(at, 0);
+        self.sum(at);
+    }
+
+    /// Looks at a run's places to know what they have.
+    fn sum(&mut self, at: usize) {
+        let entries = self.runs.get(at).into_iter().flatten();
+        let of = entries.fold((0, 0), |(memory, classes), entry| {
+            (entry.memory_mib.max(memory), entry.classes | classes)
+        });
+        if let (Some(memory), Some(classes)) = (self.memory.get_mut(at), self.classes.get_mut(at)) {
+            *memory = i32::try_from(of.0).unwrap_or(i32::MAX);
+            *classes = of.1;
+        }
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        let at = self.run_of(entry.key);
+        let (Some(run), Some(first), Some(memory), Some(classes)) = (
+            self.runs.get_mut(at),
+            self.firsts.get_mut(at),
+            self.memory.get_mut(at),
+            self.classes.get_mut(at),
+        ) else {
+            return self.insert_run(at, vec![entry]);
+        };
+        let slot = run.partition_point(|other| other.key < entry.key);
+        run.insert(slot, entry);
+        *first = entry.key.min(*first);
+        *memory = entry.room().memory().max(*memory);
+        *classes |= entry.classes;
+        if run.len() > MOST {
+            let later = run.split_off(run.len() / 2);
+            self.sum(at);
+            self.insert_run(at + 1, later);
+        }
+    }
+
+    fn take_out(&mut self, key: Key) {
+        let at = self.run_of(key);
+        let Some(run) = self.runs.get_mut(at) else { return };
+        let Ok(slot) = run.binary_search_by_key(&key, |entry| entry.key) else { return };
+        let gone = run.remove(slot);
+        let left = run.len();
+        let next = self.runs.get(at + 1).map_or(MOST, Vec::len);
+        if left == 0 {
+            self.remove_run(at);
+        } else if left + next <= FEW {
+            let more = self.remove_run(at + 1);
+            self.runs.get_mut(at).into_iter().for_each(|run| run.extend(&more));
+            self.sum(at);
+        } else if self.memory.get(at).is_some_and(|most| gone.room().memory() >= *most) {
+            self.sum(at);
+        }
+    }
+
+    fn remove_run(&mut self, at: usize) -> Vec<Entry> {
+        self.firsts.remove(at);
+        self.memory.remove(at);
+        self.classes.remove(at);
+        self.runs.remove(at)
+    }
+
+    /// The first of some runs with a place that may have as much memory, and one of a class.
+    fn next_run(&self, from: usize, end: usize, memory: i32, classes: u64) -> Option<usize> {
+        let mut at = from;
+        loop {
+            let (several, _) = self.memory.get(at..end)?.as_chunks::<AT_ONCE>();
+            let none = |some: &&[i32; AT_ONCE]| {
+                !some.iter().fold(false, |any, most| any | (*most >= memory))
+            };
+            at += several.iter().take_while(none).count() * AT_ONCE;
+            at += self.memory.get(at..end)?.iter().position(|most| *most >= memory)?;
+            if self.classes.get(at).is_some_and(|some| some & classes != 0) {
+                return Some(at);
+            }
+            at += 1;
+        }
     }
 
     /// Whether a place may hold what is wanted.
     pub(crate) fn any(&self, wanted: &Room) -> bool {
-        let wanted = Wanted::new(wanted);
-        self.top.cpu_milli.get(wanted.lane).is_some_and(|most| *most >= wanted.room.cpu())
-            && self.any_under(self.levels.len(), 0, &wanted)
-    }
-
-    fn any_under(&self, level: usize, at: usize, wanted: &Wanted) -> bool {
-        let Some(below) = level.checked_sub(1) else {
-            let places = self.places.get(at);
-            return places.is_some_and(|some| some.iter().any(|room| room.may_hold(&wanted.room)));
-        };
-        let Some(row) = self.levels.get(below).and_then(|rows| rows.get(at)) else { return false };
-        let most = row.most_for(wanted);
-        let mut likely = (at * FAN..).zip(most).filter(|(_, most)| *most >= 0);
-        likely.any(|(at, _)| self.any_under(below, at, wanted))
+        self.holding(*wanted).next().is_some()
     }
 
     /// The place with the most CPU, the lowest of equal ones, of those that may hold what
-    /// is wanted and that `takes` agrees to.
+    /// is wanted and that `takes` agrees to. Places are asked in that order.
     pub(crate) fn emptiest(
         &self,
         wanted: &Room,
         mut takes: impl FnMut(usize) -> bool,
     ) -> Option<usize> {
-        let wanted = Wanted::new(wanted);
-        let mut best = Candidate::NONE;
-        self.search(self.levels.len(), 0, &wanted, &mut best, &mut takes);
-        best.place()
-    }
-
-    fn search(
-        &self,
-        level: usize,
-        at: usize,
-        wanted: &Wanted,
-        best: &mut Candidate,
-        takes: &mut impl FnMut(usize) -> bool,
-    ) {
-        let Some(below) = level.checked_sub(1) else {
-            return self.search_places(at, wanted, best, takes);
-        };
-        let Some(row) = self.levels.get(below).and_then(|rows| rows.get(at)) else { return };
-        let mut candidates = [Candidate::NONE; FAN];
-        let most = row.most_for(wanted);
-        for ((candidate, cpu), at) in candidates.iter_mut().zip(most).zip(at * FAN..) {
-            if cpu >= 0 {
-                *candidate = Candidate::new(cpu, at * FAN.pow(level as u32));
-            }
-        }
-        // The likeliest first, so that the others are mostly passed over.
-        loop {
-            let (i, likeliest) = best_of(&candidates);
-            if likeliest <= *best {
-                return;
-            }
-            self.search(below, at * FAN + i, wanted, best, takes);
-            if let Some(done) = candidates.get_mut(i) {
-                *done = Candidate::NONE;
-            }
-        }
-    }
-
-    fn search_places(
-        &self,
-        at: usize,
-        wanted: &Wanted,
-        best: &mut Candidate,
-        takes: &mut impl FnMut(usize) -> bool,
-    ) {
-        let Some(places) = self.places.get(at) else { return };
-        let mut candidates = [Candidate::NONE; FAN];
-        for ((candidate, room), place) in candidates.iter_mut().zip(places).zip(at * FAN..) {
-            if room.may_hold(&wanted.room) {
-                *candidate = Candidate::new(room.cpu(), place);
-            }
-        }
-        // The best first: whoever is asked looks at what is far away in memory.
-        loop {
-            let (i, next) = best_of(&candidates);
-            if next <= *best {
-                return;
-            }
-            if takes(at * FAN + i) {
-                *best = next;
-                return;
-            }
-            if let Some(done) = candidates.get_mut(i) {
-                *done = Candidate::NONE;
-            }
-        }
+        self.holding(*wanted).find(|place| takes(*place))
     }
 
     /// Places that may hold what is wanted, those with the most CPU first, equal ones by
     /// number.
     pub(crate) fn emptiest_first(&self, wanted: Room) -> impl Iterator<Item = usize> {
-        let wanted = Wanted::new(&wanted);
-        // Of what has as much CPU, a branch comes before the places that follow its first.
-        let mut found = BinaryHeap::from([(i32::MAX, Reverse(0), self.levels.len() + 1, 0)]);
-        std::iter::from_fn(move || {
-            while let Some((_, _, level, at)) = found.pop() {
-                let under = at * FAN..;
-                match level {
-                    0 => return Some(at),
-                    1 => {
-                        let places = self.places.get(at).into_iter().flatten().zip(under);
-                        let holds = places.filter(|(room, _)| room.may_hold(&wanted.room));
-                        found.extend(holds.map(|(room, at)| (room.cpu(), Reverse(at), 0, at)));
-                    }
-                    _ => {
-                        let row = self.levels.get(level - 2).and_then(|rows| rows.get(at));
-                        let most = row.map(|row| row.most_for(&wanted)).into_iter().flatten();
-                        let likely = most.zip(under).filter(|(most, _)| *most >= 0);
-                        found.extend(likely.map(|(most, at)| {
-                            let first = at * FAN.pow(level as u32 - 1);
-                            (most, Reverse(first), level - 1, at)
-                        }));
-                    }
-                }
-            }
-            None
-        })
+        self.holding(wanted)
+    }
+
+    fn holding(&self, wanted: Room) -> impl Iterator<Item = usize> {
+        let end = self.firsts.partition_point(|first| first.cpu_milli() >= wanted.cpu_milli);
+        let mut from = 0;
+        let runs = std::iter::from_fn(move || {
+            let next = self.next_run(from, end, wanted.memory(), wanted.classes)?;
+            from = next + 1;
+            self.runs.get(next)
+        });
+        let holding = runs.flatten().filter(move |entry| entry.room().may_hold(&wanted));
+        holding.map(|entry| entry.key.place())
+    }
+}
+
+/// The least memory of a lane.
+fn least(lane: usize) -> i32 {
+    match lane.checked_sub(1) {
+        None => 0,
+        Some(above) => (64 << (above / 2)) + (32 << (above / 2)) * (above % 2) as i32,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Reverse;
+
     use super::*;
 
     fn room(cpu_milli: u32, memory_mib: u32, classes: u64) -> Room {
@@ -455,6 +386,27 @@ mod tests {
             let first_odd = expected.iter().copied().find(odd);
             assert_eq!(rooms.emptiest(&wanted, |place| odd(&place)), first_odd);
             assert_eq!(rooms.emptiest_first(wanted).collect::<Vec<_>>(), expected);
+            let reach = std::array::from_fn(|lane| {
+                let enough = places.iter().filter(|room| room.memory() >= least(lane));
+                enough.map(Room::cpu).max().unwrap_or_default()
+            });
+            assert_eq!(*rooms.reach(), reach);
+            assert_eq!(*Rooms::of(places.clone()).reach(), reach);
+            assert!(rooms.runs.iter().all(|run| (1..=MOST).contains(&run.len())));
         }
+        // Where nearly all go, the runs of those that stay become one.
+        (0..700).for_each(|place| rooms.set(place, room(next(4000), 100, 1)));
+        assert!(rooms.runs.len() > 10);
+        (0..700).filter(|place| place % 50 > 0).for_each(|place| rooms.set(place, Room::default()));
+        assert_eq!(rooms.runs.len(), 1);
+        assert_eq!(rooms.emptiest_first(room(0, 100, ANY_CLASS)).count(), 14);
+    }
+
+    #[test]
+    fn a_lane_begins_where_its_least_memory_is() {
+        for lane in 0..LANES {
+            assert_eq!(room(0, least(lane).cast_unsigned(), 1).lane(), lane);
+        }
+        assert_eq!(room(0, least(1).cast_unsigned() - 1, 1).lane(), 0);
     }
 }
