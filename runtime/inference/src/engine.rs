@@ -1,0 +1,226 @@
+//! The engine: loads models once, keeps them within the node's memory, and tells of them.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use wrun_protocol::{Digest, TenantName};
+
+use crate::back_end::{self, BackEnd};
+use crate::clock::Clock;
+use crate::config::{Config, Limits, ModelOptions};
+use crate::error::{ComputeError, FetchError, LoadError, StartError, UnloadError};
+use crate::load::{Loaded, Loader};
+use crate::make::{Maker, Source};
+use crate::memory::Memory;
+use crate::model::Model;
+use crate::pool::Pool;
+use crate::registry::{Flight, Found, Registry};
+use crate::served::Place;
+use crate::stats::{EngineStats, ModelStats};
+
+/// The inference engine of a node. Copies are the same one; it ends with the last of them:
+/// then its threads end, and what is under way is answered so.
+#[derive(Clone)]
+pub struct Engine(Arc<Running>);
+
+/// What a model is called, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelKey {
+    /// Its name, for people.
+    pub name: String,
+    /// The digest of its bytes, by which it is known. Who fetches them checks it.
+    pub digest: Digest,
+}
+
+struct Running {
+    maker: Arc<Maker>,
+    loader: Arc<Loader>,
+    pools: [Pool; 2],
+    clock: Clock,
+    limits: Arc<Limits>,
+    models: Arc<Memory>,
+    inputs: Arc<Memory>,
+}
+
+impl Engine {
+    /// Starts the engine with the configured back ends.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let back_ends = back_end::start(&config.back_ends)?;
+        Self::with(config, back_ends)
+    }
+
+    /// Starts the engine with these back ends.
+    pub(crate) fn with(
+        config: Config,
+        back_ends: Vec<Arc<dyn BackEnd>>,
+    ) -> Result<Self, StartError> {
+        for (setting, value) in [
+            ("threads", config.threads),
+            ("loaders", config.loaders),
+            ("max_batch", config.max_batch as usize),
+            ("back_ends", back_ends.len()),
+        ] {
+            if value == 0 {
+                return Err(StartError::Zero { setting });
+            }
+        }
+        let limits = Arc::new(config.limits.clone());
+        let clock = Clock::start()?;
+        let pool = Pool::start("wrun-infer", config.threads)?;
+        let loaders = Pool::start("wrun-load-model", config.loaders)?;
+        let models = Memory::new(config.model_memory);
+        let inputs = Memory::new(limits.waiting_bytes);
+        let place = Place {
+            pool: pool.clone(),
+            clock: clock.clone(),
+            limits: Arc::clone(&limits),
+            inputs: Arc::clone(&inputs),
+        };
+        let loader = Loader::new(loaders.clone(), clock.clone(), Arc::clone(&limits));
+        let registry = Registry::new(Arc::clone(&models));
+        let maker = Arc::new(Maker { back_ends, registry, place, config });
+        let pools = [pool, loaders];
+        Ok(Self(Arc::new(Running { maker, loader, pools, clock, limits, models, inputs })))
+    }
+
+    /// The model of that digest, loaded if it is not yet: once, however many ask at once.
+    /// `fetch` gives its bytes and is called by the first who asks, in whose name it is loaded.
+    /// Whether the tenant may use the model is the caller's to know.
+    pub async fn load<F>(
+        &self,
+        tenant: &TenantName,
+        key: &ModelKey,
+        options: &ModelOptions,
+        fetch: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<Model, LoadError>
+    where
+        F: Future<Output = Result<Bytes, FetchError>> + Send + 'static,
+    {
+        let found = self.0.registry().find(key.digest, || self.flight(tenant, key, options, fetch));
+        match found {
+            Found::Loaded(served) => Ok(Model(served)),
+            Found::Loading(flight) => flight.await.map(Model),
+        }
+    }
+
+    /// A guest's own model: never shared, and gone with its last handle.
+    pub async fn load_bytes(
+        &self,
+        tenant: &TenantName,
+        name: &str,
+        options: &ModelOptions,
+        bytes: Bytes,
+    ) -> Result<Model, LoadError> {
+        let source = Source {
+            name: name.to_owned(),
+            digest: None,
+            options: options.clone(),
+            limit: self.0.limits.own_model_bytes,
+            bytes,
+        };
+        let served = self.0.make(tenant, source).await?;
+        self.0.registry().brought(&served);
+        Ok(Model(served))
+    }
+
+    /// Loads a model before it is needed. It stays while there is room.
+    pub async fn warm<F>(
+        &self,
+        tenant: &TenantName,
+        key: &ModelKey,
+        options: &ModelOptions,
+        fetch: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<(), LoadError>
+    where
+        F: Future<Output = Result<Bytes, FetchError>> + Send + 'static,
+    {
+        self.load(tenant, key, options, fetch).await.map(drop)
+    }
+
+    /// Unloads a model that nobody uses; by force also one that is used, whose requests are
+    /// then answered with [`ComputeError::Unloaded`].
+    pub fn unload(&self, digest: Digest, force: bool) -> Result<(), UnloadError> {
+        self.0.registry().unload(digest, force)
+    }
+
+    /// What is loaded, guests' own models included.
+    pub fn models(&self) -> Vec<ModelStats> {
+        let models = self.0.registry().all();
+        models.into_iter().map(|(served, users)| served.stats(users)).collect()
+    }
+
+    /// The engine as a whole.
+    pub fn stats(&self) -> EngineStats {
+        let totals = self.0.registry().totals();
+        EngineStats {
+            models: self.0.registry().all().len(),
+            model_bytes: self.0.models.used(),
+            model_memory: self.0.models.limit(),
+            waiting_bytes: self.0.inputs.used(),
+            loads: totals.loads,
+            evictions: totals.evictions,
+        }
+    }
+
+    /// Names of the back ends, in the order in which they are tried.
+    pub fn back_ends(&self) -> Vec<&'static str> {
+        self.0.maker.back_ends.iter().map(|back_end| back_end.name()).collect()
+    }
+
+    fn flight<F>(
+        &self,
+        tenant: &TenantName,
+        key: &ModelKey,
+        options: &ModelOptions,
+        fetch: impl FnOnce() -> F + Send + 'static,
+    ) -> Flight
+    where
+        F: Future<Output = Result<Bytes, FetchError>> + Send + 'static,
+    {
+        let running = Arc::clone(&self.0);
+        let (tenant, options) = (tenant.clone(), options.clone());
+        let ModelKey { name, digest } = key.clone();
+        let load = async move {
+            let loaded = async {
+                let bytes = fetch().await?;
+                let limit = running.limits.model_bytes;
+                let source = Source { name, digest: Some(digest), options, limit, bytes };
+                running.make(&tenant, source).await
+            };
+            let loaded = loaded.await;
+            running.registry().landed(digest, &loaded);
+            loaded
+        };
+        load.boxed().shared()
+    }
+}
+
+impl Running {
+    fn registry(&self) -> &Registry {
+        &self.maker.registry
+    }
+
+    /// Makes a model of its bytes, on a thread of the loader.
+    async fn make(&self, tenant: &TenantName, source: Source) -> Loaded {
+        source.check_size()?;
+        let maker = Arc::clone(&self.maker);
+        let make = Box::new(move |stop: &back_end::Stop| maker.make(source, stop));
+        self.loader.submit(tenant, make)?.await.unwrap_or(Err(LoadError::Stopped))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.pools.iter().for_each(Pool::stop);
+        self.clock.stop();
+        self.registry().clear(&ComputeError::Stopped);
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({:?})", self.back_ends())
+    }
+}

@@ -1,0 +1,150 @@
+//! Makes a model of bytes that nobody has looked at: checks, back end, batch axes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wrun_protocol::Digest;
+
+use crate::back_end::{BackEnd, Graph, Stop};
+use crate::batch::axes::{AloneReason, Axes, Batching};
+use crate::batch::prove::prove;
+use crate::batch::queue::Settings;
+use crate::config::{BatchAxes, Config, Encoding, Limits, ModelOptions};
+use crate::error::LoadError;
+use crate::load::Loaded;
+use crate::onnx::{Declared, Outline, detect, outline};
+use crate::registry::Registry;
+use crate::served::{About, Place, Served};
+use crate::signature::{Signature, TensorSignature};
+
+/// What makes models.
+pub(crate) struct Maker {
+    pub(crate) back_ends: Vec<Arc<dyn BackEnd>>,
+    pub(crate) registry: Registry,
+    pub(crate) place: Place,
+    pub(crate) config: Config,
+}
+
+/// A model that is to be made.
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) options: ModelOptions,
+    /// Bytes that it may have.
+    pub(crate) limit: u64,
+    pub(crate) bytes: Bytes,
+}
+
+impl Source {
+    pub(crate) fn check_size(&self) -> Result<(), LoadError> {
+        let (size, limit) = (self.bytes.len() as u64, self.limit);
+        if size > limit {
+            return Err(LoadError::TooLarge {
+                what: "the model, in bytes,".to_owned(),
+                size,
+                limit,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Maker {
+    /// Makes a model, or says what is wrong with it. It takes long.
+    pub(crate) fn make(&self, source: Source, stop: &Stop) -> Loaded {
+        let Source { name, digest, options, bytes, .. } = source;
+        check_encoding(&bytes, options.encoding)?;
+        let outline = outline(&bytes, &self.config.limits)?;
+        let signature = signature(&outline)?;
+        // While it loads there are the file, what is parsed of it, and what is made of that.
+        let while_loading = (bytes.len() as u64).saturating_add(outline.weights.saturating_mul(2));
+        let mut memory = self.registry.reserve(while_loading)?;
+        let (back_end, graph) = self.load(&bytes, &outline, &options)?;
+        drop(bytes);
+        self.registry.resize(&mut memory, graph.bytes())?;
+        let settings = self.settings(&options);
+        let batching = batching(&*graph, &signature, &options, settings.max_batch, stop);
+        let device = graph.device();
+        tracing::info!(model = name, back_end, device, batching = %batching.0, "loaded a model");
+        let about = About { digest, name, back_end, device, signature };
+        Ok(Served::new(about, self.place.clone(), memory, graph, batching, settings))
+    }
+
+    /// The first back end that can, or why the first that was tried cannot.
+    fn load(
+        &self,
+        bytes: &Bytes,
+        outline: &Outline,
+        options: &ModelOptions,
+    ) -> Result<(&'static str, Arc<dyn Graph>), LoadError> {
+        let mut reason = None;
+        for back_end in self.back_ends.iter().filter(|it| it.has(options.target)) {
+            match back_end.load(bytes, outline, &self.config.limits) {
+                Ok(graph) => return Ok((back_end.name(), graph)),
+                Err(error) => {
+                    let name = back_end.name();
+                    tracing::info!(back_end = name, %error, "the back end cannot load the model");
+                    reason.get_or_insert(error);
+                }
+            }
+        }
+        Err(reason.unwrap_or(LoadError::Target(options.target)))
+    }
+
+    fn settings(&self, options: &ModelOptions) -> Settings {
+        let Config { threads, max_batch, max_delay, .. } = self.config;
+        let Limits { waiting, waiting_per_tenant, .. } = self.config.limits;
+        Settings {
+            max_batch: options.max_batch.unwrap_or(max_batch).max(1),
+            max_delay: options.max_delay.unwrap_or(max_delay),
+            places: threads,
+            waiting,
+            waiting_per_tenant,
+        }
+    }
+}
+
+fn check_encoding(bytes: &[u8], asked: Encoding) -> Result<(), LoadError> {
+    match (asked, detect(bytes)) {
+        (_, Some(found)) => Err(LoadError::Encoding(found)),
+        (Encoding::Onnx | Encoding::Autodetect, None) => Ok(()),
+        (other, None) => Err(LoadError::Encoding(other)),
+    }
+}
+
+/// The signature, where guests have the types for it.
+fn signature(outline: &Outline) -> Result<Signature, LoadError> {
+    let of_tensor = |declared: &Declared| -> Result<_, LoadError> {
+        let Declared { name, element, dimensions } = declared.clone();
+        let place = || format!("`{name}`");
+        let element = element.element().ok_or_else(|| LoadError::UnsupportedType {
+            place: place(),
+            element: element.name(),
+            who: "wasi:nn",
+        })?;
+        Ok(TensorSignature { name, element, dimensions })
+    };
+    Ok(Signature {
+        inputs: outline.inputs.iter().map(of_tensor).collect::<Result<_, _>>()?,
+        outputs: outline.outputs.iter().map(of_tensor).collect::<Result<_, _>>()?,
+    })
+}
+
+fn batching(
+    graph: &dyn Graph,
+    signature: &Signature,
+    options: &ModelOptions,
+    max_batch: u32,
+    stop: &Stop,
+) -> (Batching, Option<Axes>) {
+    let axes = match &options.axes {
+        _ if max_batch == 1 => Err(AloneReason::Asked),
+        BatchAxes::Never => Err(AloneReason::Asked),
+        BatchAxes::Declared(axes) => Axes::declared(axes, signature),
+        BatchAxes::Prove => prove(graph, signature, stop),
+    };
+    match axes {
+        Ok(axes) => (Batching::Merged(axes.named(signature)), Some(axes)),
+        Err(reason) => (Batching::Alone(reason), None),
+    }
+}

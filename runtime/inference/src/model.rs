@@ -1,0 +1,115 @@
+//! A model in the hands of a caller, and a request on its way.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use wrun_protocol::{Digest, TenantName};
+
+use crate::batch::axes::Batching;
+use crate::batch::queue::RequestId;
+use crate::error::ComputeError;
+use crate::served::{Asked, Outputs, Served};
+use crate::signature::Signature;
+use crate::stats::ModelStats;
+use crate::tensor::NamedTensor;
+
+/// A loaded model. It stays loaded while a handle is held; copies are handles too.
+#[derive(Clone, Debug)]
+pub struct Model(pub(crate) Arc<Served>);
+
+/// Who computes, and until when.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Whose turn it uses up.
+    pub tenant: TenantName,
+    /// The tenant's share against those of others; 0 counts as 1.
+    pub weight: u32,
+    /// When the answer is of no use any more; the engine's limit holds beside it.
+    pub deadline: Option<Instant>,
+}
+
+/// A request on its way. To drop it takes it out of the queue, or stops its run when nobody
+/// else waits for that.
+#[must_use = "a request is cancelled when this is dropped"]
+#[derive(Debug)]
+pub struct Compute(State);
+
+#[derive(Debug)]
+enum State {
+    Refused(Option<ComputeError>),
+    Queued { served: Arc<Served>, id: RequestId, answer: oneshot::Receiver<Outputs> },
+    Answered,
+}
+
+impl Model {
+    /// What it takes and gives.
+    pub fn signature(&self) -> &Signature {
+        &self.0.about.signature
+    }
+
+    /// Its digest; `None` for one that a guest brought itself.
+    pub fn digest(&self) -> Option<Digest> {
+        self.0.about.digest
+    }
+
+    /// Bytes that it takes on this node, which a guest that brought it can be charged for.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    /// Whether its requests are merged and along which axes, or why not. Axes that were proven
+    /// can be declared at the next load, which then needs no proof.
+    pub fn batching(&self) -> Batching {
+        self.0.batching()
+    }
+
+    /// What happened to it so far.
+    pub fn stats(&self) -> ModelStats {
+        // Beside this handle there is the engine's own reference, for a shared model.
+        let others = 1 + usize::from(self.0.about.digest.is_some());
+        self.0.stats(Arc::strong_count(&self.0).saturating_sub(others) + 1)
+    }
+
+    /// Queues a request at once; the future gives all outputs, in the model's order. What is
+    /// wrong with the inputs is known at once too, and said by the future.
+    pub fn compute(&self, call: Call, inputs: Vec<NamedTensor>) -> Compute {
+        let Call { tenant, weight, deadline } = call;
+        match self.0.push(Asked { tenant, weight, deadline }, inputs) {
+            Ok((id, answer)) => Compute(State::Queued { served: Arc::clone(&self.0), id, answer }),
+            Err(error) => Compute(State::Refused(Some(error))),
+        }
+    }
+}
+
+impl Future for Compute {
+    type Output = Result<Vec<NamedTensor>, ComputeError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (served, answer) = match &mut self.0 {
+            State::Refused(error) => {
+                return Poll::Ready(Err(error.take().unwrap_or(ComputeError::Stopped)));
+            }
+            State::Answered => return Poll::Ready(Err(ComputeError::Stopped)),
+            State::Queued { served, answer, .. } => (served, answer),
+        };
+        let Poll::Ready(outputs) = Pin::new(answer).poll(context) else { return Poll::Pending };
+        let names = &served.about.signature.outputs;
+        let named = outputs
+            .unwrap_or(Err(ComputeError::Stopped))
+            .map(|outputs| names.iter().map(|output| output.name.clone()).zip(outputs).collect());
+        self.0 = State::Answered;
+        Poll::Ready(named)
+    }
+}
+
+impl Drop for Compute {
+    fn drop(&mut self) {
+        if let State::Queued { served, id, .. } = &self.0 {
+            served.cancel(*id);
+        }
+    }
+}

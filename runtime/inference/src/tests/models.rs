@@ -1,0 +1,28 @@
+//! Models of a few nodes, each for a case.
+
+use super::onnx_file::Dim::{Fixed, Named};
+use super::onnx_file::*;
+
+/// `y = relu(x)`, of two floats a row.
+pub(crate) fn relu() -> Vec<u8> {
+    relu_graph().model()
+}
+
+pub(crate) fn relu_graph() -> Graph {
+    Graph::default()
+        .input("x", FLOAT, &[Named("n"), Fixed(2)])
+        .output("y", FLOAT, &[Named("n"), Fixed(2)])
+        .node("Relu", &["x"], &["y"])
+}
+
+/// `y = x · w + b`, from three floats a row to two.
+pub(crate) fn affine() -> Vec<u8> {
+    Graph::default()
+        .input("x", FLOAT, &[Named("n"), Fixed(3)])
+        .floats("w", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+        .floats("b", &[2], &[0.5, -0.5])
+        .node("MatMul", &["x", "w"], &["xw"])
+        .node("Add", &["xw", "b"], &["y"])
+        .output("y", FLOAT, &[Named("n"), Fixed(2)])
+        .model()
+}
