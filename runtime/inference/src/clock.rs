@@ -13,6 +13,13 @@ pub(crate) trait Wake: Send + Sync {
     fn wake(&self, now: Instant);
 }
 
+/// A wake-up that is set. Those of one time are told apart by a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    pub(crate) at: Instant,
+    number: u64,
+}
+
 /// The clock. Copies are the same one; it ends with [`Clock::stop`].
 #[derive(Clone)]
 pub(crate) struct Clock(Arc<Shared>);
@@ -24,8 +31,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Timers {
-    /// In the order of their times; the number tells those of one time apart.
-    due: BTreeMap<(Instant, u64), Weak<dyn Wake>>,
+    due: BTreeMap<Timer, Weak<dyn Wake>>,
     next: u64,
     stopped: bool,
 }
@@ -39,17 +45,26 @@ impl Clock {
         Ok(Self(shared))
     }
 
-    /// Wakes `who` at that time, if it is still there.
-    pub(crate) fn at(&self, at: Instant, who: Weak<dyn Wake>) {
+    /// Wakes `who` at that time, if it is still there, and not for `instead` any more.
+    pub(crate) fn at(&self, at: Instant, who: Weak<dyn Wake>, instead: Option<Timer>) -> Timer {
         let mut timers = self.0.timers();
         timers.next += 1;
-        let number = timers.next;
-        let is_first = timers.due.first_key_value().is_none_or(|((first, _), _)| at < *first);
-        timers.due.insert((at, number), who);
+        let timer = Timer { at, number: timers.next };
+        if let Some(instead) = instead {
+            timers.due.remove(&instead);
+        }
+        let is_first = timers.due.first_key_value().is_none_or(|(first, _)| at < first.at);
+        timers.due.insert(timer, who);
         drop(timers);
         if is_first {
             self.0.changed.notify_one();
         }
+        timer
+    }
+
+    /// Does not wake for that any more.
+    pub(crate) fn forget(&self, timer: Timer) {
+        self.0.timers().due.remove(&timer);
     }
 
     pub(crate) fn stop(&self) {
@@ -64,7 +79,7 @@ impl Shared {
         while !timers.stopped {
             let now = Instant::now();
             match timers.due.first_entry() {
-                Some(entry) if entry.key().0 <= now => {
+                Some(entry) if entry.key().at <= now => {
                     let who = entry.remove();
                     drop(timers);
                     if let Some(who) = who.upgrade() {
@@ -73,7 +88,7 @@ impl Shared {
                     timers = self.timers();
                 }
                 Some(entry) => {
-                    let time = entry.key().0.saturating_duration_since(now);
+                    let time = entry.key().at.saturating_duration_since(now);
                     let waited = self.changed.wait_timeout(timers, time);
                     timers = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }

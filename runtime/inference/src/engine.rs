@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -77,6 +78,7 @@ impl Engine {
             clock: clock.clone(),
             limits: Arc::clone(&limits),
             inputs: Arc::clone(&inputs),
+            began: Instant::now(),
         };
         let loader = Loader::new(loaders.clone(), clock.clone(), Arc::clone(&limits));
         let registry = Registry::new(Arc::clone(&models));

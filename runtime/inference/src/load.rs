@@ -2,7 +2,6 @@
 //! axes proven. It runs on a loader's thread, in its tenant's turn and for a limited time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use tokio::sync::oneshot;
 use wrun_protocol::TenantName;
 
 use crate::back_end::Stop;
-use crate::clock::{Clock, Wake};
+use crate::clock::{Clock, Timer, Wake};
 use crate::config::Limits;
 use crate::error::{BusyReason, LoadError};
 use crate::pool::{Pool, Work};
@@ -43,10 +42,19 @@ struct Load {
     sender: Mutex<Option<oneshot::Sender<Loaded>>>,
     stop: Stop,
     time: Duration,
-    started: AtomicBool,
-    /// Whether its thread was given up.
-    lost: AtomicBool,
+    phase: Mutex<Phase>,
+    timer: Mutex<Option<Timer>>,
     pool: Pool,
+    clock: Clock,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Running,
+    /// Its thread was given up.
+    Lost,
+    Done,
 }
 
 impl Loader {
@@ -73,9 +81,10 @@ impl Loader {
             sender: Mutex::new(Some(sender)),
             stop: Stop::default(),
             time: load_time,
-            started: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
+            phase: Mutex::new(Phase::Waiting),
+            timer: Mutex::default(),
             pool: self.pool.clone(),
+            clock: self.clock.clone(),
         });
         let mut waiting = self.waiting();
         if waiting.count >= loads {
@@ -93,8 +102,9 @@ impl Loader {
         of_tenant.push_back(Arc::clone(&load));
         *count += 1;
         drop(waiting);
-        let timer: Weak<Load> = Arc::downgrade(&load);
-        self.clock.at(Instant::now() + load_time, timer);
+        let who: Weak<Load> = Arc::downgrade(&load);
+        let timer = self.clock.at(Instant::now() + load_time, who, None);
+        *load.timer.lock().unwrap_or_else(PoisonError::into_inner) = Some(timer);
         if let Some(me) = self.me.upgrade() {
             self.pool.submit(me);
         }
@@ -136,11 +146,10 @@ impl Load {
         let make = self.make.lock().unwrap_or_else(PoisonError::into_inner).take();
         let wanted = self.sender().as_ref().is_some_and(|sender| !sender.is_closed());
         if let Some(make) = make.filter(|_| wanted) {
-            self.started.store(true, Ordering::SeqCst);
+            *self.phase() = Phase::Running;
             let loaded = make(&self.stop);
             self.answer(loaded);
-            self.started.store(false, Ordering::SeqCst);
-            if self.lost.load(Ordering::SeqCst) {
+            if std::mem::replace(&mut *self.phase(), Phase::Done) == Phase::Lost {
                 self.pool.found();
             }
         }
@@ -148,10 +157,18 @@ impl Load {
 
     fn answer(&self, loaded: Loaded) {
         let sender = self.sender().take();
+        let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(timer) = timer {
+            self.clock.forget(timer);
+        }
         if let Some(sender) = sender {
             // A model that nobody waits for any more is dropped here.
             let _ = sender.send(loaded);
         }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sender(&self) -> MutexGuard<'_, Option<oneshot::Sender<Loaded>>> {
@@ -164,8 +181,9 @@ impl Wake for Load {
     fn wake(&self, _now: Instant) {
         self.stop.set();
         self.answer(Err(LoadError::Timeout(self.time)));
-        if self.started.load(Ordering::SeqCst) && !self.lost.swap(true, Ordering::SeqCst) {
-            self.pool.lost();
+        let mut phase = self.phase();
+        if *phase == Phase::Running && self.pool.lost() {
+            *phase = Phase::Lost;
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use futures_util::future::{Shared, WeakShared};
 use wrun_protocol::Digest;
@@ -22,7 +22,6 @@ pub(crate) type Flight = Shared<Pin<Box<dyn Future<Output = Loaded> + Send>>>;
 pub(crate) struct Registry {
     memory: Arc<Memory>,
     models: Mutex<Models>,
-    uses: AtomicU64,
 }
 
 #[derive(Default)]
@@ -53,7 +52,7 @@ pub(crate) struct Totals {
 
 impl Registry {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, models: Mutex::default(), uses: AtomicU64::new(0) }
+        Self { memory, models: Mutex::default() }
     }
 
     /// The model, or the load that is under way, or the one that `flight` begins.
@@ -61,7 +60,7 @@ impl Registry {
         let mut models = self.models();
         match models.shared.get(&digest) {
             Some(Slot::Loaded(served)) => {
-                self.touch(served);
+                served.touch(Instant::now());
                 return Found::Loaded(Arc::clone(served));
             }
             Some(Slot::Loading(flight)) => {
@@ -72,6 +71,11 @@ impl Registry {
             None => {}
         }
         let flight = flight();
+        // Loads that everybody went away from leave nothing behind.
+        models.shared.retain(|_, slot| match slot {
+            Slot::Loading(flight) => flight.upgrade().is_some(),
+            Slot::Loaded(_) => true,
+        });
         if let Some(weak) = flight.downgrade() {
             models.shared.insert(digest, Slot::Loading(weak));
         }
@@ -84,7 +88,7 @@ impl Registry {
         match loaded {
             Ok(served) => {
                 models.loads += 1;
-                self.touch(served);
+                served.touch(Instant::now());
                 models.shared.insert(digest, Slot::Loaded(Arc::clone(served)));
             }
             Err(_) => {
@@ -101,12 +105,6 @@ impl Registry {
         models.loads += 1;
         models.own.retain(|own| own.strong_count() > 0);
         models.own.push(Arc::downgrade(served));
-    }
-
-    /// Says that a model is used now.
-    pub(crate) fn touch(&self, served: &Served) {
-        let now = self.uses.fetch_add(1, Ordering::Relaxed) + 1;
-        served.used.store(now, Ordering::Relaxed);
     }
 
     /// Memory for a model. Those that were not used for longest make room.
@@ -203,9 +201,7 @@ impl Models {
     /// The model that nobody uses, and that was used least recently.
     fn evict(&mut self) -> Option<Slot> {
         let idle = self.shared.iter().filter_map(|(digest, slot)| match slot {
-            Slot::Loaded(served) if users(served) == 0 => {
-                Some((served.used.load(Ordering::Relaxed), *digest))
-            }
+            Slot::Loaded(served) if users(served) == 0 => Some((served.used(), *digest)),
             Slot::Loaded(_) | Slot::Loading(_) => None,
         });
         let (_, digest) = idle.min()?;

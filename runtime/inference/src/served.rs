@@ -5,7 +5,7 @@
 mod run;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::back_end::{Graph, Stop};
 use crate::batch::axes::{Axes, Batching};
 use crate::batch::merge::MergeKey;
 use crate::batch::queue::{Output, Queue, Refused, Request, RequestId, RunId, Settings};
-use crate::clock::{Clock, Wake};
+use crate::clock::{Clock, Timer, Wake};
 use crate::config::Limits;
 use crate::error::{BusyReason, ComputeError};
 use crate::input::arrange;
@@ -25,6 +25,9 @@ use crate::pool::Pool;
 use crate::signature::Signature;
 use crate::stats::{Histogram, ModelStats};
 use crate::tensor::{NamedTensor, Tensor};
+
+/// How long a run may go on when it is told to stop; then another thread takes its place.
+const HANGS: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 
 /// What is known of a model besides its graph.
 pub(crate) struct About {
@@ -43,6 +46,8 @@ pub(crate) struct Place {
     pub(crate) limits: Arc<Limits>,
     /// Bytes of inputs, of all models.
     pub(crate) inputs: Arc<Memory>,
+    /// When the engine began.
+    pub(crate) began: Instant,
 }
 
 /// A loaded model.
@@ -53,8 +58,8 @@ pub(crate) struct Served {
     memory: Held,
     state: Mutex<State>,
     me: Weak<Self>,
-    /// When it was used last, in uses of all models.
-    pub(crate) used: AtomicU64,
+    /// When it was used last, in nanoseconds since the engine began.
+    used: AtomicU64,
 }
 
 /// Who asks, and how long for.
@@ -74,11 +79,11 @@ struct State {
     axes: Option<Arc<Axes>>,
     queue: Queue<MergeKey, Payload>,
     replies: HashMap<RequestId, Reply>,
-    stops: HashMap<RunId, Arc<Stop>>,
+    runs: HashMap<RunId, Run>,
     /// Whether a thread of the pool will come by.
     submitted: bool,
     /// When the clock will.
-    timer: Option<Instant>,
+    timer: Option<Timer>,
     counts: Counts,
 }
 
@@ -88,6 +93,15 @@ struct Payload {
     rows: u32,
     /// Until the run is over, since it uses the inputs until then.
     _held: Held,
+}
+
+/// A run under way.
+struct Run {
+    stop: Arc<Stop>,
+    /// Since when nobody wants it.
+    abandoned: Option<Instant>,
+    /// Whether its thread was given up.
+    lost: bool,
 }
 
 struct Reply {
@@ -137,7 +151,7 @@ impl Served {
             axes: axes.map(Arc::new),
             queue: Queue::new(settings),
             replies: HashMap::new(),
-            stops: HashMap::new(),
+            runs: HashMap::new(),
             submitted: false,
             timer: None,
             counts: Counts::default(),
@@ -150,6 +164,17 @@ impl Served {
             me: Weak::clone(me),
             used: AtomicU64::new(0),
         })
+    }
+
+    /// Says that it is used now.
+    pub(crate) fn touch(&self, now: Instant) {
+        let time = now.saturating_duration_since(self.place.began).as_nanos();
+        self.used.store(u64::try_from(time).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// When it was used last: comparable between models.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(crate) fn batching(&self) -> Batching {
@@ -167,6 +192,7 @@ impl Served {
         inputs: Vec<NamedTensor>,
     ) -> Result<(RequestId, oneshot::Receiver<Outputs>), ComputeError> {
         let now = Instant::now();
+        self.touch(now);
         let Place { limits, inputs: memory, .. } = &self.place;
         let inputs = arrange(&self.about.signature, inputs, limits)?;
         let latest = now + limits.run_time;
@@ -273,11 +299,12 @@ impl Served {
         // Who has been submitted will look again when a thread comes by.
         let timeout =
             if state.submitted { state.queue.poll_deadline() } else { state.queue.poll_timeout() };
-        if let Some(at) = timeout
-            && state.timer.is_none_or(|timer| at < timer)
+        let hangs = state.hangs(now, &self.place.pool);
+        if let Some(at) = timeout.into_iter().chain(hangs).min()
+            && state.timer.is_none_or(|timer| at < timer.at)
         {
-            state.timer = Some(at);
-            self.place.clock.at(at, Weak::<Self>::clone(&self.me));
+            let (who, instead) = (Weak::<Self>::clone(&self.me), state.timer);
+            state.timer = Some(self.place.clock.at(at, who, instead));
         }
         drop(state);
         if submit && let Some(me) = self.me.upgrade() {
@@ -306,20 +333,35 @@ impl State {
                     }
                 }
                 Output::Abandoned { run } => {
-                    if let Some(stop) = self.stops.get(&run) {
-                        stop.set();
+                    if let Some(run) = self.runs.get_mut(&run) {
+                        run.stop.set();
+                        run.abandoned = Some(now);
                     }
                 }
             }
         }
         answers
     }
+
+    /// Gives up the threads of runs that do not stop, and says when to look again.
+    fn hangs(&mut self, now: Instant, pool: &Pool) -> Option<Instant> {
+        let mut next = None;
+        for run in self.runs.values_mut().filter(|run| !run.lost) {
+            let Some(hangs) = run.abandoned.map(|since| since + HANGS) else { continue };
+            if hangs <= now {
+                run.lost = pool.lost();
+            } else {
+                next = Some(next.map_or(hangs, |next: Instant| next.min(hangs)));
+            }
+        }
+        next
+    }
 }
 
 impl Wake for Served {
     fn wake(&self, now: Instant) {
         let mut state = self.state();
-        if state.timer.is_some_and(|timer| timer <= now) {
+        if state.timer.is_some_and(|timer| timer.at <= now) {
             state.timer = None;
         }
         self.settle(state, now).send();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Answers, Outputs, Payload, Served};
+use super::{Answers, Outputs, Payload, Run, Served};
 use crate::back_end::{Graph, RunError, Stop};
 use crate::batch::axes::{AloneReason, Axes, Batching};
 use crate::batch::queue::{RequestId, RunId, Started};
@@ -41,7 +41,8 @@ impl Served {
             let Started { run, requests } = started;
             let (ids, payloads): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
             let stop = Arc::new(Stop::default());
-            state.stops.insert(run, Arc::clone(&stop));
+            let under_way = Run { stop: Arc::clone(&stop), abandoned: None, lost: false };
+            state.runs.insert(run, under_way);
             state.counts.batch_size.add(ids.len() as u64);
             for id in &ids {
                 if let Some(reply) = state.replies.get_mut(id) {
@@ -122,7 +123,9 @@ impl Served {
         let mut answers = Answers::default();
         let mut state = self.state();
         state.queue.ended(now, run);
-        state.stops.remove(&run);
+        if state.runs.remove(&run).is_some_and(|run| run.lost) {
+            self.place.pool.found();
+        }
         if let Some(problem) = wrong {
             tracing::warn!(model = self.about.name, problem, "requests run alone from now on");
             state.batching = Batching::Alone(AloneReason::WentWrong { problem });

@@ -170,6 +170,31 @@ fn a_run_that_nobody_waits_for_is_stopped() {
 }
 
 #[test]
+fn a_run_that_does_not_stop_costs_its_own_model_only() {
+    let gate = Arc::new(Gate::default());
+    let its = Arc::clone(&gate);
+    // Large requests hang, whatever they are told.
+    let back_end = Directed::new(move |inputs: Vec<Tensor>, _| {
+        if inputs[0].data().len() > 8 {
+            its.pass();
+        }
+        Ok(inputs)
+    });
+    let engine = engine(config(), Arc::new(back_end));
+    let options = crate::ModelOptions { axes: crate::BatchAxes::Never, ..Default::default() };
+    let hanging = load_with(&engine, 1, models::relu(), &options).unwrap();
+    let other = load_with(&engine, 2, models::relu(), &options).unwrap();
+    for _ in 0..3 {
+        let hung = hanging.compute(call("a"), x(&[0.0; 4]));
+        gate.wait_for(1);
+        drop(hung);
+        wait(other.compute(call("b"), x(&[0.0; 2]))).unwrap();
+        gate.let_through(1);
+        wait(hanging.compute(call("a"), x(&[0.0; 2]))).unwrap();
+    }
+}
+
+#[test]
 fn a_deadline_that_is_over_is_told_at_once() {
     let engine = engine(config(), Arc::new(Directed::echo()));
     let model = relu(&engine);
