@@ -102,7 +102,7 @@ impl Engine {
     {
         let found = self.0.registry().find(key.digest, || self.flight(tenant, key, options, fetch));
         match found {
-            Found::Loaded(served) => Ok(Model(served)),
+            Found::Loaded(handle) => Ok(Model(handle)),
             Found::Loading(flight) => flight.await.map(Model),
         }
     }
@@ -122,9 +122,9 @@ impl Engine {
             limit: self.0.limits.own_model_bytes,
             bytes,
         };
-        let served = self.0.make(tenant, source).await?;
-        self.0.registry().brought(&served);
-        Ok(Model(served))
+        let handle = self.0.make(tenant, source).await?;
+        self.0.registry().brought(handle.served());
+        Ok(Model(handle))
     }
 
     /// Loads a model before it is needed. It stays while there is room.
@@ -149,8 +149,7 @@ impl Engine {
 
     /// What is loaded, guests' own models included.
     pub fn models(&self) -> Vec<ModelStats> {
-        let models = self.0.registry().all();
-        models.into_iter().map(|(served, users)| served.stats(users)).collect()
+        self.0.registry().all().iter().map(|served| served.stats()).collect()
     }
 
     /// The engine as a whole.

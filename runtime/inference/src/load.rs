@@ -13,9 +13,9 @@ use crate::clock::{Clock, Timer, Wake};
 use crate::config::Limits;
 use crate::error::{BusyReason, LoadError};
 use crate::pool::{Pool, Work};
-use crate::served::Served;
+use crate::served::Handle;
 
-pub(crate) type Loaded = Result<Arc<Served>, LoadError>;
+pub(crate) type Loaded = Result<Handle, LoadError>;
 
 /// Makes a model of its bytes.
 pub(crate) type Make = Box<dyn FnOnce(&Stop) -> Loaded + Send>;

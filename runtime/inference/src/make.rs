@@ -14,7 +14,7 @@ use crate::error::LoadError;
 use crate::load::Loaded;
 use crate::onnx::{Declared, Outline, detect, outline};
 use crate::registry::Registry;
-use crate::served::{About, Place, Served};
+use crate::served::{About, Handle, Place, Served};
 use crate::signature::{Signature, TensorSignature};
 
 /// What makes models.
@@ -67,7 +67,8 @@ impl Maker {
         let device = graph.device();
         tracing::info!(model = name, back_end, device, batching = %batching.0, "loaded a model");
         let about = About { digest, name, back_end, device, signature };
-        Ok(Served::new(about, self.place.clone(), memory, graph, batching, settings))
+        let place = self.place.clone();
+        Ok(Handle::new(&Served::new(about, place, memory, graph, batching, settings)))
     }
 
     /// The first back end that can, or why the first that was tried cannot.

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -12,14 +11,14 @@ use wrun_protocol::{Digest, TenantName};
 use crate::batch::axes::Batching;
 use crate::batch::queue::RequestId;
 use crate::error::ComputeError;
-use crate::served::{Asked, Outputs, Served};
+use crate::served::{Asked, Handle, Outputs};
 use crate::signature::Signature;
 use crate::stats::ModelStats;
 use crate::tensor::NamedTensor;
 
 /// A loaded model. It stays loaded while a handle is held; copies are handles too.
 #[derive(Clone, Debug)]
-pub struct Model(pub(crate) Arc<Served>);
+pub struct Model(pub(crate) Handle);
 
 /// Who computes, and until when.
 #[derive(Clone, Debug)]
@@ -41,7 +40,7 @@ pub struct Compute(State);
 #[derive(Debug)]
 enum State {
     Refused(Option<ComputeError>),
-    Queued { served: Arc<Served>, id: RequestId, answer: oneshot::Receiver<Outputs> },
+    Queued { model: Handle, id: RequestId, answer: oneshot::Receiver<Outputs> },
     Answered,
 }
 
@@ -69,9 +68,7 @@ impl Model {
 
     /// What happened to it so far.
     pub fn stats(&self) -> ModelStats {
-        // Beside this handle there is the engine's own reference, for a shared model.
-        let others = 1 + usize::from(self.0.about.digest.is_some());
-        self.0.stats(Arc::strong_count(&self.0).saturating_sub(others) + 1)
+        self.0.stats()
     }
 
     /// Queues a request at once; the future gives all outputs, in the model's order. What is
@@ -79,7 +76,7 @@ impl Model {
     pub fn compute(&self, call: Call, inputs: Vec<NamedTensor>) -> Compute {
         let Call { tenant, weight, deadline } = call;
         match self.0.push(Asked { tenant, weight, deadline }, inputs) {
-            Ok((id, answer)) => Compute(State::Queued { served: Arc::clone(&self.0), id, answer }),
+            Ok((id, answer)) => Compute(State::Queued { model: self.0.clone(), id, answer }),
             Err(error) => Compute(State::Refused(Some(error))),
         }
     }
@@ -89,15 +86,15 @@ impl Future for Compute {
     type Output = Result<Vec<NamedTensor>, ComputeError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (served, answer) = match &mut self.0 {
+        let (model, answer) = match &mut self.0 {
             State::Refused(error) => {
                 return Poll::Ready(Err(error.take().unwrap_or(ComputeError::Stopped)));
             }
             State::Answered => return Poll::Ready(Err(ComputeError::Stopped)),
-            State::Queued { served, answer, .. } => (served, answer),
+            State::Queued { model, answer, .. } => (model, answer),
         };
         let Poll::Ready(outputs) = Pin::new(answer).poll(context) else { return Poll::Pending };
-        let names = &served.about.signature.outputs;
+        let names = &model.about.signature.outputs;
         let named = outputs
             .unwrap_or(Err(ComputeError::Stopped))
             .map(|outputs| names.iter().map(|output| output.name.clone()).zip(outputs).collect());
@@ -108,8 +105,8 @@ impl Future for Compute {
 
 impl Drop for Compute {
     fn drop(&mut self) {
-        if let State::Queued { served, id, .. } = &self.0 {
-            served.cancel(*id);
+        if let State::Queued { model, id, .. } = &self.0 {
+            model.cancel(*id);
         }
     }
 }

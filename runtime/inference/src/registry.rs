@@ -13,7 +13,7 @@ use wrun_protocol::Digest;
 use crate::error::{BusyReason, ComputeError, LoadError, UnloadError};
 use crate::load::Loaded;
 use crate::memory::{Held, Memory};
-use crate::served::Served;
+use crate::served::{Handle, Served};
 
 /// A load that several may wait for: whoever is polled drives it.
 pub(crate) type Flight = Shared<Pin<Box<dyn Future<Output = Loaded> + Send>>>;
@@ -40,7 +40,7 @@ enum Slot {
 
 /// How a model can be had.
 pub(crate) enum Found {
-    Loaded(Arc<Served>),
+    Loaded(Handle),
     Loading(Flight),
 }
 
@@ -61,7 +61,7 @@ impl Registry {
         match models.shared.get(&digest) {
             Some(Slot::Loaded(served)) => {
                 served.touch(Instant::now());
-                return Found::Loaded(Arc::clone(served));
+                return Found::Loaded(Handle::new(served));
             }
             Some(Slot::Loading(flight)) => {
                 if let Some(flight) = flight.upgrade() {
@@ -86,10 +86,10 @@ impl Registry {
     pub(crate) fn landed(&self, digest: Digest, loaded: &Loaded) {
         let mut models = self.models();
         match loaded {
-            Ok(served) => {
+            Ok(handle) => {
                 models.loads += 1;
-                served.touch(Instant::now());
-                models.shared.insert(digest, Slot::Loaded(Arc::clone(served)));
+                handle.touch(Instant::now());
+                models.shared.insert(digest, Slot::Loaded(Arc::clone(handle.served())));
             }
             Err(_) => {
                 if let Some(Slot::Loading(_)) = models.shared.get(&digest) {
@@ -152,7 +152,7 @@ impl Registry {
         let Some(Slot::Loaded(served)) = models.shared.get(&digest) else {
             return Err(UnloadError::NotLoaded);
         };
-        let users = users(served);
+        let users = served.users();
         if users > 0 && !force {
             return Err(UnloadError::InUse { users });
         }
@@ -168,23 +168,18 @@ impl Registry {
     pub(crate) fn clear(&self, reason: &ComputeError) {
         let all = self.all();
         let shared = std::mem::take(&mut self.models().shared);
-        all.iter().for_each(|(served, _)| served.close(reason));
+        all.iter().for_each(|served| served.close(reason));
         drop(shared);
     }
 
-    /// All models, with how many users each has.
-    pub(crate) fn all(&self) -> Vec<(Arc<Served>, usize)> {
+    /// All models.
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
         let models = self.models();
         let shared = models.shared.values().filter_map(|slot| match slot {
-            Slot::Loaded(served) => Some((Arc::clone(served), users(served))),
+            Slot::Loaded(served) => Some(Arc::clone(served)),
             Slot::Loading(_) => None,
         });
-        let own = models.own.iter().filter_map(|own| {
-            let served = own.upgrade()?;
-            let users = users(&served);
-            Some((served, users))
-        });
-        shared.chain(own).collect()
+        shared.chain(models.own.iter().filter_map(Weak::upgrade)).collect()
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -201,16 +196,11 @@ impl Models {
     /// The model that nobody uses, and that was used least recently.
     fn evict(&mut self) -> Option<Slot> {
         let idle = self.shared.iter().filter_map(|(digest, slot)| match slot {
-            Slot::Loaded(served) if users(served) == 0 => Some((served.used(), *digest)),
+            Slot::Loaded(served) if served.users() == 0 => Some((served.used(), *digest)),
             Slot::Loaded(_) | Slot::Loading(_) => None,
         });
         let (_, digest) = idle.min()?;
         self.evictions += 1;
         self.shared.remove(&digest)
     }
-}
-
-/// Handles and requests: whatever keeps it beside the one reference that is asked.
-fn users(served: &Arc<Served>) -> usize {
-    Arc::strong_count(served).saturating_sub(1)
 }

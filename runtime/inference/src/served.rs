@@ -5,7 +5,8 @@
 mod run;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,13 @@ pub(crate) struct Served {
     me: Weak<Self>,
     /// When it was used last, in nanoseconds since the engine began.
     used: AtomicU64,
+    handles: AtomicUsize,
 }
+
+/// A hold on a model: while there is one it is neither evicted nor unloaded but by force.
+/// Threads that run the model have none, so that they do not count as its users.
+#[derive(Debug)]
+pub(crate) struct Handle(Arc<Served>);
 
 /// Who asks, and how long for.
 pub(crate) struct Asked {
@@ -163,6 +170,7 @@ impl Served {
             state: Mutex::new(state),
             me: Weak::clone(me),
             used: AtomicU64::new(0),
+            handles: AtomicUsize::new(0),
         })
     }
 
@@ -170,6 +178,11 @@ impl Served {
     pub(crate) fn touch(&self, now: Instant) {
         let time = now.saturating_duration_since(self.place.began).as_nanos();
         self.used.store(u64::try_from(time).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many hold it.
+    pub(crate) fn users(&self) -> usize {
+        self.handles.load(Ordering::SeqCst)
     }
 
     /// When it was used last: comparable between models.
@@ -187,7 +200,7 @@ impl Served {
 
     /// Queues a request, and says how to get its answer.
     pub(crate) fn push(
-        self: &Arc<Self>,
+        &self,
         asked: Asked,
         inputs: Vec<NamedTensor>,
     ) -> Result<(RequestId, oneshot::Receiver<Outputs>), ComputeError> {
@@ -268,7 +281,7 @@ impl Served {
         drop(graph);
     }
 
-    pub(crate) fn stats(&self, users: usize) -> ModelStats {
+    pub(crate) fn stats(&self) -> ModelStats {
         let state = self.state();
         let counts = &state.counts;
         ModelStats {
@@ -277,7 +290,7 @@ impl Served {
             back_end: self.about.back_end,
             device: self.about.device.clone(),
             bytes: self.bytes(),
-            users,
+            users: self.users(),
             waiting: state.queue.waiting(),
             running: state.queue.running(),
             requests: counts.requests,
@@ -315,6 +328,38 @@ impl Served {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(served: &Arc<Served>) -> Self {
+        served.handles.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(served))
+    }
+
+    /// What is held.
+    pub(crate) fn served(&self) -> &Arc<Served> {
+        &self.0
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self::new(&self.0)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.handles.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Deref for Handle {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.0
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tensors of guests as tract's, and back. Each is copied once: tract wants its own alignment.
 
 use bytes::Bytes;
-use tract_onnx::prelude::{DatumType, IntoTValue, TValue};
-use tract_onnx::tract_hir::internal::Tensor as TractTensor;
+use tract_onnx::prelude::{DatumType, IntoTValue, TValue, TractError};
+use tract_onnx::tract_hir::internal::{SymbolValues, TDim, Tensor as TractTensor};
 
 use crate::tensor::{ElementType, Tensor};
 
@@ -35,8 +35,9 @@ pub(super) fn to_tract(tensor: &Tensor, wanted: DatumType) -> Result<TValue, Str
     Ok(made.map_err(|error| error.to_string())?.into_tvalue())
 }
 
-/// The tensor of an output. Booleans become bytes, and sizes numbers.
-pub(super) fn from_tract(value: &TValue) -> Result<Tensor, String> {
+/// The tensor of an output. Booleans become bytes, and sizes numbers, for which the symbols of
+/// the run are needed.
+pub(super) fn from_tract(value: &TValue, symbols: &SymbolValues) -> Result<Tensor, String> {
     let tensor: &TractTensor = value;
     let element = match tensor.datum_type() {
         DatumType::F16 => ElementType::Fp16,
@@ -46,8 +47,13 @@ pub(super) fn from_tract(value: &TValue) -> Result<Tensor, String> {
         DatumType::I32 => ElementType::I32,
         DatumType::I64 => ElementType::I64,
         DatumType::TDim => {
-            let numbers = tensor.cast_to::<i64>().map_err(|error| error.to_string())?;
-            return from_tract(&numbers.into_owned().into_tvalue());
+            let text = |error: TractError| error.to_string();
+            let sizes = tensor.try_as_plain_ram().map_err(text)?;
+            let sizes = sizes.as_slice::<TDim>().map_err(text)?.iter();
+            let numbers: Result<Vec<i64>, _> =
+                sizes.map(|size| size.eval_to_i64(symbols).map_err(text)).collect();
+            let numbers = TractTensor::from_shape(tensor.shape(), &numbers?).map_err(text)?;
+            return from_tract(&numbers.into_tvalue(), symbols);
         }
         other => return Err(format!("it gives elements of type {other:?}, which guests lack")),
     };

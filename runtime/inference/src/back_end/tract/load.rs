@@ -15,6 +15,7 @@ use crate::back_end::guard::{Caught, guarded};
 use crate::config::Limits;
 use crate::error::LoadError;
 use crate::onnx::{Declared, Outline};
+use crate::signature::Dimension;
 
 /// Domains whose operators tract means when it knows their names.
 const DOMAINS: [&str; 3] = ["", "ai.onnx.ml", "com.microsoft"];
@@ -89,10 +90,35 @@ fn prepare(
         // Some graphs can be analysed with all sizes known, and not without.
         Err(error) if outline.inputs.iter().any(Declared::is_open) => {
             tracing::debug!(error = chain(&error), "preparing the model for each size apart");
+            try_sizes(&parsed, outline)?;
             Ok(TractGraph::for_each_size(parsed, weights, limits))
         }
         Err(error) => Err(chain(&error)),
     }
+}
+
+/// Whether there are sizes for which the graph can be prepared: else it is wrong whatever they
+/// are, and that is said now and not when it is run.
+fn try_sizes(parsed: &InferenceModel, outline: &Outline) -> Result<(), String> {
+    const SIZES: [u32; 14] = [1, 2, 4, 8, 16, 32, 64, 96, 128, 224, 256, 512, 640, 1024];
+    let mut problem = String::new();
+    for open in SIZES {
+        let sizes = outline.inputs.iter().map(|declared| {
+            let datum = declared.element.element().and_then(super::convert::datum_type)?;
+            let sizes = declared.dimensions.as_ref()?.iter().map(|dimension| match dimension {
+                Dimension::Fixed(size) => *size as usize,
+                Dimension::Symbol(_) | Dimension::Any => open as usize,
+            });
+            Some((datum, sizes.collect()))
+        });
+        // Of an input of unknown rank nothing can be tried.
+        let Some(sizes) = sizes.collect::<Option<Vec<_>>>() else { return Ok(()) };
+        match for_sizes(parsed.clone(), &sizes) {
+            Ok(_) => return Ok(()),
+            Err(error) => problem = chain(&error),
+        }
+    }
+    Err(problem)
 }
 
 /// The file as a graph whose inputs have a symbol wherever anything may stand.
@@ -132,7 +158,10 @@ pub(super) fn for_sizes(
     sizes: &[(DatumType, Vec<usize>)],
 ) -> TractResult<Arc<Plan>> {
     for (index, (datum, shape)) in sizes.iter().enumerate() {
-        model.set_input_fact(index, InferenceFact::dt_shape(*datum, shape))?;
+        // Booleans are bytes to guests.
+        let is_bool = model.input_fact(index)?.datum_type == DatumType::Bool.into();
+        let datum = if is_bool { DatumType::Bool } else { *datum };
+        model.set_input_fact(index, InferenceFact::dt_shape(datum, shape))?;
     }
     optimise(model)
 }

@@ -22,9 +22,8 @@ pub(super) fn of_nodes(plan: &Plan) -> u64 {
     NODE * plan.model().nodes().len() as u64
 }
 
-/// What a run with inputs of these shapes makes.
-pub(super) fn of_run<'a>(plan: &Plan, inputs: impl Iterator<Item = &'a [usize]>) -> Needed {
-    let symbols = symbols(plan, inputs);
+/// What a run makes with these sizes.
+pub(super) fn of_run(plan: &Plan, symbols: &SymbolValues) -> Needed {
     let order = plan.order_without_consts();
     let model = plan.model();
     // After which step each node's outputs are not needed any more.
@@ -45,7 +44,7 @@ pub(super) fn of_run<'a>(plan: &Plan, inputs: impl Iterator<Item = &'a [usize]>)
     let mut needed = Needed::default();
     let mut held = 0_u64;
     for (step, id) in order.iter().enumerate() {
-        let outputs = model.node(*id).outputs.iter().map(|output| bytes(&output.fact, &symbols));
+        let outputs = model.node(*id).outputs.iter().map(|output| bytes(&output.fact, symbols));
         let mut made = 0_u64;
         for bytes in outputs {
             needed.largest = needed.largest.max(bytes);
@@ -63,7 +62,7 @@ pub(super) fn of_run<'a>(plan: &Plan, inputs: impl Iterator<Item = &'a [usize]>)
 
 /// The sizes that the inputs give to the model's symbols. A symbol that only stands within an
 /// expression stays unknown.
-fn symbols<'a>(plan: &Plan, inputs: impl Iterator<Item = &'a [usize]>) -> SymbolValues {
+pub(super) fn symbols<'a>(plan: &Plan, inputs: impl Iterator<Item = &'a [usize]>) -> SymbolValues {
     let mut symbols = SymbolValues::default();
     for (index, shape) in inputs.enumerate() {
         let Ok(fact) = plan.model().input_fact(index) else { continue };

@@ -8,6 +8,7 @@ use tract_onnx::prelude::{
     DatumType, InferenceModel, TValue, TVec, TractError, TypedRunnableModel,
 };
 use tract_onnx::tract_core::plan::eval;
+use tract_onnx::tract_hir::internal::SymbolValues;
 
 use super::load::{chain, for_sizes};
 use super::{NAME, convert, memory};
@@ -71,7 +72,9 @@ impl TractGraph {
     fn compute(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
         let sizes = sizes(inputs)?;
         let plan = self.plan(&sizes)?;
-        self.check(&plan, sizes)?;
+        let shapes = sizes.iter().map(|(_, shape)| shape.as_slice());
+        let symbols = memory::symbols(&plan, shapes);
+        self.check(&plan, &symbols, sizes)?;
         let mut values = TVec::new();
         for (index, tensor) in inputs.iter().enumerate() {
             let fact = plan.model().input_fact(index).map_err(|error| failed(&error))?;
@@ -79,7 +82,10 @@ impl TractGraph {
             values.push(value.map_err(RunError::Failed)?);
         }
         let outputs = run(&plan, values, stop)?;
-        outputs.iter().map(|value| convert::from_tract(value).map_err(RunError::Failed)).collect()
+        outputs
+            .iter()
+            .map(|value| convert::from_tract(value, &symbols).map_err(RunError::Failed))
+            .collect()
     }
 
     fn plan(&self, sizes: &Sizes) -> Result<Arc<Plan>, RunError> {
@@ -93,14 +99,7 @@ impl TractGraph {
         let entry = match known {
             Some(index) => prepared.remove(index),
             None => {
-                let declared = |index: usize, datum| match parsed.input_fact(index) {
-                    Ok(fact) if fact.datum_type == DatumType::Bool.into() => DatumType::Bool,
-                    _ => datum,
-                };
-                let given = sizes.iter().enumerate();
-                let given: Vec<_> =
-                    given.map(|(at, (datum, size))| (declared(at, *datum), size.clone())).collect();
-                let plan = for_sizes(parsed.as_ref().clone(), &given);
+                let plan = for_sizes(parsed.as_ref().clone(), sizes);
                 (sizes.clone(), plan.map_err(|error| failed(&error))?)
             }
         };
@@ -113,13 +112,12 @@ impl TractGraph {
     }
 
     /// Whether a run with these sizes stays within its memory, as far as the sizes tell.
-    fn check(&self, plan: &Plan, sizes: Sizes) -> Result<(), RunError> {
+    fn check(&self, plan: &Plan, symbols: &SymbolValues, sizes: Sizes) -> Result<(), RunError> {
         let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked().contains(&sizes) {
             return Ok(());
         }
-        let shapes = sizes.iter().map(|(_, shape)| shape.as_slice());
-        let needed = memory::of_run(plan, shapes);
+        let needed = memory::of_run(plan, symbols);
         let (what, size, limit) = if needed.largest > self.tensor_bytes {
             ("a tensor that the model makes on its way", needed.largest, self.tensor_bytes)
         } else {

@@ -25,12 +25,14 @@ fn of_rows() -> Graph {
 
 #[test]
 fn rows_of_a_batch_that_are_scaled_together_run_alone() {
-    // Dynamic quantisation, as exporters write it.
-    let graph = of_rows().node("DynamicQuantizeLinear", &["x"], &["q", "scale", "zero"]).node(
-        "DequantizeLinear",
-        &["q", "scale", "zero"],
-        &["y"],
-    );
+    // Dynamic quantisation, and what undoes it.
+    let float = || vec![Attribute::Int("to", 1)];
+    let graph = of_rows()
+        .node("DynamicQuantizeLinear", &["x"], &["q", "scale", "zero"])
+        .node_with("Cast", &["q"], &["qf"], float())
+        .node_with("Cast", &["zero"], &["zf"], float())
+        .node("Sub", &["qf", "zf"], &["steps"])
+        .node("Mul", &["steps", "scale"], &["y"]);
     let reason = alone(&graph);
     assert!(matches!(reason, AloneReason::Differs { .. }), "{reason}");
 }
@@ -57,8 +59,12 @@ fn a_fixed_batch_runs_alone() {
 
 #[test]
 fn random_numbers_run_alone() {
-    let graph =
-        of_rows().node("RandomNormalLike", &["x"], &["noise"]).node("Add", &["x", "noise"], &["y"]);
+    let noise = vec![Attribute::Ints("shape", vec![1, 4]), Attribute::Int("dtype", 1)];
+    let graph = of_rows().node_with("RandomNormal", &[], &["noise"], noise).node(
+        "Add",
+        &["x", "noise"],
+        &["y"],
+    );
     assert_eq!(alone(&graph), AloneReason::Stateful { output: "y".to_owned() });
 }
 
