@@ -1,6 +1,7 @@
 //! Makes a model of bytes that nobody has looked at: checks, back end, batch axes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wrun_protocol::Digest;
@@ -142,7 +143,7 @@ fn batching(
         _ if max_batch == 1 => Err(AloneReason::Asked),
         BatchAxes::Never => Err(AloneReason::Asked),
         BatchAxes::Declared(axes) => Axes::declared(axes, signature),
-        BatchAxes::Prove => prove(graph, signature, stop),
+        BatchAxes::Prove => prove(graph, signature, max_batch, stop, &Instant::now),
     };
     match axes {
         Ok(axes) => (Batching::Merged(axes.named(signature)), Some(axes)),

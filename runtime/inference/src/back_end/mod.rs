@@ -40,6 +40,12 @@ pub(crate) trait Graph: Send + Sync {
     /// Bytes that it takes, as far as the back end can tell.
     fn bytes(&self) -> u64;
 
+    /// Whether each new combination of sizes of the inputs costs a preparation, so that there
+    /// had better be few.
+    fn prepares_each_size(&self) -> bool {
+        false
+    }
+
     /// Computes the outputs, in the model's order, from the inputs, in the model's order, whose
     /// names, types and shapes were checked. Looks at `stop` now and then.
     fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError>;

@@ -73,6 +73,12 @@ pub enum AloneReason {
         /// What would be accepted.
         tolerance: String,
     },
+    /// A batch takes as long as its rows one by one: merged they would only wait for each other.
+    #[error("a batch is only {gain} times as fast as its rows one by one")]
+    NoGain {
+        /// How many times, as text.
+        gain: String,
+    },
     /// Merging went wrong when it was used.
     #[error("a batch went wrong: {problem}")]
     WentWrong {

@@ -1,5 +1,8 @@
 //! Finds the batch axis of each tensor of a model, and proves it by running rows alone and
-//! together. It is bounded in runs, and gives up for a stated reason.
+//! together. It is bounded in runs, and gives up for a stated reason; one is that a batch is not
+//! faster, which is measured.
+
+use std::time::{Duration, Instant};
 
 use super::axes::{AloneReason, Axes};
 use super::merge::MAX_COMMON;
@@ -14,6 +17,15 @@ const MAX_COMBINATIONS: usize = 16;
 /// Runs of a model that a proof may take.
 const MAX_RUNS: usize = 200;
 
+/// A batch must be so many times as fast as its rows to be worth its waiting.
+const MIN_GAIN: f64 = 1.1;
+
+/// Rows of the batch that is measured.
+const MEASURED: u32 = 8;
+
+/// A model that takes so long for a row is measured once and not three times.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// What open dimensions but the batch's are tried with: models want a length above that of
 /// their windows, and often a certain one.
 const SIZES: [u32; 6] = [4, 16, 64, 512, 224, 1];
@@ -24,17 +36,24 @@ const BELOW: [u8; 2] = [100, 2];
 /// The magnitudes of the trial rows.
 const MAGNITUDES: [f32; 3] = [1.0, 4.0, 0.25];
 
-/// The batch axes of the model, or why it has none.
+/// The batch axes of the model, or why it had better have none. Batches will have so many rows
+/// at most; `now` is the time.
 pub(crate) fn prove(
     graph: &dyn Graph,
     signature: &Signature,
+    max_batch: u32,
     stop: &Stop,
+    now: &dyn Fn() -> Instant,
 ) -> Result<Axes, AloneReason> {
-    let mut proof = Proof { graph, signature, stop, runs: 0 };
+    let mut proof = Proof { graph, signature, stop, now, runs: 0 };
     let mut reason = None;
     for inputs in combinations(signature)? {
         match proof.try_axes(&inputs) {
-            Ok(outputs) => return Ok(Axes { inputs, outputs }),
+            Ok((outputs, row)) => {
+                let axes = Axes { inputs, outputs };
+                proof.check_gain(&axes, &row, max_batch.min(MEASURED))?;
+                return Ok(axes);
+            }
             Err(found @ AloneReason::Stateful { .. }) => return Err(found),
             // The first combination is the likeliest, and so is its reason.
             Err(found) => reason = reason.or(Some(found)),
@@ -124,6 +143,7 @@ struct Proof<'a> {
     graph: &'a dyn Graph,
     signature: &'a Signature,
     stop: &'a Stop,
+    now: &'a dyn Fn() -> Instant,
     runs: usize,
 }
 
@@ -134,8 +154,8 @@ struct Row {
 }
 
 impl Proof<'_> {
-    /// The output axes that go with these input axes.
-    fn try_axes(&mut self, inputs: &InputAxes) -> Result<Vec<usize>, AloneReason> {
+    /// The output axes that go with these input axes, and the inputs of a row.
+    fn try_axes(&mut self, inputs: &InputAxes) -> Result<(Vec<usize>, Vec<Tensor>), AloneReason> {
         let rows = self.rows(inputs)?;
         let [first, second, third] = &rows;
         // Once more, after others: a state would have moved on.
@@ -145,7 +165,38 @@ impl Proof<'_> {
             return Err(AloneReason::Stateful { output });
         }
         let outputs = self.check_together(inputs, &[first, second, third], None)?;
-        self.check_together(inputs, &[third, first], Some(&outputs))
+        let outputs = self.check_together(inputs, &[third, first], Some(&outputs))?;
+        Ok((outputs, first.inputs.clone()))
+    }
+
+    /// Whether a batch is faster than its rows.
+    fn check_gain(&mut self, axes: &Axes, row: &[Tensor], rows: u32) -> Result<(), AloneReason> {
+        let alone = self.time(row)?;
+        let requests = vec![row.to_vec(); rows as usize];
+        let together = self.time(&axes.merge(&requests))?;
+        let gain = alone.as_secs_f64() * f64::from(rows) / together.as_secs_f64().max(1e-9);
+        if gain < MIN_GAIN {
+            return Err(AloneReason::NoGain { gain: format!("{gain:.2}") });
+        }
+        Ok(())
+    }
+
+    /// How long a run takes, at best: what else the machine does makes it longer, not shorter.
+    fn time(&mut self, inputs: &[Tensor]) -> Result<Duration, AloneReason> {
+        let mut best = Duration::MAX;
+        // The first one may prepare the model for these sizes.
+        for _ in 0..4 {
+            let start = (self.now)();
+            let run = self.run(inputs.to_vec());
+            let time = (self.now)().saturating_duration_since(start);
+            run.map_err(|problem| AloneReason::Failed { problem })?;
+            let is_first = best == Duration::MAX;
+            best = best.min(time);
+            if !is_first && best > SLOW {
+                break;
+            }
+        }
+        Ok(best)
     }
 
     /// Three rows with which the model runs.

@@ -82,8 +82,29 @@ impl Served {
     }
 
     fn together(&self, begun: &Begun, axes: &Axes) -> Result<Vec<Outputs>, Wrong> {
-        let requests: Vec<_> = begun.payloads.iter().map(|it| it.inputs.clone()).collect();
-        let rows: Vec<_> = begun.payloads.iter().map(|it| it.rows).collect();
+        let mut outputs = Vec::with_capacity(begun.payloads.len());
+        let mut rest = begun.payloads.as_slice();
+        while !rest.is_empty() {
+            // Where each number of rows costs a preparation, only powers of two are run.
+            let count = match begun.graph.prepares_each_size() {
+                true => 1 << rest.len().ilog2(),
+                false => rest.len(),
+            };
+            let (some, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            outputs.extend(self.merged(begun, axes, some)?);
+            rest = others;
+        }
+        Ok(outputs)
+    }
+
+    fn merged(
+        &self,
+        begun: &Begun,
+        axes: &Axes,
+        payloads: &[Payload],
+    ) -> Result<Vec<Outputs>, Wrong> {
+        let requests: Vec<_> = payloads.iter().map(|it| it.inputs.clone()).collect();
+        let rows: Vec<_> = payloads.iter().map(|it| it.rows).collect();
         let outputs = begun.graph.run(axes.merge(&requests), &begun.stop);
         let outputs = outputs.map_err(|error| match error {
             RunError::Stopped => Wrong::Stopped,

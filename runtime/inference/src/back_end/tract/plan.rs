@@ -144,6 +144,10 @@ impl Graph for TractGraph {
         self.bytes
     }
 
+    fn prepares_each_size(&self) -> bool {
+        matches!(self.plans, Plans::Each { .. })
+    }
+
     fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError> {
         // Inputs and outputs are copied: they come on top of what the model makes.
         let copied: u64 = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();

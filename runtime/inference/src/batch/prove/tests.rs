@@ -58,7 +58,11 @@ fn prove_function(
     signature: &Signature,
     function: impl Fn(&[Tensor]) -> Result<Vec<Tensor>, String> + Send + Sync,
 ) -> Result<Axes, AloneReason> {
-    prove(&Function(function), signature, &Stop::default())
+    // A clock that goes on by the same each time that it is looked at.
+    let start = Instant::now();
+    let looks = AtomicU32::new(0);
+    let now = || start + Duration::from_millis(looks.fetch_add(1, Ordering::SeqCst).into());
+    prove(&Function(function), signature, 32, &Stop::default(), &now)
 }
 
 #[test]
@@ -155,6 +159,22 @@ fn a_small_fixed_input_is_shared_by_all_rows() {
         Ok(like(&inputs[0], floats(&inputs[0]).into_iter().map(|value| value * rate)))
     });
     assert_eq!(axes, Ok(Axes { inputs: vec![Some(0), None], outputs: vec![0] }));
+}
+
+#[test]
+fn a_batch_that_takes_as_long_as_its_rows_is_not_worth_waiting_for() {
+    let start = Instant::now();
+    let time = Arc::new(AtomicU32::new(0));
+    let of_row = Arc::clone(&time);
+    let function = move |inputs: &[Tensor]| {
+        of_row.fetch_add(10 * inputs[0].dimensions()[0], Ordering::SeqCst);
+        Ok(inputs.to_vec())
+    };
+    let now = || start + Duration::from_millis(time.load(Ordering::SeqCst).into());
+    let reason = prove(&Function(function), &rows(), 32, &Stop::default(), &now).unwrap_err();
+    assert_eq!(reason, AloneReason::NoGain { gain: "1.00".to_owned() });
+    let text = "a batch is only 1.00 times as fast as its rows one by one";
+    assert_eq!(reason.to_string(), text);
 }
 
 #[test]
