@@ -10,7 +10,7 @@
 #[path = "../tests/support/onnx.rs"]
 mod onnx_file;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -18,7 +18,7 @@ use onnx_file::Dim::{Fixed, Named};
 use onnx_file::{Attribute, FLOAT, Graph};
 use tract_onnx::prelude::*;
 use wrun_inference::{BatchAxes, Call, Config, Engine, Model, ModelOptions, Tensor as Given};
-use wrun_inference::{ElementType, Fenced};
+use wrun_inference::{ElementType, Fenced, Limits};
 
 #[global_allocator]
 static ALLOCATOR: Fenced<std::alloc::System> = Fenced(std::alloc::System);
@@ -106,12 +106,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-/// One request after the other: medians of direct calls and of the engine's.
+/// One request after the other. On a machine that does other things the best tenth says more
+/// than the median: who sleeps has to wait for a processor.
 fn overhead(engine: &Engine, case: &Case, times: usize) {
     let (plan, model) = (direct(case), load(engine, case, BatchAxes::Never));
     let data = rows(case, 1);
@@ -126,22 +122,23 @@ fn overhead(engine: &Engine, case: &Case, times: usize) {
         std::hint::black_box(runtime.block_on(model.compute(call(), inputs)).unwrap());
         queued.push(start.elapsed());
     }
-    let (directly, queued) = (median(&mut directly), median(&mut queued));
-    let over = queued.saturating_sub(directly);
-    let percent = over.as_secs_f64() / directly.as_secs_f64() * 100.0;
-    println!(
-        "{}: direct {directly:.1?}, through the queue {queued:.1?}: {over:.1?} more ({percent:.2} %)",
-        case.name
-    );
+    directly.sort();
+    queued.sort();
+    for (what, part) in [("median", 2), ("best tenth", 10)] {
+        let (directly, queued) = (directly[times / part], queued[times / part]);
+        let over = queued.saturating_sub(directly);
+        let percent = over.as_secs_f64() / directly.as_secs_f64() * 100.0;
+        println!(
+            "{}, {what}: direct {directly:.1?}, through the queue {queued:.1?}: {over:.1?} more \
+             ({percent:.2} %)",
+            case.name
+        );
+    }
 }
 
 /// Rows a second: directly alone and in batches, and through the queue from 64 callers.
 fn throughput(case: &Case, batch: usize, requests: usize) {
-    let engine = |max_batch| {
-        let config = Config { threads: 1, max_batch, ..Config::default() };
-        Engine::start(config).unwrap()
-    };
-    let (merging, single) = (engine(batch as u32), engine(1));
+    let (merging, single) = (start(batch as u32), start(1));
     let (merged, alone) =
         (load(&merging, case, BatchAxes::Prove), load(&single, case, BatchAxes::Never));
     let plan = direct(case);
@@ -194,10 +191,15 @@ fn rate(requests: usize, work: impl FnOnce()) -> f64 {
     requests as f64 / start.elapsed().as_secs_f64()
 }
 
+fn start(max_batch: u32) -> Engine {
+    let limits = Limits { own_model_bytes: 1 << 30, ..Limits::default() };
+    Engine::start(Config { threads: 1, max_batch, limits, ..Config::default() }).unwrap()
+}
+
 fn main() {
-    let engine = Engine::start(Config { threads: 1, ..Config::default() }).unwrap();
+    let engine = start(1);
     overhead(&engine, &trivial(), 20_000);
-    overhead(&engine, &dense("10 ms", 1024, 24), 300);
+    overhead(&engine, &dense("10 ms", 1024, 24), 200);
     throughput(&trivial(), 32, 64_000);
     throughput(&dense("dense", 1024, 4), 32, 3200);
     throughput(&elementwise(20_000), 32, 3200);

@@ -23,8 +23,9 @@ const MIN_GAIN: f64 = 1.1;
 /// Rows of the batch that is measured.
 const MEASURED: u32 = 8;
 
-/// A model that takes so long for a row is measured once and not three times.
-const SLOW: Duration = Duration::from_millis(100);
+/// It is measured so many times, and for so long, whichever is less; twice at least.
+const MEASURES: u32 = 50;
+const MEASURED_TIME: Duration = Duration::from_millis(200);
 
 /// What open dimensions but the batch's are tried with: models want a length above that of
 /// their windows, and often a certain one.
@@ -169,34 +170,34 @@ impl Proof<'_> {
         Ok((outputs, first.inputs.clone()))
     }
 
-    /// Whether a batch is faster than its rows.
+    /// Whether a batch is faster than its rows, with all that merging them takes. Both are
+    /// measured in turns and at their best: what else the machine does makes them longer only.
     fn check_gain(&mut self, axes: &Axes, row: &[Tensor], rows: u32) -> Result<(), AloneReason> {
-        let alone = self.time(row)?;
         let requests = vec![row.to_vec(); rows as usize];
-        let together = self.time(&axes.merge(&requests))?;
+        let counts = vec![1; rows as usize];
+        let (mut alone, mut together) = (Duration::MAX, Duration::MAX);
+        let begin = (self.now)();
+        // The first of either may prepare the model for its size.
+        for turn in 0..MEASURES {
+            let start = (self.now)();
+            self.run(row.to_vec()).map_err(|problem| AloneReason::Failed { problem })?;
+            let between = (self.now)();
+            let outputs = self.run(axes.merge(&requests));
+            let outputs = outputs.map_err(|problem| AloneReason::Failed { problem })?;
+            let parts = axes.split(&outputs, &counts);
+            parts.map_err(|error| AloneReason::Failed { problem: error.to_string() })?;
+            let end = (self.now)();
+            alone = alone.min(between.saturating_duration_since(start));
+            together = together.min(end.saturating_duration_since(between));
+            if turn > 0 && end.saturating_duration_since(begin) > MEASURED_TIME {
+                break;
+            }
+        }
         let gain = alone.as_secs_f64() * f64::from(rows) / together.as_secs_f64().max(1e-9);
         if gain < MIN_GAIN {
             return Err(AloneReason::NoGain { gain: format!("{gain:.2}") });
         }
         Ok(())
-    }
-
-    /// How long a run takes, at best: what else the machine does makes it longer, not shorter.
-    fn time(&mut self, inputs: &[Tensor]) -> Result<Duration, AloneReason> {
-        let mut best = Duration::MAX;
-        // The first one may prepare the model for these sizes.
-        for _ in 0..4 {
-            let start = (self.now)();
-            let run = self.run(inputs.to_vec());
-            let time = (self.now)().saturating_duration_since(start);
-            run.map_err(|problem| AloneReason::Failed { problem })?;
-            let is_first = best == Duration::MAX;
-            best = best.min(time);
-            if !is_first && best > SLOW {
-                break;
-            }
-        }
-        Ok(best)
     }
 
     /// Three rows with which the model runs.
