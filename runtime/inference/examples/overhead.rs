@@ -10,7 +10,7 @@
 #[path = "../tests/support/onnx.rs"]
 mod onnx_file;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -108,15 +108,21 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// One request after the other. On a machine that does other things the best tenth says more
 /// than the median: who sleeps has to wait for a processor.
-fn overhead(engine: &Engine, case: &Case, times: usize) {
+fn overhead(engine: &Engine, case: &Case, times: usize, pause: Duration) {
     let (plan, model) = (direct(case), load(engine, case, BatchAxes::Never));
     let data = rows(case, 1);
     let (mut directly, mut queued) = (Vec::new(), Vec::new());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for _ in 0..times {
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         let start = Instant::now();
         std::hint::black_box(run_direct(&plan, &data, case.width));
         directly.push(start.elapsed());
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         let start = Instant::now();
         let inputs = given(&data, case.width);
         std::hint::black_box(runtime.block_on(model.compute(call(), inputs)).unwrap());
@@ -129,7 +135,7 @@ fn overhead(engine: &Engine, case: &Case, times: usize) {
         let over = queued.saturating_sub(directly);
         let percent = over.as_secs_f64() / directly.as_secs_f64() * 100.0;
         println!(
-            "{}, {what}: direct {directly:.1?}, through the queue {queued:.1?}: {over:.1?} more \
+            "{}, pause of {pause:?}, {what}: direct {directly:.1?}, through the queue {queued:.1?}: {over:.1?} more \
              ({percent:.2} %)",
             case.name
         );
@@ -198,8 +204,10 @@ fn start(max_batch: u32) -> Engine {
 
 fn main() {
     let engine = start(1);
-    overhead(&engine, &trivial(), 20_000);
-    overhead(&engine, &dense("10 ms", 1024, 24), 200);
+    overhead(&engine, &trivial(), 20_000, Duration::ZERO);
+    // Threads that slept for long are woken more slowly, which is the system's doing.
+    overhead(&engine, &trivial(), 500, Duration::from_millis(10));
+    overhead(&engine, &dense("10 ms", 1024, 24), 200, Duration::ZERO);
     throughput(&trivial(), 32, 64_000);
     throughput(&dense("dense", 1024, 4), 32, 3200);
     throughput(&elementwise(20_000), 32, 3200);
