@@ -1,5 +1,6 @@
 //! What the engine's queue costs over calling tract directly, and how much of the gain of a
-//! batch it gets. `cargo run --release -p wrun-inference --example overhead`
+//! batch it gets. `cargo run --release -p wrun-inference --example overhead`; with the
+//! library of ONNX Runtime as an argument (and the feature `ort`), what a child costs.
 //!
 //! Both sides compute the same model from the same bytes, in turns, so that what else the
 //! machine does hits both.
@@ -17,8 +18,10 @@ use futures_util::future::join_all;
 use onnx_file::Dim::{Fixed, Named};
 use onnx_file::{Attribute, FLOAT, Graph};
 use tract_onnx::prelude::*;
+use wrun_inference::{
+    BackEndConfig, ElementType, Fenced, Limits, OnnxRuntimeConfig, Provider, child,
+};
 use wrun_inference::{BatchAxes, Call, Config, Engine, Model, ModelOptions, Tensor as Given};
-use wrun_inference::{ElementType, Fenced, Limits};
 
 #[global_allocator]
 static ALLOCATOR: Fenced<std::alloc::System> = Fenced(std::alloc::System);
@@ -202,7 +205,28 @@ fn start(max_batch: u32) -> Engine {
     Engine::start(Config { threads: 1, max_batch, limits, ..Config::default() }).unwrap()
 }
 
+/// The same through a child: what the way there and back costs.
+fn through_child(library: String) {
+    let runtime = OnnxRuntimeConfig {
+        library: Some(library.into()),
+        providers: vec![Provider::Cpu],
+        threads: 1,
+    };
+    let back_ends = vec![BackEndConfig::OnnxRuntime(runtime)];
+    let engine = Engine::start(Config { threads: 1, back_ends, ..Config::default() }).unwrap();
+    println!("ONNX Runtime in a child, against tract directly:");
+    overhead(&engine, &trivial(), 5_000, Duration::ZERO);
+}
+
 fn main() {
+    match std::env::args().nth(1) {
+        Some(argument) if argument == child::ARGUMENT => {
+            child::main();
+            return;
+        }
+        Some(library) => return through_child(library),
+        None => {}
+    }
     let engine = start(1);
     overhead(&engine, &trivial(), 20_000, Duration::ZERO);
     // Threads that slept for long are woken more slowly, which is the system's doing.

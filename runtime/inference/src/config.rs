@@ -1,7 +1,10 @@
 //! What an engine is given by its operator, a model by who pushed it, and the limits.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// How an engine works. [`Config::default`] suits a small node.
 #[derive(Clone, Debug)]
@@ -24,14 +27,43 @@ pub struct Config {
 }
 
 /// A back end and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackEndConfig {
-    /// tract, embedded: CPU, ONNX.
+    /// tract in this process: CPU, ONNX.
     Tract,
+    /// tract in a process of its own: slower by its copies, and whatever a model does to it
+    /// there is that model's problem alone.
+    TractInChild,
+    /// ONNX Runtime, in a process of its own.
+    OnnxRuntime(OnnxRuntimeConfig),
+}
+
+/// Where ONNX Runtime is and what it runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnnxRuntimeConfig {
+    /// The library; `None`: in the usual places.
+    pub library: Option<PathBuf>,
+    /// What is tried for each model, in this order.
+    pub providers: Vec<Provider>,
+    /// Threads on which it computes one run.
+    pub threads: usize,
+}
+
+/// An execution provider of ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Provider {
+    /// The processor.
+    Cpu,
+    /// NVIDIA's CUDA.
+    Cuda,
+    /// NVIDIA's TensorRT.
+    TensorRt,
+    /// WebGPU.
+    WebGpu,
 }
 
 /// What is bounded, each with a typed refusal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes of a model's file.
     pub model_bytes: u64,
@@ -83,7 +115,7 @@ pub enum Encoding {
 }
 
 /// On what a model shall run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// Whatever the first back end has that can run it.
     #[default]
@@ -140,7 +172,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             loaders: 1,
             model_memory: 2 << 30,
-            back_ends: BackEndConfig::all(),
+            back_ends: vec![BackEndConfig::Tract],
             max_batch: 32,
             max_delay: Duration::from_millis(2),
             limits: Limits::default(),
@@ -148,10 +180,15 @@ impl Default for Config {
     }
 }
 
-impl BackEndConfig {
-    /// Every back end that needs no settings, in the order of preference.
-    pub fn all() -> Vec<Self> {
-        vec![Self::Tract]
+impl Provider {
+    /// Whether it is what a model shall run on.
+    pub(crate) fn is(self, target: Target) -> bool {
+        match target {
+            Target::Any => true,
+            Target::Cpu => self == Self::Cpu,
+            Target::Gpu => self != Self::Cpu,
+            Target::Tpu => false,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ struct Running {
 impl Engine {
     /// Starts the engine with the configured back ends.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let back_ends = back_end::start(&config.back_ends)?;
+        let back_ends = back_end::start(&config.back_ends, &config.limits)?;
         Self::with(config, back_ends)
     }
 

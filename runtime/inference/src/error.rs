@@ -44,6 +44,12 @@ pub enum StartError {
         /// Which.
         back_end: &'static str,
     },
+    /// This program, which children are, cannot be found.
+    #[error("cannot find this program, to start it for a back end: {0}")]
+    Program(#[source] std::io::Error),
+    /// A native library cannot be used.
+    #[error("cannot use the library: {0}")]
+    Library(String),
     /// The system gives no thread.
     #[error("cannot start a thread of the inference engine: {0}")]
     Thread(#[source] std::io::Error),

@@ -15,6 +15,7 @@
 
 mod back_end;
 mod batch;
+pub mod child;
 mod clock;
 mod config;
 mod engine;
@@ -37,7 +38,8 @@ mod tests;
 
 pub use batch::axes::{AloneReason, Batching};
 pub use config::{
-    BackEndConfig, BatchAxes, Config, Encoding, Limits, ModelOptions, Target, TensorAxes,
+    BackEndConfig, BatchAxes, Config, Encoding, Limits, ModelOptions, OnnxRuntimeConfig, Provider,
+    Target, TensorAxes,
 };
 pub use engine::{Engine, ModelKey};
 pub use error::{

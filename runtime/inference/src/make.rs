@@ -81,7 +81,7 @@ impl Maker {
     ) -> Result<(&'static str, Arc<dyn Graph>), LoadError> {
         let mut reason = None;
         for back_end in self.back_ends.iter().filter(|it| it.has(options.target)) {
-            match back_end.load(bytes, outline, &self.config.limits) {
+            match back_end.load(bytes, outline, options.target, &self.config.limits) {
                 Ok(graph) => return Ok((back_end.name(), graph)),
                 Err(error) => {
                     let name = back_end.name();

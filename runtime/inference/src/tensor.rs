@@ -4,12 +4,13 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// Most dimensions of a tensor. Models have up to six; each one costs the back end work.
 pub const MAX_DIMENSIONS: usize = 16;
 
 /// What the elements of a tensor are, as `wasi:nn` has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ElementType {
     /// IEEE 754 half precision.
     Fp16,

@@ -2,6 +2,8 @@
 //! and may fail; it knows nothing of queues, tenants and batches.
 
 mod guard;
+#[cfg(feature = "ort")]
+mod onnx_runtime;
 #[cfg(feature = "tract")]
 mod tract;
 
@@ -9,8 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{BackEndConfig, Limits, Target};
+use crate::child::{Command, InChild};
+use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Target};
 use crate::error::{LoadError, StartError};
 use crate::onnx::Outline;
 use crate::tensor::Tensor;
@@ -28,6 +32,7 @@ pub(crate) trait BackEnd: Send + Sync {
         &self,
         model: &Bytes,
         outline: &Outline,
+        target: Target,
         limits: &Limits,
     ) -> Result<Arc<dyn Graph>, LoadError>;
 }
@@ -56,7 +61,7 @@ pub(crate) trait Graph: Send + Sync {
 pub(crate) struct Stop(AtomicBool);
 
 /// A run has no result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RunError {
     /// It was stopped.
     Stopped,
@@ -77,14 +82,53 @@ impl Stop {
 }
 
 /// The back ends that are configured, in their order.
-pub(crate) fn start(configs: &[BackEndConfig]) -> Result<Vec<Arc<dyn BackEnd>>, StartError> {
+pub(crate) fn start(
+    configs: &[BackEndConfig],
+    limits: &Limits,
+) -> Result<Vec<Arc<dyn BackEnd>>, StartError> {
+    let in_child = |name, has: &dyn Fn(Target) -> bool, config: &BackEndConfig| {
+        let targets = [Target::Any, Target::Cpu, Target::Gpu, Target::Tpu];
+        let targets = targets.into_iter().filter(|target| has(*target)).collect();
+        let command = Command::this_program().map_err(StartError::Program)?;
+        let (config, limits) = (config.clone(), limits.clone());
+        let back_end = InChild::new(name, targets, command, config, limits);
+        Ok(Arc::new(back_end) as Arc<dyn BackEnd>)
+    };
+    let is_cpu = |target: Target| matches!(target, Target::Any | Target::Cpu);
     configs
         .iter()
         .map(|config| match config {
-            #[cfg(feature = "tract")]
-            BackEndConfig::Tract => Ok(Arc::new(tract::Tract::default()) as Arc<dyn BackEnd>),
-            #[cfg(not(feature = "tract"))]
-            BackEndConfig::Tract => Err(StartError::NotBuilt { back_end: "tract" }),
+            BackEndConfig::Tract => start_here(config),
+            BackEndConfig::TractInChild if !cfg!(feature = "tract") => {
+                Err(StartError::NotBuilt { back_end: "tract" })
+            }
+            BackEndConfig::TractInChild => in_child("tract", &is_cpu, &BackEndConfig::Tract),
+            BackEndConfig::OnnxRuntime(_) if !cfg!(feature = "ort") => {
+                Err(StartError::NotBuilt { back_end: "ort" })
+            }
+            BackEndConfig::OnnxRuntime(OnnxRuntimeConfig { providers, .. }) => {
+                let has = |target| providers.iter().any(|provider| provider.is(target));
+                in_child("onnxruntime", &has, config)
+            }
         })
         .collect()
+}
+
+/// A back end in this process, which is the child for those that have one.
+pub(crate) fn start_here(config: &BackEndConfig) -> Result<Arc<dyn BackEnd>, StartError> {
+    match config {
+        #[cfg(feature = "tract")]
+        BackEndConfig::Tract | BackEndConfig::TractInChild => Ok(Arc::new(tract::Tract::default())),
+        #[cfg(not(feature = "tract"))]
+        BackEndConfig::Tract | BackEndConfig::TractInChild => {
+            Err(StartError::NotBuilt { back_end: "tract" })
+        }
+        #[cfg(feature = "ort")]
+        BackEndConfig::OnnxRuntime(config) => {
+            let started = onnx_runtime::OnnxRuntime::start(config).map_err(StartError::Library)?;
+            Ok(Arc::new(started))
+        }
+        #[cfg(not(feature = "ort"))]
+        BackEndConfig::OnnxRuntime(_) => Err(StartError::NotBuilt { back_end: "ort" }),
+    }
 }

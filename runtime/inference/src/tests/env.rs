@@ -92,7 +92,13 @@ impl BackEnd for Directed {
         matches!(target, Target::Any | Target::Cpu)
     }
 
-    fn load(&self, _: &Bytes, _: &Outline, _: &Limits) -> Result<Arc<dyn Graph>, LoadError> {
+    fn load(
+        &self,
+        _: &Bytes,
+        _: &Outline,
+        _: Target,
+        _: &Limits,
+    ) -> Result<Arc<dyn Graph>, LoadError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         if let Some(gate) = &self.load_gate {
             gate.pass();

@@ -205,7 +205,7 @@ fn loads_are_bounded_for_the_node_and_for_each_tenant_and_go_in_turn() {
 #[test]
 fn a_load_that_hangs_is_given_up_and_the_next_one_has_a_thread() {
     let (back_end, gate) = with_gate();
-    let limits = Limits { load_time: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { load_time: Duration::from_millis(500), ..Limits::default() };
     let engine = engine(Config { limits, ..config() }, back_end);
     let error = load_with(&engine, 1, models::relu(), &options()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::Timeout, "{error}");

@@ -5,9 +5,12 @@
 pub(crate) mod onnx_file;
 
 mod batching;
+mod child;
 mod env;
 mod loading;
 pub(crate) mod models;
+#[cfg(feature = "ort")]
+mod onnx_runtime;
 mod requests;
 #[cfg(feature = "tract")]
 mod tract;

@@ -207,12 +207,14 @@ fn a_deadline_that_is_over_is_told_at_once() {
 #[test]
 fn deadlines_end_waiting_and_running_requests_while_all_threads_are_busy() {
     let (_engine, model, gate, _first) = blocked(config());
-    let soon = || Some(Instant::now() + Duration::from_millis(20));
-    let waiting = model.compute(Call { deadline: soon(), ..call("a") }, x(&[0.0; 2]));
+    let after = |time| Some(Instant::now() + Duration::from_millis(time));
+    let waiting = model.compute(Call { deadline: after(20), ..call("a") }, x(&[0.0; 2]));
     let error = wait(waiting).unwrap_err();
     assert!(matches!(error, ComputeError::Timeout { started: false, .. }), "{error}");
     gate.let_through(1);
-    let running = model.compute(Call { deadline: soon(), ..call("a") }, x(&[0.0; 2]));
+    // Long enough to be at the gate by then on a busy machine.
+    let running = model.compute(Call { deadline: after(500), ..call("a") }, x(&[0.0; 2]));
+    gate.wait_for(1);
     let error = wait(running).unwrap_err();
     assert!(matches!(error, ComputeError::Timeout { started: true, .. }), "{error}");
     gate.let_through(1);

@@ -42,6 +42,7 @@ impl BackEnd for Tract {
         &self,
         model: &Bytes,
         outline: &Outline,
+        _: Target,
         limits: &Limits,
     ) -> Result<Arc<dyn Graph>, LoadError> {
         load::load(&self.onnx, model, outline, limits)

@@ -207,7 +207,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn every_request_is_answered_once_and_every_run_is_as_it_may_be(
@@ -243,7 +243,7 @@ proptest! {
         let mut queue = Queue::new(settings);
         let now = Instant::now();
         for (tenant, weight) in weights.iter().enumerate() {
-            for _ in 0..600 {
+            for _ in 0..200 {
                 let request = Request {
                     tenant: TENANTS[tenant].parse().unwrap(),
                     weight: *weight,
@@ -257,7 +257,7 @@ proptest! {
             }
         }
         let mut spent = vec![0; weights.len()];
-        let mut left = vec![600; weights.len()];
+        let mut left = vec![200; weights.len()];
         while left.iter().all(|left| *left > 0) {
             let Started { run, requests } = queue.start(now).unwrap();
             for (_, tenant) in requests {

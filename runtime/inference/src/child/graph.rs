@@ -1,0 +1,242 @@
+//! A back end in a child, as a back end like any other. A child that failed is started when it
+//! is needed next, and has each model loaded again when that is run.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::message::{Loaded, Refusal, Request, Response, place, take};
+use super::process::{Command, Process, ProcessError};
+use crate::back_end::{BackEnd, Graph, RunError, Stop};
+use crate::config::{BackEndConfig, Limits, Target};
+use crate::error::LoadError;
+use crate::onnx::Outline;
+use crate::tensor::Tensor;
+
+/// How long a child may take to see that a run is not wanted any more; then it is killed.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A back end in a process of its own.
+pub(crate) struct InChild {
+    shared: Arc<Shared>,
+    name: &'static str,
+    targets: Vec<Target>,
+}
+
+struct Shared {
+    command: Command,
+    config: BackEndConfig,
+    limits: Limits,
+    running: Mutex<Running>,
+    /// Models that are not used any more, to be forgotten by the child. Apart, since whoever
+    /// drops a model must not wait for a run.
+    dropped: Mutex<Vec<u64>>,
+    models: AtomicU64,
+}
+
+/// The child, if there is one, and which models it has.
+#[derive(Default)]
+struct Running {
+    process: Option<Process>,
+    loaded: Vec<u64>,
+}
+
+struct GraphInChild {
+    shared: Arc<Shared>,
+    model: u64,
+    /// To load it again. The bytes are held in this process too for that.
+    file: Bytes,
+    target: Target,
+    about: Loaded,
+}
+
+impl InChild {
+    pub(crate) fn new(
+        name: &'static str,
+        targets: Vec<Target>,
+        command: Command,
+        config: BackEndConfig,
+        limits: Limits,
+    ) -> Self {
+        let running = Mutex::default();
+        let models = AtomicU64::new(0);
+        let dropped = Mutex::default();
+        let shared = Arc::new(Shared { command, config, limits, running, dropped, models });
+        Self { shared, name, targets }
+    }
+}
+
+impl BackEnd for InChild {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn has(&self, target: Target) -> bool {
+        self.targets.contains(&target)
+    }
+
+    fn load(
+        &self,
+        file: &Bytes,
+        _: &Outline,
+        target: Target,
+        limits: &Limits,
+    ) -> Result<Arc<dyn Graph>, LoadError> {
+        let failed = |error: ProcessError| LoadError::Failed {
+            back_end: self.name,
+            problem: error.to_string(),
+        };
+        let model = self.shared.models.fetch_add(1, Ordering::Relaxed);
+        let until = Instant::now() + limits.load_time;
+        let mut running = self.shared.running();
+        let loaded =
+            running.load(&self.shared, model, (file, target), &mut || Instant::now() < until);
+        let about = loaded.map_err(failed)?.map_err(|refusal| refusal.error(self.name))?;
+        drop(running);
+        let (shared, file) = (Arc::clone(&self.shared), file.clone());
+        Ok(Arc::new(GraphInChild { shared, model, file, target, about }))
+    }
+}
+
+impl Graph for GraphInChild {
+    fn device(&self) -> String {
+        self.about.device.clone()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.about.bytes.saturating_add(self.file.len() as u64)
+    }
+
+    fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError> {
+        let mut stopped = None;
+        let mut go_on = || {
+            if stop.is_set() {
+                stopped.get_or_insert_with(Instant::now);
+            }
+            stopped.is_none_or(|since: Instant| since.elapsed() < GRACE)
+        };
+        let failed = |error: ProcessError| RunError::Failed(error.to_string());
+        let mut running = self.shared.running();
+        if stop.is_set() {
+            return Err(RunError::Stopped);
+        }
+        if !running.loaded.contains(&self.model) {
+            let loaded =
+                running.load(&self.shared, self.model, (&self.file, self.target), &mut go_on);
+            loaded
+                .map_err(failed)?
+                .map_err(|refusal| RunError::Failed(refusal.error("the back end").to_string()))?;
+        }
+        let outputs = running.run(&self.shared, self.model, &inputs, &mut go_on);
+        match outputs {
+            Err(ProcessError::Hung) if stop.is_set() => Err(RunError::Stopped),
+            outputs => outputs.map_err(failed)?,
+        }
+    }
+}
+
+impl Drop for GraphInChild {
+    fn drop(&mut self) {
+        self.shared.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(self.model);
+    }
+}
+
+type Loading = Result<Loaded, Refusal>;
+
+impl Running {
+    /// The child, started if there is none, and rid of what is not used any more.
+    fn process(
+        &mut self,
+        shared: &Shared,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<&mut Process, ProcessError> {
+        let process = match self.process.take() {
+            Some(process) => process,
+            None => {
+                self.loaded.clear();
+                Process::start(&shared.command, &shared.config, &shared.limits, &mut *go_on)?
+            }
+        };
+        let process = self.process.insert(process);
+        let dropped =
+            std::mem::take(&mut *shared.dropped.lock().unwrap_or_else(PoisonError::into_inner));
+        for model in dropped {
+            let known = self.loaded.iter().position(|loaded| *loaded == model);
+            if let Some(known) = known {
+                self.loaded.swap_remove(known);
+                match process.ask(&Request::Unload { model }, &mut *go_on)? {
+                    Response::Unloaded => {}
+                    other => return Err(process.confused(&other)),
+                }
+            }
+        }
+        Ok(process)
+    }
+
+    fn load(
+        &mut self,
+        shared: &Shared,
+        model: u64,
+        (file, target): (&Bytes, Target),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Loading, ProcessError> {
+        let loaded = self.attempt(|running| {
+            let process = running.process(shared, &mut *go_on)?;
+            process.region().write(0, file)?;
+            let request = Request::Load { model, length: file.len() as u64, target };
+            match process.ask(&request, &mut *go_on)? {
+                Response::Loaded(loaded) => Ok(loaded),
+                other => Err(process.confused(&other)),
+            }
+        })?;
+        if loaded.is_ok() {
+            self.loaded.push(model);
+        }
+        Ok(loaded)
+    }
+
+    fn run(
+        &mut self,
+        shared: &Shared,
+        model: u64,
+        inputs: &[Tensor],
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Result<Vec<Tensor>, RunError>, ProcessError> {
+        self.attempt(|running| {
+            let process = running.process(shared, &mut *go_on)?;
+            let inputs = place(process.region(), inputs)?;
+            match process.ask(&Request::Run { model, inputs }, &mut *go_on)? {
+                Response::Ran(Ok(placed)) => {
+                    let outputs = take(process.region(), placed, shared.limits.run_bytes)?;
+                    process.region().trim()?;
+                    Ok(Ok(outputs))
+                }
+                Response::Ran(Err(error)) => Ok(Err(error)),
+                other => Err(process.confused(&other)),
+            }
+        })
+    }
+
+    /// Does something with the child. If it fails the child is killed: whatever state it is
+    /// in, the next one begins anew.
+    fn attempt<R>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<R, ProcessError>,
+    ) -> Result<R, ProcessError> {
+        let result = work(self);
+        if let Err(error) = &result {
+            tracing::warn!(%error, "the process of a back end is given up");
+            self.process = None;
+            self.loaded.clear();
+        }
+        result
+    }
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

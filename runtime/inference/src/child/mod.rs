@@ -1,0 +1,22 @@
+//! Back ends in a process of their own: what crashes or hangs there is killed and started
+//! anew, and fails nothing but what ran there. A process can hold one native library only,
+//! so each has its own.
+//!
+//! The child is this very program, called with [`ARGUMENT`]; it has one socket and one
+//! region of memory that it shares with its parent, and does one thing at a time.
+
+mod graph;
+mod message;
+mod process;
+mod region;
+mod serve;
+
+pub(crate) use graph::InChild;
+pub(crate) use process::Command;
+pub use serve::main;
+#[cfg(test)]
+pub(crate) use serve::serve;
+
+/// The argument with which a program is a child: its `main` then calls [`main()`] and returns
+/// what that returns, before it does anything else.
+pub const ARGUMENT: &str = "inference-child";

@@ -1,0 +1,169 @@
+//! A back end in a process of its own that aborts, hangs or ends: its requests fail, and the
+//! next ones are answered.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::env::{call, config, floats, load_with, values, wait, x};
+use super::models;
+use crate::back_end::{BackEnd, Graph, RunError, Stop};
+use crate::child::{Command, InChild, serve};
+use crate::config::{BackEndConfig, BatchAxes, Limits, ModelOptions, Target};
+use crate::error::{ComputeError, ErrorCode, LoadError};
+use crate::onnx::Outline;
+use crate::tensor::Tensor;
+use crate::{Call, Engine, Model};
+
+/// What the first number of an input makes of the process.
+const ABORTS: f32 = 1.0;
+const EXITS: f32 = 2.0;
+const HANGS: f32 = 3.0;
+
+struct Hostile;
+
+impl BackEnd for Hostile {
+    fn name(&self) -> &'static str {
+        "hostile"
+    }
+
+    fn has(&self, _: Target) -> bool {
+        true
+    }
+
+    fn load(
+        &self,
+        _: &Bytes,
+        outline: &Outline,
+        _: Target,
+        _: &Limits,
+    ) -> Result<Arc<dyn Graph>, LoadError> {
+        if outline.operators.iter().any(|operator| operator.name == "Abort") {
+            std::process::abort();
+        }
+        println!("what a library prints must not reach the parent's tensors");
+        Ok(Arc::new(Hostile))
+    }
+}
+
+impl Graph for Hostile {
+    fn device(&self) -> String {
+        "child".to_owned()
+    }
+
+    fn bytes(&self) -> u64 {
+        100
+    }
+
+    fn run(&self, inputs: Vec<Tensor>, _: &Stop) -> Result<Vec<Tensor>, RunError> {
+        println!("nor here");
+        let first = inputs[0].data().first_chunk().map(|bytes| f32::from_le_bytes(*bytes));
+        match first {
+            Some(ABORTS) => std::process::abort(),
+            Some(EXITS) => std::process::exit(3),
+            Some(HANGS) => loop {
+                std::thread::park();
+            },
+            _ => Ok(inputs),
+        }
+    }
+}
+
+/// What the child runs: these tests are the program, so it is one of them.
+#[test]
+#[ignore = "the child of the other tests"]
+fn entry() {
+    assert_eq!(serve(|_| Ok(Arc::new(Hostile))), ExitCode::SUCCESS);
+}
+
+fn command() -> Command {
+    let arguments = ["--exact", "tests::child::entry", "--ignored", "--nocapture"];
+    Command {
+        program: std::env::current_exe().unwrap(),
+        arguments: arguments.into_iter().map(Into::into).collect(),
+    }
+}
+
+fn start() -> Engine {
+    let limits = Limits::default();
+    let targets = vec![Target::Any];
+    let back_end = InChild::new("hostile", targets, command(), BackEndConfig::Tract, limits);
+    Engine::with(config(), vec![Arc::new(back_end)]).unwrap()
+}
+
+fn load(engine: &Engine, number: u8, file: Vec<u8>) -> Result<Model, LoadError> {
+    let options = ModelOptions { axes: BatchAxes::Never, ..ModelOptions::default() };
+    load_with(engine, number, file, &options)
+}
+
+fn failure(model: &Model, value: f32) -> String {
+    let error = wait(model.compute(call("a"), x(&[value, 0.0]))).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RuntimeError);
+    error.to_string()
+}
+
+#[test]
+fn a_model_in_a_child_computes() {
+    let engine = start();
+    let model = load(&engine, 1, models::relu()).unwrap();
+    assert_eq!(model.stats().device, "child");
+    for rows in [1, 1000, 3] {
+        let given = floats(&[rows, 2], &vec![5.0; rows as usize * 2]);
+        let outputs = wait(model.compute(call("a"), vec![("x".to_owned(), given.clone())]));
+        assert_eq!(outputs.unwrap()[0].1, given);
+    }
+}
+
+#[test]
+fn a_crash_fails_its_request_and_the_next_one_has_a_new_child() {
+    let engine = start();
+    let model = load(&engine, 1, models::relu()).unwrap();
+    let other = load(&engine, 2, models::relu()).unwrap();
+    for _ in 0..2 {
+        let message = failure(&model, ABORTS);
+        assert_eq!(
+            message,
+            "hostile failed: its process crashed (abort, signal 6); it is started again for the \
+             next request"
+        );
+        assert_eq!(values(&wait(other.compute(call("b"), x(&[7.0, 8.0]))).unwrap()), [7.0, 8.0]);
+        assert_eq!(values(&wait(model.compute(call("a"), x(&[7.0, 8.0]))).unwrap()), [7.0, 8.0]);
+    }
+    let message = failure(&model, EXITS);
+    assert!(message.contains("ended by itself (exit status: 3)"), "{message}");
+}
+
+#[test]
+fn a_hang_ends_at_the_deadline_and_the_next_request_has_a_new_child() {
+    let engine = start();
+    let model = load(&engine, 1, models::relu()).unwrap();
+    let deadline = Some(Instant::now() + Duration::from_millis(500));
+    let hung = model.compute(Call { deadline, ..call("a") }, x(&[HANGS, 0.0]));
+    let error = wait(hung).unwrap_err();
+    assert!(matches!(error, ComputeError::Timeout { started: true, .. }), "{error}");
+    assert_eq!(values(&wait(model.compute(call("a"), x(&[7.0, 8.0]))).unwrap()), [7.0, 8.0]);
+}
+
+#[test]
+fn a_model_that_crashes_the_child_is_not_loaded_and_the_others_stay() {
+    let engine = start();
+    let other = load(&engine, 2, models::relu()).unwrap();
+    let file = models::relu_graph().node("Abort", &["x"], &["z"]).model();
+    let error = load(&engine, 1, file).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RuntimeError);
+    assert!(error.to_string().contains("crashed (abort, signal 6)"), "{error}");
+    assert_eq!(values(&wait(other.compute(call("b"), x(&[7.0, 8.0]))).unwrap()), [7.0, 8.0]);
+}
+
+#[test]
+fn a_program_that_is_no_child_is_told_so() {
+    let command = Command { program: "/bin/false".into(), arguments: Vec::new() };
+    let limits = Limits::default();
+    let back_end =
+        InChild::new("hostile", vec![Target::Any], command, BackEndConfig::Tract, limits);
+    let engine = Engine::with(config(), vec![Arc::new(back_end)]).unwrap();
+    let error = load(&engine, 1, models::relu()).unwrap_err();
+    assert!(error.to_string().contains("ended by itself (exit status: 1)"), "{error}");
+}

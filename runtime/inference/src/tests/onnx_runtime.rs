@@ -1,0 +1,107 @@
+//! ONNX Runtime itself, in its child, where its library is at hand:
+//! `ORT_DYLIB_PATH=… cargo test -p wrun-inference --features ort -- --ignored onnx_runtime`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::env::{call, config, floats, load, wait};
+use super::models;
+use super::onnx_file::{FLOAT, FLOAT16, Graph};
+use crate::child::{Command, InChild, main};
+use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider, Target};
+use crate::error::ErrorCode;
+use crate::{Batching, Engine};
+
+/// What the child runs.
+#[test]
+#[ignore = "the child of the other tests"]
+fn entry() {
+    // Called by hand it has no parent, and ends at once or with an error.
+    assert!([ExitCode::SUCCESS, ExitCode::FAILURE].contains(&main()));
+}
+
+fn start_with(library: PathBuf, providers: Vec<Provider>) -> Engine {
+    let arguments = ["--exact", "tests::onnx_runtime::entry", "--ignored", "--nocapture"];
+    let command = Command {
+        program: std::env::current_exe().unwrap(),
+        arguments: arguments.into_iter().map(Into::into).collect(),
+    };
+    let runtime = OnnxRuntimeConfig { library: Some(library), providers, threads: 1 };
+    let targets = vec![Target::Any, Target::Cpu];
+    let config_of_it = BackEndConfig::OnnxRuntime(runtime);
+    let back_end = InChild::new("onnxruntime", targets, command, config_of_it, Limits::default());
+    Engine::with(config(), vec![Arc::new(back_end)]).unwrap()
+}
+
+fn start(providers: Vec<Provider>) -> Engine {
+    let library = std::env::var_os("ORT_DYLIB_PATH").expect("ORT_DYLIB_PATH is the library");
+    start_with(library.into(), providers)
+}
+
+#[test]
+#[ignore = "wants the library in ORT_DYLIB_PATH"]
+fn a_model_computes_and_its_axes_are_proven() {
+    let engine = start(vec![Provider::Cpu]);
+    let model = load(&engine, 1, models::affine()).unwrap();
+    let input = floats(&[2, 3], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    let outputs = wait(model.compute(call("a"), vec![("x".to_owned(), input)])).unwrap();
+    assert_eq!(outputs, [("y".to_owned(), floats(&[2, 2], &[1.5, 1.5, 9.5, 11.5]))]);
+    let alone = "a batch is only";
+    let batching = model.batching();
+    assert!(
+        matches!(batching, Batching::Merged(_)) || batching.to_string().contains(alone),
+        "{batching}"
+    );
+}
+
+#[test]
+#[ignore = "wants the library in ORT_DYLIB_PATH"]
+fn a_provider_that_cannot_be_had_gives_way_to_the_next_and_says_why_where_there_is_none() {
+    let engine = start(vec![Provider::Cuda, Provider::Cpu]);
+    let model = load(&engine, 1, models::affine()).unwrap();
+    assert_eq!(model.stats().device, "CPU");
+    let engine = start(vec![Provider::Cuda]);
+    let error = load(&engine, 1, models::affine()).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RuntimeError);
+    assert!(error.to_string().contains("CUDA: "), "{error}");
+}
+
+#[test]
+#[ignore = "wants the library in ORT_DYLIB_PATH"]
+fn an_operator_that_it_lacks_is_named() {
+    let engine = start(vec![Provider::Cpu]);
+    let file = models::relu_graph().node("Frobnicate", &["x"], &["z"]).model();
+    let error = load(&engine, 1, file).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::UnsupportedOperation, "{error}");
+    let text = "onnxruntime has no operator `Frobnicate`, which node `Frobnicate_z` uses";
+    assert!(error.to_string().starts_with(text), "{error}");
+}
+
+#[test]
+#[ignore = "wants the library in ORT_DYLIB_PATH"]
+fn halves_go_in_and_out() {
+    let file = Graph::default()
+        .input("x", FLOAT16, &[super::onnx_file::Dim::Fixed(1)])
+        .output("y", FLOAT, &[super::onnx_file::Dim::Fixed(1)])
+        .node_with("Cast", &["x"], &["y"], vec![super::onnx_file::Attribute::Int("to", 1)])
+        .model();
+    let engine = start(vec![Provider::Cpu]);
+    let model = load(&engine, 1, file).unwrap();
+    let half = crate::Tensor::new([1], crate::ElementType::Fp16, vec![0x00, 0x3e]);
+    let outputs = wait(model.compute(call("a"), vec![("x".to_owned(), half)])).unwrap();
+    assert_eq!(outputs[0].1, floats(&[1], &[1.5]));
+}
+
+#[test]
+fn a_library_that_is_not_there_or_no_such_library_is_told() {
+    for (library, reason) in [
+        ("/no/such/library.so", "failed to load from `/no/such/library.so`"),
+        ("/proc/self/exe", "cannot use the library"),
+    ] {
+        let engine = start_with(library.into(), vec![Provider::Cpu]);
+        let error = load(&engine, 1, models::affine()).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::RuntimeError);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
