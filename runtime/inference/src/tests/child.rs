@@ -78,8 +78,16 @@ fn entry() {
     assert_eq!(serve(|_| Ok(Arc::new(Hostile))), ExitCode::SUCCESS);
 }
 
-fn command() -> Command {
-    let arguments = ["--exact", "tests::child::entry", "--ignored", "--nocapture"];
+/// The same with the back ends that there are.
+#[cfg(feature = "tract")]
+#[test]
+#[ignore = "the child of another test"]
+fn real_entry() {
+    assert_eq!(crate::child::main(), ExitCode::SUCCESS);
+}
+
+fn command(entry: &str) -> Command {
+    let arguments = ["--exact", entry, "--ignored", "--nocapture"];
     Command {
         program: std::env::current_exe().unwrap(),
         arguments: arguments.into_iter().map(Into::into).collect(),
@@ -89,7 +97,13 @@ fn command() -> Command {
 fn start() -> Engine {
     let limits = Limits::default();
     let targets = vec![Target::Any];
-    let back_end = InChild::new("hostile", targets, command(), BackEndConfig::Tract, limits);
+    let back_end = InChild::new(
+        "hostile",
+        targets,
+        command("tests::child::entry"),
+        BackEndConfig::Tract,
+        limits,
+    );
     Engine::with(config(), vec![Arc::new(back_end)]).unwrap()
 }
 
@@ -166,4 +180,22 @@ fn a_program_that_is_no_child_is_told_so() {
     let engine = Engine::with(config(), vec![Arc::new(back_end)]).unwrap();
     let error = load(&engine, 1, models::relu()).unwrap_err();
     assert!(error.to_string().contains("ended by itself (exit status: 1)"), "{error}");
+}
+
+#[cfg(feature = "tract")]
+#[test]
+fn tract_in_a_child_gives_what_it_gives_here_and_says_what_it_lacks() {
+    let command = command("tests::child::real_entry");
+    let limits = Limits::default();
+    let back_end = InChild::new("tract", vec![Target::Any], command, BackEndConfig::Tract, limits);
+    let engine = Engine::with(config(), vec![Arc::new(back_end)]).unwrap();
+    let model = load_with(&engine, 1, models::affine(), &ModelOptions::default()).unwrap();
+    assert!(matches!(model.batching(), crate::Batching::Merged(_)), "{}", model.batching());
+    let input = floats(&[2, 3], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    let outputs = wait(model.compute(call("a"), vec![("x".to_owned(), input)])).unwrap();
+    assert_eq!(outputs, [("y".to_owned(), floats(&[2, 2], &[1.5, 1.5, 9.5, 11.5]))]);
+    let file = models::relu_graph().node("Frobnicate", &["x"], &["z"]).model();
+    let error = load(&engine, 2, file).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::UnsupportedOperation);
+    assert!(error.to_string().starts_with("tract has no operator `Frobnicate`"), "{error}");
 }
