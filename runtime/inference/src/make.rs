@@ -63,7 +63,7 @@ impl Maker {
         let (back_end, graph) = self.load(&bytes, &outline, &options)?;
         drop(bytes);
         self.registry.resize(&mut memory, graph.bytes())?;
-        let settings = self.settings(&options);
+        let settings = self.settings(&options, &*graph);
         let batching = batching(&*graph, &signature, &options, settings.max_batch, stop);
         let device = graph.device();
         tracing::info!(model = name, back_end, device, batching = %batching.0, "loaded a model");
@@ -93,13 +93,13 @@ impl Maker {
         Err(reason.unwrap_or(LoadError::Target(options.target)))
     }
 
-    fn settings(&self, options: &ModelOptions) -> Settings {
+    fn settings(&self, options: &ModelOptions, graph: &dyn Graph) -> Settings {
         let Config { threads, max_batch, max_delay, .. } = self.config;
         let Limits { waiting, waiting_per_tenant, .. } = self.config.limits;
         Settings {
             max_batch: options.max_batch.unwrap_or(max_batch).max(1),
             max_delay: options.max_delay.unwrap_or(max_delay),
-            places: threads,
+            places: threads.min(graph.at_once()).max(1),
             waiting,
             waiting_per_tenant,
         }

@@ -45,6 +45,12 @@ pub(crate) trait Graph: Send + Sync {
     /// Bytes that it takes, as far as the back end can tell.
     fn bytes(&self) -> u64;
 
+    /// How many runs can go on at once; what waits for more than that had better wait in the
+    /// queue, where it may find company.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// Whether each new combination of sizes of the inputs costs a preparation, so that there
     /// had better be few.
     fn prepares_each_size(&self) -> bool {

@@ -109,6 +109,10 @@ impl Graph for GraphInChild {
         self.about.bytes.saturating_add(self.file.len() as u64)
     }
 
+    fn at_once(&self) -> usize {
+        1
+    }
+
     fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError> {
         let mut stopped = None;
         let mut go_on = || {

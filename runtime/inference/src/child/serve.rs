@@ -40,12 +40,14 @@ pub(crate) fn serve(
 /// library prints goes to standard error from now on.
 fn connect() -> Result<(UnixStream, Region), String> {
     let text = |error: std::io::Error| error.to_string();
+    let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(text)?);
+    // Who calls this by hand has no socket there, and nothing is changed for him.
+    stream.peer_addr().map_err(|error| format!("it is not started by a node: {error}"))?;
     // Should the parent be killed while a library hangs here.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| text(error.into()))?;
-    let stream = std::io::stdin().as_fd().try_clone_to_owned().map_err(text)?;
     let region = std::io::stdout().as_fd().try_clone_to_owned().map_err(text)?;
     dup2_stdout(std::io::stderr()).map_err(|error| text(error.into()))?;
-    Ok((UnixStream::from(stream), Region::of(region)))
+    Ok((stream, Region::of(region)))
 }
 
 #[derive(Default)]
