@@ -184,7 +184,7 @@ async fn serve_all(
 /// What became of passing a request's body on.
 type Io = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// One request, until its caller has all of the answer or wants none.
+/// One request, until the guest has given all of the answer or its caller wants none.
 async fn handle(
     accessor: &Accessor<TaskState>,
     instance: &Arc<Instance>,
@@ -231,15 +231,15 @@ async fn handle(
         wasmtime::error::Ok(())
     };
     let mut answered = pin!(answered);
-    let given_up = poll_fn(|context| {
+    // Once all of the answer is where its caller takes it from, the instance is free for the
+    // next request: it needs no turn to hear that it was read.
+    poll_fn(|context| {
         if call.poll_done(context).is_ready() {
-            return Poll::Ready(Ok(true));
+            return Poll::Ready(Ok(()));
         }
-        answered.as_mut().poll(context).map_ok(|()| false)
-    });
-    if !given_up.await? {
-        poll_fn(|context| call.poll_done(context)).await;
-    }
+        answered.as_mut().poll(context)
+    })
+    .await?;
     instance.on_done(&call);
     Ok(())
 }
