@@ -33,10 +33,12 @@ pub(crate) fn show() -> Result<(), Failed> {
 }
 
 fn build() -> Result<(), Failed> {
+    // All of the workspace, as `test` builds it: of wrun alone cargo would give dependencies
+    // other features, and each of the two chores would build what the other has built.
     run_step(
         "build of wrun (the first takes about ten minutes: wasmtime is large)",
         ".",
-        &["build", "--locked", "--package", "wrun"],
+        &["build", "--locked", "--workspace"],
     )?;
     let mut guests =
         cargo("examples", ["build", "--release", "--locked", "--target", "wasm32-wasip2"]);
