@@ -139,11 +139,12 @@ impl Registry {
             }
             // Dropped without the lock: it may be large.
             let evicted = self.models().evict();
-            if evicted.is_none() {
+            let Some(Slot::Loaded(served)) = evicted else {
                 let budget = self.memory.limit();
                 let free = budget.saturating_sub(self.memory.used());
                 return Err(LoadError::Busy(BusyReason::Memory { needed: bytes, free, budget }));
-            }
+            };
+            served.close(&ComputeError::Unloaded);
         }
     }
 
@@ -179,7 +180,8 @@ impl Registry {
             Slot::Loaded(served) => Some(Arc::clone(served)),
             Slot::Loading(_) => None,
         });
-        shared.chain(models.own.iter().filter_map(Weak::upgrade)).collect()
+        let own = models.own.iter().filter_map(Weak::upgrade);
+        shared.chain(own.filter(|served| served.users() > 0)).collect()
     }
 
     pub(crate) fn totals(&self) -> Totals {

@@ -55,8 +55,7 @@ pub(crate) struct Place {
 pub(crate) struct Served {
     pub(crate) about: About,
     place: Place,
-    /// The bytes that the model takes.
-    memory: Held,
+    bytes: u64,
     state: Mutex<State>,
     me: Weak<Self>,
     /// When it was used last, in nanoseconds since the engine began.
@@ -80,7 +79,7 @@ pub(crate) type Outputs = Result<Vec<Tensor>, ComputeError>;
 
 struct State {
     /// `None`: it was unloaded, and nothing is taken any more.
-    graph: Option<Arc<dyn Graph>>,
+    graph: Option<Arc<Resident>>,
     closed: ComputeError,
     batching: Batching,
     axes: Option<Arc<Axes>>,
@@ -92,6 +91,13 @@ struct State {
     /// When the clock will.
     timer: Option<Timer>,
     counts: Counts,
+}
+
+/// A graph with the memory that it takes: given back when the last run of it is over, and not
+/// only when the last thread has left.
+struct Resident {
+    graph: Arc<dyn Graph>,
+    _memory: Held,
 }
 
 /// What a queued request carries.
@@ -151,8 +157,9 @@ impl Served {
         (batching, axes): (Batching, Option<Axes>),
         settings: Settings,
     ) -> Arc<Self> {
+        let bytes = memory.bytes();
         let state = State {
-            graph: Some(graph),
+            graph: Some(Arc::new(Resident { graph, _memory: memory })),
             closed: ComputeError::Unloaded,
             batching,
             axes: axes.map(Arc::new),
@@ -166,7 +173,7 @@ impl Served {
         Arc::new_cyclic(|me| Self {
             about,
             place,
-            memory,
+            bytes,
             state: Mutex::new(state),
             me: Weak::clone(me),
             used: AtomicU64::new(0),
@@ -195,7 +202,7 @@ impl Served {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.memory.bytes()
+        self.bytes
     }
 
     /// Queues a request, and says how to get its answer.
@@ -351,7 +358,11 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.0.handles.fetch_sub(1, Ordering::SeqCst);
+        let was_last = self.0.handles.fetch_sub(1, Ordering::SeqCst) == 1;
+        // What a guest brought itself nobody else can ask for.
+        if was_last && self.0.about.digest.is_none() {
+            self.0.close(&ComputeError::Unloaded);
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Answers, Outputs, Payload, Run, Served};
-use crate::back_end::{Graph, RunError, Stop};
+use super::{Answers, Outputs, Payload, Resident, Run, Served};
+use crate::back_end::{RunError, Stop};
 use crate::batch::axes::{AloneReason, Axes, Batching};
 use crate::batch::queue::{RequestId, RunId, Started};
 use crate::error::ComputeError;
@@ -16,7 +16,7 @@ struct Begun {
     run: RunId,
     ids: Vec<RequestId>,
     payloads: Vec<Payload>,
-    graph: Arc<dyn Graph>,
+    graph: Arc<Resident>,
     axes: Option<Arc<Axes>>,
     stop: Arc<Stop>,
 }
@@ -86,7 +86,7 @@ impl Served {
         let mut rest = begun.payloads.as_slice();
         while !rest.is_empty() {
             // Where each number of rows costs a preparation, only powers of two are run.
-            let count = match begun.graph.prepares_each_size() {
+            let count = match begun.graph.graph.prepares_each_size() {
                 true => 1 << rest.len().ilog2(),
                 false => rest.len(),
             };
@@ -105,7 +105,7 @@ impl Served {
     ) -> Result<Vec<Outputs>, Wrong> {
         let requests: Vec<_> = payloads.iter().map(|it| it.inputs.clone()).collect();
         let rows: Vec<_> = payloads.iter().map(|it| it.rows).collect();
-        let outputs = begun.graph.run(axes.merge(&requests), &begun.stop);
+        let outputs = begun.graph.graph.run(axes.merge(&requests), &begun.stop);
         let outputs = outputs.map_err(|error| match error {
             RunError::Stopped => Wrong::Stopped,
             RunError::Failed(_) | RunError::TooLarge { .. } => Wrong::Run,
@@ -117,7 +117,7 @@ impl Served {
 
     fn run(&self, begun: &Begun, inputs: Vec<Tensor>) -> Outputs {
         let back_end = self.about.back_end;
-        begun.graph.run(inputs, &begun.stop).map_err(|error| match error {
+        begun.graph.graph.run(inputs, &begun.stop).map_err(|error| match error {
             // Nobody listens: the queue stops a run when nobody wants it.
             RunError::Stopped => ComputeError::Unloaded,
             RunError::Failed(problem) => ComputeError::Failed { back_end, problem },
