@@ -57,8 +57,8 @@ pub struct ModelSpec {
     /// How long an item waits for others at most, in milliseconds; nothing waits while no other
     /// item is there.
     pub max_delay_ms: u32,
-    /// By which axis the items of a batch are told apart, for each tensor by name. Of a tensor
-    /// that is not named, and of all where this is empty, it is for the node to find out.
+    /// By which axis the items of a batch are told apart, for each tensor by name: every output, and
+    /// each input that has one. Where this is empty it is for the node to find out.
     pub batch_axes: BTreeMap<String, u32>,
 }
 

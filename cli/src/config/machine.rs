@@ -13,12 +13,20 @@ pub(crate) fn cores() -> u32 {
 
 /// Three quarters of the memory that this process may use.
 pub(crate) fn memory_for_tasks() -> u64 {
+    memory() / 4 * 3
+}
+
+/// Of what is left, half for models.
+pub(crate) fn memory_for_models() -> u64 {
+    memory() / 8
+}
+
+fn memory() -> u64 {
     let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_total(&text));
     let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
-    let memory = total.into_iter().chain(limit).min().unwrap_or(UNKNOWN_MEMORY);
-    memory / 4 * 3
+    total.into_iter().chain(limit).min().unwrap_or(UNKNOWN_MEMORY)
 }
 
 fn mem_total(meminfo: &str) -> Option<u64> {

@@ -94,6 +94,8 @@ pub(crate) struct WorkerFile {
     artefacts: Option<Size>,
     /// Disk that compiled components may take.
     compiled: Option<Size>,
+    /// Memory that loaded models may take, beside that of tasks.
+    model_memory: Option<Size>,
 }
 
 /// Puts together what was said, and checks it.
@@ -170,6 +172,8 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     config.http.requests_per_tenant = file.max_requests_per_tenant.map(|most| most.0);
     config.artefact_bytes = file.artefacts.map_or(config.artefact_bytes, |size| size.0);
     config.compiled_bytes = file.compiled.map_or(config.compiled_bytes, |size| size.0);
+    let models = file.model_memory.map(|size| size.0);
+    config.model_memory = models.unwrap_or_else(machine::memory_for_models);
     Ok(config)
 }
 

@@ -10,16 +10,17 @@ use wasmparser::types::Types;
 use crate::name::{InterfaceName, Track};
 
 /// Functions and resources by interface. `given.txt` says where it comes from.
-static GIVEN: LazyLock<BTreeMap<(&'static str, Track), BTreeSet<&'static str>>> =
+static GIVEN: LazyLock<BTreeMap<(&'static str, Track<'static>), BTreeSet<&'static str>>> =
     LazyLock::new(|| include_str!("given.txt").lines().filter_map(parse_line).collect());
 
-type Line = ((&'static str, Track), BTreeSet<&'static str>);
+type Line = ((&'static str, Track<'static>), BTreeSet<&'static str>);
 
 fn parse_line(line: &'static str) -> Option<Line> {
     let mut words = line.split(' ');
     let (path, version) = words.next()?.split_once('@')?;
-    let minor = version.strip_prefix("0.")?.parse().ok()?;
-    Some(((path, Track::Zero(minor)), words.collect()))
+    let minor = version.strip_prefix("0.").and_then(|minor| minor.parse().ok());
+    let track = minor.map_or_else(|| Track::of(version), Track::Zero);
+    Some(((path, track), words.collect()))
 }
 
 /// Imports that no node gives, by the full name that the component uses; a single
@@ -83,5 +84,7 @@ mod tests {
         assert!(exit.contains("exit-with-code"));
         assert!(GIVEN.contains_key(&("wrun:task/context", Track::Zero(1))));
         assert!(!GIVEN.contains_key(&("wasi:cli/run", Track::Zero(2))));
+        let nn = Track::Pre("0.2.0-rc-2024-10-28");
+        assert!(GIVEN.get(&("wasi:nn/graph", nn)).unwrap().contains("load-by-name"));
     }
 }

@@ -6,16 +6,17 @@ pub(crate) struct InterfaceName<'a> {
     /// Everything before the version: `wasi:cli/run`.
     pub(crate) path: &'a str,
     /// Which versions it is compatible with.
-    pub(crate) track: Track,
+    pub(crate) track: Track<'a>,
 }
 
 /// Versions that can stand for each other: releases of one minor version below 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Track {
+pub(crate) enum Track<'a> {
     /// A release 0.minor.patch, compatible with every other patch of it.
     Zero(u64),
-    /// A pre-release, a version from 1.0 on, 0.0.x or none: only itself, and nodes
-    /// give none of these.
+    /// A pre-release, compatible with itself alone.
+    Pre(&'a str),
+    /// A version from 1.0 on, 0.0.x or none: only itself, and nodes give none of these.
     Other,
 }
 
@@ -28,8 +29,11 @@ impl<'a> InterfaceName<'a> {
     }
 }
 
-impl Track {
-    fn of(version: &str) -> Self {
+impl<'a> Track<'a> {
+    pub(crate) fn of(version: &'a str) -> Self {
+        if version.starts_with("0.") && version.contains('-') {
+            return Self::Pre(version);
+        }
         let release = version.split_once('+').map_or(version, |(release, _)| release);
         let mut parts = release.split('.');
         let numbers = (parts.next(), parts.next(), parts.next(), parts.next());
@@ -57,7 +61,8 @@ mod tests {
 
     #[test]
     fn pre_releases_and_everything_unusual_stand_alone() {
-        for version in ["0.3.0-rc-2025-09-16", "1.2.3", "0.0.4", "0.2", "0.2.1.1", "", "0.x.1"] {
+        assert_eq!(Track::of("0.3.0-rc-2025-09-16"), Track::Pre("0.3.0-rc-2025-09-16"));
+        for version in ["1.0.0-rc-1", "1.2.3", "0.0.4", "0.2", "0.2.1.1", "", "0.x.1"] {
             assert_eq!(Track::of(version), Track::Other, "{version}");
         }
         assert_eq!(InterfaceName::parse("env").track, Track::Other);

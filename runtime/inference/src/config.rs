@@ -156,7 +156,8 @@ pub enum BatchAxes {
     Never,
 }
 
-/// The batch axis of each tensor, by name. An input that is not named is not merged: only
+/// The batch axis of each tensor, by name. Who knows names alone may give all of them for both
+/// sides: those of the other side are of no account. An input that is not named is not merged: only
 /// requests that give the very same bytes for it go together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TensorAxes {

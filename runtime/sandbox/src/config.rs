@@ -28,6 +28,8 @@ pub struct SandboxConfig {
     pub stack: usize,
     /// Longest time between two points at which a guest can be stopped or frozen.
     pub tick: Duration,
+    /// What runs models for guests; `None`: nothing does, and to load one is refused.
+    pub inference: Option<wrun_inference::Engine>,
 }
 
 impl SandboxConfig {
@@ -44,6 +46,7 @@ impl SandboxConfig {
             max_waiting: 65_536,
             stack: 1 << 20,
             tick: Duration::from_millis(5),
+            inference: None,
         }
     }
 }

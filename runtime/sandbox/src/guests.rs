@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Runtime};
+use wrun_inference::Engine;
 
 use crate::clock::Clock;
 use crate::engines::{Engines, Flavor};
@@ -40,6 +41,7 @@ pub(crate) trait Member: Send + Sync {
 pub(crate) struct Guests {
     ticker: Arc<Ticker>,
     io: Handle,
+    inference: Option<Engine>,
     runtime: Mutex<Option<Runtime>>,
     stack: usize,
     parallel: usize,
@@ -104,6 +106,7 @@ impl Guests {
             ticker: Ticker::start(Arc::clone(&engines), config.tick)
                 .map_err(SandboxError::Thread)?,
             io: runtime.handle().clone(),
+            inference: config.inference.clone(),
             runtime: Mutex::new(Some(runtime)),
             stack: config.stack,
             parallel: config.threads,
@@ -143,6 +146,11 @@ impl Guests {
 
     pub(crate) fn io(&self) -> &Handle {
         &self.io
+    }
+
+    /// What runs models; `None`: nothing does.
+    pub(crate) fn inference(&self) -> Option<&Engine> {
+        self.inference.as_ref()
     }
 
     /// How many guests run side by side.

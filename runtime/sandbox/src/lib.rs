@@ -31,6 +31,7 @@ mod http;
 mod link;
 mod names;
 mod network;
+mod nn;
 mod outcome;
 mod permits;
 mod replica;

@@ -124,6 +124,7 @@ fn with_plain_interfaces(pooled: &Pooled) -> wasmtime::Result<Linker<TaskState>>
     crate::environment::add_to_linker(&mut linker)?;
     Task::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     crate::exchange::add_to_linker(&mut linker)?;
+    crate::nn::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

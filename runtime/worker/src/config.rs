@@ -42,6 +42,8 @@ pub struct WorkerConfig {
     pub artefact_bytes: u64,
     /// Bytes that compiled components may take on disk.
     pub compiled_bytes: u64,
+    /// Bytes that loaded models may take in memory, beside what tasks may take.
+    pub model_memory: u64,
 }
 
 /// How the node's gateway takes HTTP.
@@ -79,7 +81,7 @@ impl HttpConfig {
 
 impl WorkerConfig {
     /// Two threads and cores, 256 slots, 4 GiB of memory, 16 GiB of scratch space, half a
-    /// minute of grace, 8 GiB of artefacts; named `node`.
+    /// minute of grace, 8 GiB of artefacts, 512 MiB of models; named `node`.
     pub fn new(server: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
             server: server.into(),
@@ -95,6 +97,7 @@ impl WorkerConfig {
             grace: Duration::from_secs(30),
             artefact_bytes: 8 << 30,
             compiled_bytes: 2 << 30,
+            model_memory: 512 << 20,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use wrun_inference::StartError;
 use wrun_net::ConnectError;
 use wrun_protocol::wire::user::RequestError;
 use wrun_sandbox::SandboxError;
@@ -78,6 +79,9 @@ pub enum WorkerError {
     /// The sandbox could not be built.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// What runs models cannot be started.
+    #[error("cannot run models: {0}")]
+    Inference(#[from] StartError),
     /// The agent ended in a way that is a fault of wrun's.
     #[error("the node agent stopped unexpectedly; its tasks run elsewhere once its lease is over")]
     Fault,

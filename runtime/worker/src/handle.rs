@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use wrun_gateway::{Gateway, Upstream};
+use wrun_inference::Engine;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::{NodeId, Resources, limits};
@@ -77,11 +78,17 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let root = config.data_dir.clone();
     let data = off_thread(move || DataDir::open(&root)).await??;
     let member = membership(&config, &data).await?;
+    let inference = wrun_inference::Config {
+        threads: config.threads,
+        model_memory: config.model_memory,
+        ..wrun_inference::Config::default()
+    };
     let sandbox_config = SandboxConfig {
         threads: config.threads,
         slots: config.capacity.slots,
         memory: config.capacity.memory,
         cache_bytes: config.compiled_bytes,
+        inference: Some(Engine::start(inference)?),
         ..SandboxConfig::new(data.compiled())
     };
     let sandbox = off_thread(move || Sandbox::new(sandbox_config)).await??;

@@ -41,3 +41,4 @@ pub use config::{HttpConfig, WorkerConfig};
 pub use error::WorkerError;
 pub use handle::{WorkerHandle, start};
 pub use wrun_gateway::{AccessLog, AddressRange, TlsFiles};
+pub use wrun_inference::Fenced;

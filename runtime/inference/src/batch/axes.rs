@@ -102,9 +102,8 @@ impl Axes {
         let known =
             |tensors: &[TensorSignature], name: &String| tensors.iter().any(|it| it.name == *name);
         let Signature { inputs, outputs } = signature;
-        let unknown = axes.inputs.keys().find(|name| !known(inputs, name));
-        let unknown = unknown.or(axes.outputs.keys().find(|name| !known(outputs, name)));
-        if let Some(name) = unknown {
+        let mut names = axes.inputs.keys().chain(axes.outputs.keys());
+        if let Some(name) = names.find(|name| !known(inputs, name) && !known(outputs, name)) {
             return Err(declared(format!("there is no `{name}`")));
         }
         let fits = |tensor: &TensorSignature, axis: usize| {

@@ -134,3 +134,13 @@ fn axes_that_do_not_fit_the_model_are_named() {
         assert_eq!(model.batching().to_string(), text);
     }
 }
+
+#[test]
+fn axes_may_be_declared_for_tensors_of_either_side_at_once() {
+    let both: std::collections::BTreeMap<_, _> = [("x".to_owned(), 0), ("y".to_owned(), 0)].into();
+    let axes = TensorAxes { inputs: both.clone(), outputs: both };
+    let options = ModelOptions { axes: BatchAxes::Declared(axes), ..ModelOptions::default() };
+    let engine = engine(config(), Arc::new(Directed::echo()));
+    let model = load_with(&engine, 1, models::relu(), &options).unwrap();
+    assert_eq!(model.batching().to_string(), "batched on axis 0 of x, axis 0 of y");
+}

@@ -1,0 +1,393 @@
+//! `wasi:nn`: what a guest is given of inference. Which models it may load is the job's matter,
+//! what runs them that of the node's engine; here its tensors are charged to its memory, and a
+//! guest that waits for either holds no thread. Runs nothing itself.
+#![allow(unreachable_pub, reason = "the generated bindings name what the guest holds")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wrun_inference::{
+    BatchAxes, Call, ComputeError, ElementType, Encoding, Engine, ErrorCode, FetchError, LoadError,
+    Model, ModelKey, ModelOptions, Target, Tensor, TensorAxes,
+};
+use wrun_protocol::model::ModelSpec;
+use wrun_protocol::task::Limit;
+
+use crate::GrantedModel;
+use crate::bindings::nn::wasi::nn::{errors, graph, inference, tensor};
+use crate::control::Control;
+use crate::gang::{Charge, TaskMemory};
+use crate::state::TaskState;
+use crate::stdio::LimitReached;
+
+/// What a handle costs the host beside the bytes that it holds.
+const HANDLE: u64 = 128;
+
+/// Most bytes of an error's text: some repeat what a guest or a model has said.
+const TEXT: usize = 4 << 10;
+
+/// A guest's tensor.
+pub struct HeldTensor {
+    tensor: Tensor,
+    _charge: Charge,
+}
+
+/// A guest's model.
+pub struct HeldGraph(Arc<Loaded>);
+
+/// What a guest runs a model with.
+pub struct HeldContext(Arc<Loaded>);
+
+struct Loaded {
+    model: Model,
+    /// For one that the guest brought itself.
+    _charge: Option<Charge>,
+}
+
+/// An error that the guest has not let go yet.
+pub struct HeldError {
+    code: errors::ErrorCode,
+    data: String,
+    _charge: Charge,
+}
+
+/// What the guest is told in place of a result.
+struct Refusal {
+    code: ErrorCode,
+    text: String,
+}
+
+type Answer<T> = wasmtime::Result<Result<T, Resource<HeldError>>>;
+
+pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+    crate::bindings::nn::Ml::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
+}
+
+impl TaskState {
+    /// Charges what the host holds for the guest. Too much ends the task.
+    fn charge(&self, bytes: usize) -> wasmtime::Result<Charge> {
+        let memory = TaskMemory::new(&self.control);
+        memory.charge(bytes as u64 + HANDLE, true).ok_or_else(|| {
+            self.control.reach(Limit::Memory, self.control.account.limit());
+            LimitReached.into()
+        })
+    }
+
+    fn hold_tensor(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<HeldTensor>> {
+        let charge = self.charge(tensor.data().len())?;
+        Ok(self.table().push(HeldTensor { tensor, _charge: charge })?)
+    }
+
+    fn hold_error(
+        &mut self,
+        code: errors::ErrorCode,
+        mut data: String,
+    ) -> wasmtime::Result<Resource<HeldError>> {
+        data.truncate(data.floor_char_boundary(TEXT));
+        let charge = self.charge(data.len())?;
+        Ok(self.table().push(HeldError { code, data, _charge: charge })?)
+    }
+
+    fn refuse<T>(&mut self, Refusal { code, text }: Refusal) -> Answer<T> {
+        Ok(Err(self.hold_error(error_code(code), text)?))
+    }
+
+    fn hold_graph(&mut self, loaded: Result<HeldGraph, Refusal>) -> Answer<Resource<HeldGraph>> {
+        match loaded {
+            Ok(graph) => Ok(Ok(self.table().push(graph)?)),
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+}
+
+fn engine(control: &Control) -> Result<Engine, Refusal> {
+    control.batch.guests.inference().cloned().ok_or_else(|| {
+        refusal(ErrorCode::UnsupportedOperation, "this node runs no models".to_owned())
+    })
+}
+
+/// What the job grants under that name.
+fn granted(control: &Control, name: &str) -> Result<GrantedModel, Refusal> {
+    let models = &control.job().models;
+    let Some(granted) = models.iter().find(|granted| granted.name == name) else {
+        let names: Vec<_> = models.iter().map(|granted| granted.name.as_str()).collect();
+        let has = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(refusal(
+            ErrorCode::NotFound,
+            format!("the job names no model `{name}` (it names: {has}): add it to `models`"),
+        ));
+    };
+    Ok(granted.clone())
+}
+
+async fn load_granted(control: Arc<Control>, name: &str) -> Result<HeldGraph, Refusal> {
+    let GrantedModel { name, version, file } = granted(&control, name)?;
+    let engine = engine(&control)?;
+    let Some(file) = file else {
+        return Err(refusal(ErrorCode::NotFound, format!("the model `{name}` was removed")));
+    };
+    let key = ModelKey { name, digest: version.digest };
+    let io = control.batch.guests.io().clone();
+    let fetch = move || async move {
+        let read = io.spawn_blocking(move || std::fs::read(file)).await;
+        let read = read.map_err(|error| FetchError::Failed(error.to_string()))?;
+        read.map(Bytes::from).map_err(|error| FetchError::Failed(error.to_string()))
+    };
+    let options = options(&version.spec);
+    let model = engine.load(&control.job().tenant, &key, &options, fetch).await?;
+    Ok(HeldGraph(Arc::new(Loaded { model, _charge: None })))
+}
+
+async fn load_own(
+    control: Arc<Control>,
+    bytes: Bytes,
+    options: ModelOptions,
+    charge: Charge,
+) -> Result<HeldGraph, Refusal> {
+    let job = control.job();
+    if !job.load_models {
+        return Err(refusal(
+            ErrorCode::Security,
+            "the job does not allow models from a guest's own bytes: set `load_models = true`, \
+             or push the model and name it in `models`"
+                .to_owned(),
+        ));
+    }
+    let engine = engine(&control)?;
+    let model = engine.load_bytes(&job.tenant, "of the guest", &options, bytes).await?;
+    Ok(HeldGraph(Arc::new(Loaded { model, _charge: Some(charge) })))
+}
+
+fn refusal(code: ErrorCode, text: String) -> Refusal {
+    Refusal { code, text }
+}
+
+impl From<LoadError> for Refusal {
+    fn from(error: LoadError) -> Self {
+        refusal(error.code(), error.to_string())
+    }
+}
+
+impl From<ComputeError> for Refusal {
+    fn from(error: ComputeError) -> Self {
+        refusal(error.code(), error.to_string())
+    }
+}
+
+impl tensor::Host for TaskState {}
+
+impl tensor::HostTensor for TaskState {
+    fn new(
+        &mut self,
+        dimensions: Vec<u32>,
+        ty: tensor::TensorType,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Resource<HeldTensor>> {
+        self.hold_tensor(Tensor::new(dimensions, element(ty), data))
+    }
+
+    fn dimensions(&mut self, held: Resource<HeldTensor>) -> wasmtime::Result<Vec<u32>> {
+        Ok(self.table().get(&held)?.tensor.dimensions().to_vec())
+    }
+
+    fn ty(&mut self, held: Resource<HeldTensor>) -> wasmtime::Result<tensor::TensorType> {
+        Ok(tensor_type(self.table().get(&held)?.tensor.element()))
+    }
+
+    fn data(&mut self, held: Resource<HeldTensor>) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.table().get(&held)?.tensor.data().to_vec())
+    }
+
+    fn drop(&mut self, held: Resource<HeldTensor>) -> wasmtime::Result<()> {
+        Ok(self.table().delete(held).map(drop)?)
+    }
+}
+
+impl graph::Host for TaskState {
+    async fn load(
+        &mut self,
+        parts: Vec<Vec<u8>>,
+        encoding: graph::GraphEncoding,
+        target: graph::ExecutionTarget,
+    ) -> Answer<Resource<HeldGraph>> {
+        let bytes: Bytes = match <[Vec<u8>; 1]>::try_from(parts) {
+            Ok([part]) => part.into(),
+            Err(parts) => {
+                let text = format!("an ONNX model is one part, and {} were given", parts.len());
+                return self.refuse(refusal(ErrorCode::InvalidArgument, text));
+            }
+        };
+        let charge = self.charge(bytes.len())?;
+        let options = ModelOptions {
+            encoding: own_encoding(encoding),
+            target: own_target(target),
+            ..ModelOptions::default()
+        };
+        let loaded = load_own(Arc::clone(&self.control), bytes, options, charge).await;
+        self.hold_graph(loaded)
+    }
+
+    async fn load_by_name(&mut self, name: String) -> Answer<Resource<HeldGraph>> {
+        let loaded = load_granted(Arc::clone(&self.control), &name).await;
+        self.hold_graph(loaded)
+    }
+}
+
+impl graph::HostGraph for TaskState {
+    fn init_execution_context(
+        &mut self,
+        held: Resource<HeldGraph>,
+    ) -> Answer<Resource<HeldContext>> {
+        let context = HeldContext(Arc::clone(&self.table().get(&held)?.0));
+        Ok(Ok(self.table().push(context)?))
+    }
+
+    fn drop(&mut self, held: Resource<HeldGraph>) -> wasmtime::Result<()> {
+        Ok(self.table().delete(held).map(drop)?)
+    }
+}
+
+impl inference::Host for TaskState {}
+
+impl inference::HostGraphExecutionContext for TaskState {
+    async fn compute(
+        &mut self,
+        held: Resource<HeldContext>,
+        inputs: Vec<(String, Resource<HeldTensor>)>,
+    ) -> Answer<Vec<(String, Resource<HeldTensor>)>> {
+        let loaded = Arc::clone(&self.table().get(&held)?.0);
+        let mut given = Vec::with_capacity(inputs.len());
+        // The guest's memory pays for its inputs until the model has done with them.
+        let mut charges = Vec::with_capacity(inputs.len());
+        for (name, held) in inputs {
+            let HeldTensor { tensor, _charge: charge } = self.table().delete(held)?;
+            given.push((name, tensor));
+            charges.push(charge);
+        }
+        let call = Call { tenant: self.control.job().tenant.clone(), weight: 1, deadline: None };
+        let computed = loaded.model.compute(call, given).await;
+        drop(charges);
+        let outputs = match computed {
+            Ok(outputs) => outputs,
+            Err(error) => return self.refuse(error.into()),
+        };
+        let held = outputs.into_iter().map(|(name, tensor)| Ok((name, self.hold_tensor(tensor)?)));
+        Ok(Ok(held.collect::<wasmtime::Result<_>>()?))
+    }
+
+    fn drop(&mut self, held: Resource<HeldContext>) -> wasmtime::Result<()> {
+        Ok(self.table().delete(held).map(drop)?)
+    }
+}
+
+impl errors::Host for TaskState {}
+
+impl errors::HostError for TaskState {
+    fn new(
+        &mut self,
+        code: errors::ErrorCode,
+        data: String,
+    ) -> wasmtime::Result<Resource<HeldError>> {
+        self.hold_error(code, data)
+    }
+
+    fn code(&mut self, held: Resource<HeldError>) -> wasmtime::Result<errors::ErrorCode> {
+        Ok(self.table().get(&held)?.code)
+    }
+
+    fn data(&mut self, held: Resource<HeldError>) -> wasmtime::Result<String> {
+        Ok(self.table().get(&held)?.data.clone())
+    }
+
+    fn drop(&mut self, held: Resource<HeldError>) -> wasmtime::Result<()> {
+        Ok(self.table().delete(held).map(drop)?)
+    }
+}
+
+fn element(ty: tensor::TensorType) -> ElementType {
+    match ty {
+        tensor::TensorType::Fp16 => ElementType::Fp16,
+        tensor::TensorType::Fp32 => ElementType::Fp32,
+        tensor::TensorType::Fp64 => ElementType::Fp64,
+        tensor::TensorType::Bf16 => ElementType::Bf16,
+        tensor::TensorType::U8 => ElementType::U8,
+        tensor::TensorType::I32 => ElementType::I32,
+        tensor::TensorType::I64 => ElementType::I64,
+    }
+}
+
+fn tensor_type(element: ElementType) -> tensor::TensorType {
+    match element {
+        ElementType::Fp16 => tensor::TensorType::Fp16,
+        ElementType::Fp32 => tensor::TensorType::Fp32,
+        ElementType::Fp64 => tensor::TensorType::Fp64,
+        ElementType::Bf16 => tensor::TensorType::Bf16,
+        ElementType::U8 => tensor::TensorType::U8,
+        ElementType::I32 => tensor::TensorType::I32,
+        ElementType::I64 => tensor::TensorType::I64,
+    }
+}
+
+fn own_encoding(encoding: graph::GraphEncoding) -> Encoding {
+    match encoding {
+        graph::GraphEncoding::Openvino => Encoding::OpenVino,
+        graph::GraphEncoding::Onnx => Encoding::Onnx,
+        graph::GraphEncoding::Tensorflow => Encoding::TensorFlow,
+        graph::GraphEncoding::Pytorch => Encoding::PyTorch,
+        graph::GraphEncoding::Tensorflowlite => Encoding::TensorFlowLite,
+        graph::GraphEncoding::Ggml => Encoding::Ggml,
+        graph::GraphEncoding::Autodetect => Encoding::Autodetect,
+    }
+}
+
+fn own_target(target: graph::ExecutionTarget) -> Target {
+    match target {
+        graph::ExecutionTarget::Cpu => Target::Cpu,
+        graph::ExecutionTarget::Gpu => Target::Gpu,
+        graph::ExecutionTarget::Tpu => Target::Tpu,
+    }
+}
+
+fn error_code(code: ErrorCode) -> errors::ErrorCode {
+    match code {
+        ErrorCode::InvalidArgument => errors::ErrorCode::InvalidArgument,
+        ErrorCode::InvalidEncoding => errors::ErrorCode::InvalidEncoding,
+        ErrorCode::Timeout => errors::ErrorCode::Timeout,
+        ErrorCode::RuntimeError => errors::ErrorCode::RuntimeError,
+        ErrorCode::UnsupportedOperation => errors::ErrorCode::UnsupportedOperation,
+        ErrorCode::TooLarge => errors::ErrorCode::TooLarge,
+        ErrorCode::NotFound => errors::ErrorCode::NotFound,
+        ErrorCode::Security => errors::ErrorCode::Security,
+        ErrorCode::Unknown => errors::ErrorCode::Unknown,
+    }
+}
+
+/// As whoever pushed the model decided.
+fn options(spec: &ModelSpec) -> ModelOptions {
+    ModelOptions {
+        encoding: match spec.encoding {
+            wrun_protocol::model::Encoding::Onnx => Encoding::Onnx,
+        },
+        target: match spec.target {
+            wrun_protocol::model::Target::Any => Target::Any,
+            wrun_protocol::model::Target::Cpu => Target::Cpu,
+            wrun_protocol::model::Target::Gpu => Target::Gpu,
+        },
+        max_batch: Some(spec.max_batch),
+        max_delay: Some(Duration::from_millis(spec.max_delay_ms.into())),
+        axes: axes(spec),
+    }
+}
+
+/// Which side a tensor is on the model says.
+fn axes(spec: &ModelSpec) -> BatchAxes {
+    if spec.batch_axes.is_empty() {
+        return BatchAxes::Prove;
+    }
+    let named = spec.batch_axes.iter().map(|(name, axis)| (name.clone(), *axis as usize));
+    let inputs: BTreeMap<_, _> = named.collect();
+    BatchAxes::Declared(TensorAxes { outputs: inputs.clone(), inputs })
+}
