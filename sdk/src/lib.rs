@@ -51,6 +51,10 @@
 //! With the feature `http`, [`macro@http`] makes an async function a service: see the module
 //! `http`.
 //!
+//! # Inference
+//!
+//! [`nn`] loads models that the job names and runs them; the node shares each with all who use it.
+//!
 //! # Outside a cluster
 //!
 //! The context works on the build machine too, so that functions that use it can be
@@ -64,6 +68,7 @@ pub mod gang;
 #[cfg(feature = "http")]
 pub mod http;
 mod log;
+pub mod nn;
 
 #[cfg(not(target_family = "wasm"))]
 #[path = "host.rs"]
