@@ -10,6 +10,7 @@ mod each;
 mod examples;
 mod handlers;
 mod https;
+mod inference;
 mod job_file;
 mod json;
 mod models;
