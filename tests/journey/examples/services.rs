@@ -8,8 +8,9 @@ use harness::http;
 use serde_json::{Value, json};
 
 use crate::Desk;
-use crate::desk::guest;
+use crate::desk::{guest, stderr};
 use crate::services::served;
+use crate::until;
 
 fn deploy(desk: &Desk, name: &str, flags: &[&str]) {
     desk.says(&[&["deploy", &guest(name), "--name", name], flags].concat());
@@ -119,6 +120,10 @@ fn the_storefront_calls_the_shop_by_name_if_it_may() {
     deploy(&desk, "storefront", &["--route", "/"]);
     let refused = http::get(gateway, "/").unwrap();
     assert_eq!(refused.status, 500, "{}", refused.text());
+    until("its log says why", || {
+        let logs = stderr(&desk.wrun(&["logs", "storefront"]));
+        logs.contains("the host was not granted").then_some(())
+    });
     deploy(&desk, "storefront", &["--route", "/", "--allow-host", "shop.wrun.internal"]);
     let page = http::get(gateway, "/").unwrap();
     let prices = "  coffee   4.20\n     tea   3.10\n   water   0.90\n";
