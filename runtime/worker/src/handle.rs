@@ -81,6 +81,11 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let inference = wrun_inference::Config {
         threads: config.threads,
         model_memory: config.model_memory,
+        // What can be pushed can be loaded.
+        limits: wrun_inference::Limits {
+            model_bytes: limits::MAX_MODEL,
+            ..wrun_inference::Limits::default()
+        },
         ..wrun_inference::Config::default()
     };
     let sandbox_config = SandboxConfig {
