@@ -1,7 +1,10 @@
 //! The engine: loads models once, keeps them within the node's memory, and tells of them.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -122,7 +125,8 @@ impl Engine {
             limit: self.0.limits.own_model_bytes,
             bytes,
         };
-        let handle = self.0.make(tenant, source).await?;
+        source.check_size()?;
+        let handle = self.0.make(tenant, || Ok(source)).await?;
         self.0.registry().brought(handle.served());
         Ok(Model(handle))
     }
@@ -184,13 +188,13 @@ impl Engine {
         let (tenant, options) = (tenant.clone(), options.clone());
         let ModelKey { name, digest } = key.clone();
         let load = async move {
-            let loaded = async {
-                let bytes = fetch().await?;
-                let limit = running.limits.model_bytes;
-                let source = Source { name, digest: Some(digest), options, limit, bytes };
-                running.make(&tenant, source).await
+            let limit = running.limits.model_bytes;
+            // In its turn, so that few models are in memory that are not loaded yet.
+            let source = move || {
+                let bytes = block_on(fetch())?;
+                Ok(Source { name, digest: Some(digest), options, limit, bytes })
             };
-            let loaded = loaded.await;
+            let loaded = running.make(&tenant, source).await;
             running.registry().landed(digest, &loaded);
             loaded
         };
@@ -203,12 +207,37 @@ impl Running {
         &self.maker.registry
     }
 
-    /// Makes a model of its bytes, on a thread of the loader.
-    async fn make(&self, tenant: &TenantName, source: Source) -> Loaded {
-        source.check_size()?;
+    /// Makes a model of its bytes, which it gets on a thread of the loader too.
+    async fn make(
+        &self,
+        tenant: &TenantName,
+        source: impl FnOnce() -> Result<Source, LoadError> + Send + 'static,
+    ) -> Loaded {
         let maker = Arc::clone(&self.maker);
-        let make = Box::new(move |stop: &back_end::Stop| maker.make(source, stop));
+        let make = Box::new(move |stop: &back_end::Stop| {
+            let source = source()?;
+            source.check_size()?;
+            maker.make(source, stop)
+        });
         self.loader.submit(tenant, make)?.await.unwrap_or(Err(LoadError::Stopped))
+    }
+}
+
+/// Waits on the calling thread, which is one of the engine's own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 

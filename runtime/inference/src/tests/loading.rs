@@ -203,6 +203,32 @@ fn loads_are_bounded_for_the_node_and_for_each_tenant_and_go_in_turn() {
 }
 
 #[test]
+fn the_bytes_of_a_model_are_fetched_when_its_turn_to_be_loaded_has_come() {
+    let (back_end, gate) = with_gate();
+    let engine = engine(config(), back_end);
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let load = |number: u8| {
+        let (engine, fetched) = (engine.clone(), Arc::clone(&fetched));
+        let fetch = move || async move {
+            fetched.fetch_add(1, Ordering::SeqCst);
+            Ok(Bytes::from(models::relu()))
+        };
+        async move { engine.load(&tenant("a"), &key(number), &options(), fetch).await }
+            .boxed_local()
+    };
+    let mut first = load(1);
+    assert!(first.as_mut().now_or_never().is_none());
+    gate.wait_for(1);
+    let mut second = load(2);
+    assert!(second.as_mut().now_or_never().is_none());
+    assert_eq!(fetched.load(Ordering::SeqCst), 1);
+    gate.let_through(2);
+    wait(first).unwrap();
+    wait(second).unwrap();
+    assert_eq!(fetched.load(Ordering::SeqCst), 2);
+}
+
+#[test]
 fn a_load_that_hangs_is_given_up_and_the_next_one_has_a_thread() {
     let (back_end, gate) = with_gate();
     let limits = Limits { load_time: Duration::from_millis(500), ..Limits::default() };

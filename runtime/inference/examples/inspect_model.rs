@@ -1,5 +1,5 @@
 //! Loads an ONNX file as a node would, and says what it takes, gives and costs.
-//! `cargo run --release -p wrun-inference --example inspect -- FILE [LIBRARY]`
+//! `cargo run --release -p wrun-inference --example inspect_model -- FILE [LIBRARY]`
 //!
 //! With the library of ONNX Runtime it is loaded there, in a process of its own, on the
 //! processor (which takes the feature `ort`).
