@@ -147,6 +147,24 @@ pub enum ScaleOn {
         /// Aimed at.
         requests: u32,
     },
+    /// What its guests ask of models at once, waiting and running, for each replica, in
+    /// thousandths.
+    ModelQueue {
+        /// Aimed at.
+        milli: u32,
+    },
+    /// How long nine of ten answers of models take at most, in milliseconds.
+    ModelLatency {
+        /// Aimed at.
+        ms: u32,
+    },
+}
+
+impl ScaleOn {
+    /// Whether it is a load of models, and not of the service itself.
+    pub fn is_of_models(self) -> bool {
+        matches!(self, Self::ModelQueue { .. } | Self::ModelLatency { .. })
+    }
 }
 
 /// How one revision takes the place of another. Times in milliseconds.

@@ -1,10 +1,12 @@
 //! Guests that run models through `wasi:nn`, from the model's push to what the guest prints.
 
 use harness::{http, models};
+use serde_json::{Value, json};
 
-use crate::Desk;
 use crate::desk::{guest, stderr, stdout};
+use crate::schema::Schema;
 use crate::services::served;
+use crate::{Desk, until};
 
 /// A cluster that has the model `double`.
 fn desk() -> Desk {
@@ -37,6 +39,49 @@ fn a_guest_runs_a_model_that_its_job_names() {
     let array = ["--model", "double", "--count", "40"];
     let all = steps(&desk, &array, &["load:double", "times:50:x=fp32:1x2:0.5/0.25"]);
     assert_eq!(all.matches("y Fp32 1x2 1/0.5").count(), 40, "{all}");
+}
+
+/// What a command shows of a model, once its node has told that it is loaded and by nobody used.
+fn shown_loaded(desk: &Desk, arguments: &[&str]) -> Value {
+    until("the node tells of the model", || {
+        let page = desk.json(arguments);
+        let counts = &page["nodes"][0]["loaded"]["counts"];
+        (counts["users"] == 0).then_some(page)
+    })
+}
+
+#[test]
+fn what_a_node_found_in_a_model_and_did_with_it_is_shown() {
+    let desk = desk();
+    let schema = Schema::of(&desk);
+    let nothing = desk.says(&["model", "show", "double"]);
+    assert!(nothing.ends_with("\nnodes       on none\n"), "{nothing}");
+    let run = "times:3:x=fp32:1x2:0.5/0.25";
+    steps(&desk, &["--model", "double"], &["load:double", run, "run:x=fp32:1x3:1/2/3"]);
+    let page = shown_loaded(&desk, &["model", "show", "double"]);
+    schema.check("model", &page);
+    let node = &page["nodes"][0];
+    assert_eq!((&page["on_nodes"], &node["node_state"]), (&1.into(), &"loaded".into()), "{page}");
+    let loaded = &node["loaded"];
+    let input = json!({"name": "x", "element": "fp32", "dimensions": ["rows", "2"]});
+    assert_eq!(loaded["inputs"], json!([input]), "{page}");
+    assert_eq!((&loaded["back_end"], &loaded["device"]), (&"tract".into(), &"CPU".into()));
+    let counts = &loaded["counts"];
+    assert_eq!((&counts["requests"], &counts["users"]), (&3.into(), &0.into()), "{page}");
+    let text = desk.says(&["model", "show", "double"]);
+    for line in ["\ninputs      x fp32[rows, 2]\n", "\nruns        by tract ", "loaded"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    // Whoever may use it sees what it is, and not how much others do with it.
+    desk.says(&["user", "add", "shop", "-o", "shop.toml"]);
+    desk.says(&["model", "share", "double", "--with", "shop"]);
+    let shared = desk.json(&["--credential", "shop.toml", "model", "show", "main/double"]);
+    assert_eq!(shared["nodes"][0]["loaded"]["inputs"], json!([input]), "{shared}");
+    assert_eq!(shared["nodes"][0]["loaded"]["counts"], Value::Null, "{shared}");
+    // The same bytes of another tenant are another model: what it does is its own.
+    desk.says(&["--credential", "shop.toml", "model", "push", "double", "double.onnx"]);
+    let other = desk.json(&["--credential", "shop.toml", "model", "show", "double"]);
+    assert_eq!(other["nodes"][0]["node_state"], "on-disk", "{other}");
 }
 
 #[test]
@@ -126,9 +171,24 @@ fn a_service_answers_with_what_a_model_says() {
     desk.says(&["model", "push", "double", "double.onnx"]);
     let service = ["--name", "double", "--route", "/", "--model", "double"];
     desk.says(&[&["deploy", &guest("http_infer")], &service[..]].concat());
+    // It is loaded before there was any request.
+    let page = shown_loaded(&desk, &["model", "show", "double"]);
+    assert_eq!(page["nodes"][0]["loaded"]["counts"]["requests"], 0, "{page}");
     for _ in 0..20 {
         let answer = http::post(gateway, "/", "[[1.5, 2], [0, -1]]").unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (200, "[3.0,4.0,0.0,-2.0]"));
     }
     assert_eq!(http::post(gateway, "/", "[[1.5]]").unwrap().status, 400);
+}
+
+#[test]
+fn a_service_whose_model_cannot_be_loaded_does_not_roll_out_and_says_why() {
+    let (desk, _gateway) = served();
+    desk.write("unheard.onnx", models::unheard_of());
+    desk.says(&["model", "push", "unheard", "unheard.onnx"]);
+    let service = ["--name", "double", "--route", "/", "--model", "double=unheard"];
+    let output = desk.wrun(&[&["deploy", &guest("http_infer")], &service[..]].concat());
+    assert!(!output.status.success(), "{}", stdout(&output));
+    let told = stderr(&output);
+    assert!(told.contains("models: `double`: tract has no operator `Triple`"), "{told}");
 }

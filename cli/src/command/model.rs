@@ -7,7 +7,7 @@ use wrun_protocol::Timestamp;
 use wrun_protocol::limits::MAX_MODEL;
 use wrun_protocol::model::{ModelSpec, ModelVersion};
 use wrun_protocol::resources::Bytes as Size;
-use wrun_protocol::wire::model::{ModelDetail, ModelRow, ModelUse, ModelUser, Pushed};
+use wrun_protocol::wire::model::{ModelRow, Pushed};
 use wrun_protocol::wire::user::{Request, Response};
 
 use super::{Context, Ended};
@@ -15,8 +15,8 @@ use crate::client::{self, Client, blob, unexpected};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::plan::{self, Blob};
-use crate::report::table::{Listing, clean};
-use crate::report::{human, json};
+use crate::report::table::Listing;
+use crate::report::{self, human, json};
 use crate::syntax::model::{Model as Args, ModelCommand, Models, Push, Rm, Share, Show, Unshare};
 
 /// Pushes, shows, removes or shares a model.
@@ -116,67 +116,9 @@ async fn show(context: &Context, args: &Show) -> Ended {
     if console.wants_json() {
         console.json(&json::ModelPage::from(&detail))?;
     } else {
-        console.line(page(&detail, human::now()))?;
+        console.line(report::model::page(console, &detail, human::now()))?;
     }
     Ok(Exit::Success)
-}
-
-/// A line for each thing that there is to say.
-fn page(detail: &ModelDetail, now: Timestamp) -> String {
-    let row = &detail.row;
-    let spec = &row.version.spec;
-    let list = |words: Vec<String>| words.join(", ");
-    let batches = match spec.max_batch {
-        1 => "none: each item alone".to_owned(),
-        most => format!("at most {most} items, for up to {} ms", spec.max_delay_ms),
-    };
-    let axes = spec.batch_axes.iter().map(|(tensor, axis)| format!("{tensor}={axis}"));
-    let mut lines = vec![
-        ("model", format!("{}:{}", row.model.name, row.tag)),
-        ("tenant", row.model.tenant.to_string()),
-        ("digest", row.version.digest.to_string()),
-        ("size", Size(row.version.size).to_string()),
-        ("encoding", spec.encoding.as_str().to_owned()),
-        ("target", spec.target.as_str().to_owned()),
-        ("batches", batches),
-    ];
-    if !spec.batch_axes.is_empty() {
-        lines.push(("batch axes", list(axes.collect())));
-    }
-    let pushed = format!("{} ({})", human::date(row.pushed), human::ago(row.pushed, now));
-    lines.push(("pushed", pushed));
-    lines.push(("tags", list(detail.tags.iter().map(ToString::to_string).collect())));
-    if !detail.shared_with.is_empty() {
-        let tenants = detail.shared_with.iter().map(ToString::to_string);
-        lines.push(("shared", format!("with {}", list(tenants.collect()))));
-    }
-    lines.push(("used by", used_by(detail)));
-    let text: Vec<String> =
-        lines.iter().map(|(name, value)| format!("{name:<12}{}", clean(value).trim())).collect();
-    text.join("\n")
-}
-
-fn used_by(detail: &ModelDetail) -> String {
-    let owner = &detail.row.model.tenant;
-    let mut words: Vec<String> = detail.used_by.iter().map(|of| in_words(of, owner)).collect();
-    let others: u64 = detail.used_by_others.iter().map(|(_, uses)| uses).sum();
-    let named = detail.used_by.len() as u64 + others;
-    if let Some(more) = detail.row.uses.checked_sub(named).filter(|more| *more > 0) {
-        words.push(format!("{more} more"));
-    }
-    let of_others = detail.used_by_others.iter();
-    words.extend(of_others.map(|(tenant, uses)| format!("{uses} of tenant {tenant}")));
-    if words.is_empty() { "nothing that lives".to_owned() } else { words.join(", ") }
-}
-
-fn in_words(of: &ModelUse, owner: &wrun_protocol::TenantName) -> String {
-    let what = match &of.by {
-        ModelUser::Job(job) => format!("job {job}"),
-        ModelUser::Service { name, revision } => format!("service {name} (revision {revision})"),
-        ModelUser::Workflow(job) => format!("workflow {job}"),
-        ModelUser::Schedule(name) => format!("schedule {name}"),
-    };
-    if of.tenant == *owner { what } else { format!("{what} of tenant {}", of.tenant) }
 }
 
 async fn remove(context: &Context, args: &Rm) -> Ended {

@@ -4,6 +4,7 @@ pub(crate) mod explain;
 pub(crate) mod graph;
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod model;
 pub(crate) mod progress;
 pub(crate) mod service;
 pub(crate) mod simulation;

@@ -51,6 +51,8 @@ pub(crate) fn scaled_on(on: &ScaleOn) -> &'static str {
         ScaleOn::Rate { .. } => "rate",
         ScaleOn::Latency { .. } => "latency",
         ScaleOn::Waiting { .. } => "waiting",
+        ScaleOn::ModelQueue { .. } => "model-queue",
+        ScaleOn::ModelLatency { .. } => "model-latency",
     }
 }
 
@@ -100,6 +102,12 @@ pub(crate) fn scaling(of: &Scaling) -> String {
         Some(ScaleOn::Rate { milli }) => format!(", {} requests a second for each", number(milli)),
         Some(ScaleOn::Latency { ms }) => format!(", nine of ten requests within {ms}ms"),
         Some(ScaleOn::Waiting { requests }) => format!(", {requests} waiting requests for each"),
+        Some(ScaleOn::ModelQueue { milli }) => {
+            format!(", {} requests to models at once for each", number(milli))
+        }
+        Some(ScaleOn::ModelLatency { ms }) => {
+            format!(", nine of ten answers of models within {ms}ms")
+        }
     };
     let bounds = match (of.min, of.max) {
         (min, max) if min == max => format!("always {min}"),

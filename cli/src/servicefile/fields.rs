@@ -129,7 +129,7 @@ pub(crate) struct ScaleTable {
 
 /// See `scale.on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum ScaleOnName {
     /// Requests under way at once.
     Concurrency,
@@ -139,6 +139,10 @@ pub(crate) enum ScaleOnName {
     Latency,
     /// Requests that wait at gateways.
     Waiting,
+    /// What is asked of models at once, waiting and running.
+    ModelQueue,
+    /// How long nine of ten answers of models take at most.
+    ModelLatency,
 }
 
 /// See `rollout`.

@@ -25,20 +25,29 @@ impl Target {
         match (name, self) {
             (ScaleOnName::Concurrency, Self::Number(milli)) => Ok(ScaleOn::Concurrency { milli }),
             (ScaleOnName::Rate, Self::Number(milli)) => Ok(ScaleOn::Rate { milli }),
+            (ScaleOnName::ModelQueue, Self::Number(milli)) => Ok(ScaleOn::ModelQueue { milli }),
             (ScaleOnName::Waiting, Self::Number(milli)) if milli.is_multiple_of(1000) => {
                 Ok(ScaleOn::Waiting { requests: milli / 1000 })
             }
-            (ScaleOnName::Latency, Self::Time(span)) => match u32::try_from(span.ms) {
-                Ok(ms) => Ok(ScaleOn::Latency { ms }),
-                Err(_) => Err("it is too long; write a time below 49 days"),
-            },
+            (ScaleOnName::Latency, Self::Time(span)) => {
+                within(span).map(|ms| ScaleOn::Latency { ms })
+            }
+            (ScaleOnName::ModelLatency, Self::Time(span)) => {
+                within(span).map(|ms| ScaleOn::ModelLatency { ms })
+            }
             (ScaleOnName::Waiting, _) => Err("write a whole number of requests, like 10"),
-            (ScaleOnName::Latency, _) => Err("write a time, like \"200ms\""),
-            (ScaleOnName::Concurrency | ScaleOnName::Rate, _) => {
+            (ScaleOnName::Latency | ScaleOnName::ModelLatency, _) => {
+                Err("write a time, like \"200ms\"")
+            }
+            (ScaleOnName::Concurrency | ScaleOnName::Rate | ScaleOnName::ModelQueue, _) => {
                 Err("write a number of requests, like 10 or 2.5")
             }
         }
     }
+}
+
+fn within(span: Span) -> Result<u32, &'static str> {
+    u32::try_from(span.ms).map_err(|_| "it is too long; write a time below 49 days")
 }
 
 /// Largest number: far above what a replica handles.

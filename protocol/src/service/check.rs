@@ -22,6 +22,10 @@ impl ServiceSpec {
             ServiceKind::Program(program) => program.check()?,
         }
         self.scale.check(self.http().is_some())?;
+        let on_models = self.scale.on.is_some_and(ScaleOn::is_of_models);
+        ensure(!on_models || !job.inference.models.is_empty(), "scale.on", || {
+            "the service names no model: add those that it asks to `models`".to_owned()
+        })?;
         self.rollout.check(self.http().is_some())?;
         let restart = [
             ("restart.backoff", self.restart.backoff_ms),
@@ -132,8 +136,12 @@ impl Scale {
                 .to_owned()
         })?;
         let target = match self.on {
-            Some(ScaleOn::Concurrency { milli } | ScaleOn::Rate { milli }) => milli,
-            Some(ScaleOn::Latency { ms }) => ms,
+            Some(
+                ScaleOn::Concurrency { milli }
+                | ScaleOn::Rate { milli }
+                | ScaleOn::ModelQueue { milli },
+            ) => milli,
+            Some(ScaleOn::Latency { ms } | ScaleOn::ModelLatency { ms }) => ms,
             Some(ScaleOn::Waiting { requests }) => requests,
             None => 1,
         };

@@ -10,6 +10,9 @@ use crate::{Digest, JobId, TenantName, Timestamp};
 /// Most uses that are named one by one; of more the number is told.
 pub const MAX_SHOWN_USES: usize = 20;
 
+/// Most nodes that are named one by one.
+pub const MAX_SHOWN_NODES: usize = 20;
+
 /// What pushing a model came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pushed {
@@ -61,6 +64,94 @@ pub struct ModelDetail {
     pub used_by: Vec<ModelUse>,
     /// How much live work of other tenants does; the owner alone is told.
     pub used_by_others: Vec<(TenantName, u64)>,
+    /// Nodes that have it, those first that have it loaded; at most [`MAX_SHOWN_NODES`].
+    pub nodes: Vec<NodeModel>,
+    /// How many have it.
+    pub on_nodes: u64,
+}
+
+/// A model on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeModel {
+    /// The node's name.
+    pub node: String,
+    /// How it is kept there, as the node told last.
+    pub kept: Kept,
+    /// What the node tells of it, if it has it loaded and answered in time.
+    pub loaded: Option<Box<LoadedModel>>,
+}
+
+/// How a node keeps a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kept {
+    /// On its disk.
+    Stored,
+    /// Ready to run.
+    Loaded,
+}
+
+/// A model that a node has loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadedModel {
+    /// What it must be given, in its own order.
+    pub inputs: Vec<ModelTensor>,
+    /// What comes out.
+    pub outputs: Vec<ModelTensor>,
+    /// What runs it.
+    pub back_end: String,
+    /// On what it runs.
+    pub device: String,
+    /// Bytes that it takes.
+    pub bytes: u64,
+    /// Whether its requests are merged.
+    pub batching: ModelBatching,
+    /// What happened to it since it was loaded; its owner alone is told.
+    pub counts: Option<ModelCounts>,
+}
+
+/// A tensor that a model takes or gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelTensor {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements, as the interface for guests calls it.
+    pub element: String,
+    /// Its dimensions, each a number, a name that stands for the same number wherever it is, or
+    /// `?` for any; `None`: the model does not say how many there are.
+    pub dimensions: Option<Vec<String>>,
+}
+
+/// Whether requests for a model are merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelBatching {
+    /// By these axes of its tensors.
+    Merged(Vec<(String, u32)>),
+    /// Each runs alone, and why.
+    Alone(String),
+}
+
+/// What happened to a model on a node since it was loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelCounts {
+    /// Guests and requests that hold it now.
+    pub users: u64,
+    /// Requests that wait now.
+    pub waiting: u64,
+    /// Requests that it took.
+    pub requests: u64,
+    /// Requests that were refused, ran out of time or failed.
+    pub failed: u64,
+    /// How often it ran.
+    pub runs: u64,
+    /// Thousandths of a request in a run, on average.
+    pub batch_milli: u64,
+    /// Most requests in a run, rounded up to a power of two less one.
+    pub batch_most: u64,
+    /// Half of the answers took no longer, in microseconds from the question, rounded up to a
+    /// power of two.
+    pub latency_p50_us: u64,
+    /// The same of 99 in 100.
+    pub latency_p99_us: u64,
 }
 
 /// Live work that uses a model.

@@ -408,6 +408,35 @@ pub struct RevisionLoad {
     pub latency: Vec<u64>,
 }
 
+/// What the replicas of a revision on one node have asked of models since it last told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelLoad {
+    /// The job whose tasks they are.
+    pub job: JobId,
+    /// Over so many milliseconds.
+    pub over_ms: u64,
+    /// How long all that was answered took together, in milliseconds.
+    pub busy_ms: u64,
+    /// How much was answered.
+    pub requests: u64,
+    /// How many answers took how long, as in [`RevisionLoad::latency`].
+    pub latency: Vec<u64>,
+}
+
+impl ModelLoad {
+    /// Adds what others asked in the same time.
+    pub fn add(&mut self, other: &Self) {
+        self.busy_ms = self.busy_ms.saturating_add(other.busy_ms);
+        self.requests = self.requests.saturating_add(other.requests);
+        if self.latency.len() < other.latency.len() {
+            self.latency.resize(other.latency.len(), 0);
+        }
+        for (count, more) in self.latency.iter_mut().zip(&other.latency) {
+            *count = count.saturating_add(*more);
+        }
+    }
+}
+
 /// How a replica is, as its node tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Readied {

@@ -13,9 +13,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::service::{Endpoints, GatewayAddresses, Readied, ServiceLoad};
+use super::model::{Kept, LoadedModel};
+use super::service::{Endpoints, GatewayAddresses, ModelLoad, Readied, ServiceLoad};
 use super::user::LogChunk;
 use crate::job::EncodedSpec;
+use crate::model::ModelVersion;
 use crate::node::NodeInfo;
 use crate::scheduling::Offer;
 use crate::service::ServiceId;
@@ -227,6 +229,11 @@ pub enum FromWorker {
     /// Where its gateway takes requests; sent before `Hello` by a worker that has one. An
     /// unspecified address stands for the one from which the server sees it connect.
     Gateway(GatewayAddresses),
+    /// Which models it keeps, as far as that has changed. Not acknowledged, not repeated.
+    /// A new session begins with none. `None`: not any more.
+    Models(Vec<(Digest, Option<Kept>)>),
+    /// What replicas have asked of models since it last told. Not acknowledged, not repeated.
+    ModelLoad(Vec<ModelLoad>),
 }
 
 /// What a worker must not lose.
@@ -339,6 +346,13 @@ pub enum LiveRequest {
     Follow(TaskId),
     /// The same, and the [`super::user::Stdin`] frames that follow feed its standard input.
     Attach(TaskId),
+    /// What there is to tell of a model that the node has loaded → [`LiveReply::Model`].
+    Model {
+        /// Whose model it is.
+        owner: TenantName,
+        /// Its bytes, and how they are run.
+        version: ModelVersion,
+    },
 }
 
 /// The answer to a [`LiveRequest`]: frames until the attempt ends, then the stream ends.
@@ -351,4 +365,6 @@ pub enum LiveReply {
     /// To [`LiveRequest::Attach`]: it has started, and from now on its input is taken.
     /// What is sent before may never be read.
     Here,
+    /// To [`LiveRequest::Model`]; `None`: it is not loaded.
+    Model(Option<Box<LoadedModel>>),
 }

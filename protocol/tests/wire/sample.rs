@@ -396,7 +396,8 @@ enums! {
         Drain { attempt, within_ms } }
     FromWorker { Hello { info, incarnation, attempts }, Reports { first, reports },
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
-        Offer(offer), Listens(address), Load(loads), Gateway(addresses) }
+        Offer(offer), Listens(address), Load(loads), Gateway(addresses),
+        Models(models), ModelLoad(loads) }
     FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
         Offer { route, size }, AtBarrier(route), Ended(route), Request { attempt } }
     ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }
@@ -406,8 +407,8 @@ enums! {
         Readied { attempt, state } }
     BlobRequest { Get { job, digest }, Put { job, digest, size }, Model { job, digest, held } }
     BlobReply { Found { size }, Stored, Refused(error) }
-    LiveRequest { Follow(task), Attach(task) }
-    LiveReply { Log(chunk), NotHere, Here }
+    LiveRequest { Follow(task), Attach(task), Model { owner, version } }
+    LiveReply { Log(chunk), NotHere, Here, Model(model) }
     JoinRequest { Node { secret, csr, name } }
     JoinReply { Welcome { node, certificate, authority }, Refused(error) }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wrun_protocol::model::{self, ModelSpec};
 
 /// How an engine works. [`Config::default`] suits a small node.
 #[derive(Clone, Debug)]
@@ -95,7 +96,7 @@ pub struct Limits {
 
 /// How a model is encoded. Only ONNX can be loaded; the others are named so that a refusal can
 /// name them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// An ONNX file.
     Onnx,
@@ -115,7 +116,7 @@ pub enum Encoding {
 }
 
 /// On what a model shall run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// Whatever the first back end has that can run it.
     #[default]
@@ -128,9 +129,8 @@ pub enum Target {
     Tpu,
 }
 
-/// How a model is loaded, as who pushed it decided. The options of the first load hold until
-/// the model is unloaded.
-#[derive(Clone, Debug, Default)]
+/// How a model is loaded, as who pushed it decided. With others it is another model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModelOptions {
     /// The encoding of its bytes.
     pub encoding: Encoding,
@@ -145,7 +145,7 @@ pub struct ModelOptions {
 }
 
 /// Along which axis of each tensor requests are merged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum BatchAxes {
     /// Found and proven at load, by comparing merged runs with single ones.
     #[default]
@@ -159,12 +159,41 @@ pub enum BatchAxes {
 /// The batch axis of each tensor, by name. Who knows names alone may give all of them for both
 /// sides: those of the other side are of no account. An input that is not named is not merged: only
 /// requests that give the very same bytes for it go together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TensorAxes {
     /// Of the inputs.
     pub inputs: BTreeMap<String, usize>,
     /// Of the outputs: every one, since each must be split again.
     pub outputs: BTreeMap<String, usize>,
+}
+
+/// As whoever pushed the model decided.
+impl From<&ModelSpec> for ModelOptions {
+    fn from(spec: &ModelSpec) -> Self {
+        Self {
+            encoding: match spec.encoding {
+                model::Encoding::Onnx => Encoding::Onnx,
+            },
+            target: match spec.target {
+                model::Target::Any => Target::Any,
+                model::Target::Cpu => Target::Cpu,
+                model::Target::Gpu => Target::Gpu,
+            },
+            max_batch: Some(spec.max_batch),
+            max_delay: Some(Duration::from_millis(spec.max_delay_ms.into())),
+            axes: axes(spec),
+        }
+    }
+}
+
+/// Which side a tensor is on the model says.
+fn axes(spec: &ModelSpec) -> BatchAxes {
+    if spec.batch_axes.is_empty() {
+        return BatchAxes::Prove;
+    }
+    let named = spec.batch_axes.iter().map(|(name, axis)| (name.clone(), *axis as usize));
+    let inputs: BTreeMap<_, _> = named.collect();
+    BatchAxes::Declared(TensorAxes { outputs: inputs.clone(), inputs })
 }
 
 impl Default for Config {

@@ -1,14 +1,13 @@
 //! The engine: loads models once, keeps them within the node's memory, and tells of them.
 
-use std::future::Future;
-use std::pin::pin;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::sync::Notify;
+use wrun_protocol::model::ModelVersion;
 use wrun_protocol::{Digest, TenantName};
 
 use crate::back_end::{self, BackEnd};
@@ -29,13 +28,16 @@ use crate::stats::{EngineStats, ModelStats};
 #[derive(Clone)]
 pub struct Engine(Arc<Running>);
 
-/// What a model is called, and what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What makes two models one: loaded once, whoever asks. Not the bytes alone: whoever pushes
+/// them says how requests are merged, and must not say it for another tenant's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelKey {
-    /// Its name, for people.
-    pub name: String,
-    /// The digest of its bytes, by which it is known. Who fetches them checks it.
+    /// Whose model it is.
+    pub owner: TenantName,
+    /// The digest of its bytes. Who fetches them checks it.
     pub digest: Digest,
+    /// How it is loaded and run.
+    pub options: ModelOptions,
 }
 
 struct Running {
@@ -46,6 +48,14 @@ struct Running {
     limits: Arc<Limits>,
     models: Arc<Memory>,
     inputs: Arc<Memory>,
+}
+
+impl ModelKey {
+    /// Of a model that its owner pushed.
+    pub fn of(owner: &TenantName, version: &ModelVersion) -> Self {
+        let options = (&version.spec).into();
+        Self { owner: owner.clone(), digest: version.digest, options }
+    }
 }
 
 impl Engine {
@@ -90,20 +100,17 @@ impl Engine {
         Ok(Self(Arc::new(Running { maker, loader, pools, clock, limits, models, inputs })))
     }
 
-    /// The model of that digest, loaded if it is not yet: once, however many ask at once.
-    /// `fetch` gives its bytes and is called by the first who asks, in whose name it is loaded.
-    /// Whether the tenant may use the model is the caller's to know.
-    pub async fn load<F>(
+    /// The model of that key, loaded if it is not yet: once, however many ask at once. `name` is
+    /// for people. `fetch` gives its bytes: it is that of the first who asks, in whose name the
+    /// model is loaded, and called on a thread of the engine's, where it may block. Whether the tenant may use the model is the caller's to know.
+    pub async fn load(
         &self,
         tenant: &TenantName,
+        name: &str,
         key: &ModelKey,
-        options: &ModelOptions,
-        fetch: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<Model, LoadError>
-    where
-        F: Future<Output = Result<Bytes, FetchError>> + Send + 'static,
-    {
-        let found = self.0.registry().find(key.digest, || self.flight(tenant, key, options, fetch));
+        fetch: impl FnOnce() -> Result<Bytes, FetchError> + Send + 'static,
+    ) -> Result<Model, LoadError> {
+        let found = self.0.registry().find(key, || self.flight(tenant, name, key, fetch));
         match found {
             Found::Loaded(handle) => Ok(Model(handle)),
             Found::Loading(flight) => flight.await.map(Model),
@@ -120,7 +127,7 @@ impl Engine {
     ) -> Result<Model, LoadError> {
         let source = Source {
             name: name.to_owned(),
-            digest: None,
+            key: None,
             options: options.clone(),
             limit: self.0.limits.own_model_bytes,
             bytes,
@@ -131,29 +138,30 @@ impl Engine {
         Ok(Model(handle))
     }
 
-    /// Loads a model before it is needed. It stays while there is room.
-    pub async fn warm<F>(
-        &self,
-        tenant: &TenantName,
-        key: &ModelKey,
-        options: &ModelOptions,
-        fetch: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<(), LoadError>
-    where
-        F: Future<Output = Result<Bytes, FetchError>> + Send + 'static,
-    {
-        self.load(tenant, key, options, fetch).await.map(drop)
-    }
-
     /// Unloads a model that nobody uses; by force also one that is used, whose requests are
     /// then answered with [`ComputeError::Unloaded`].
-    pub fn unload(&self, digest: Digest, force: bool) -> Result<(), UnloadError> {
-        self.0.registry().unload(digest, force)
+    pub fn unload(&self, key: &ModelKey, force: bool) -> Result<(), UnloadError> {
+        self.0.registry().unload(key, force)
     }
 
     /// What is loaded, guests' own models included.
     pub fn models(&self) -> Vec<ModelStats> {
         self.0.registry().all().iter().map(|served| served.stats()).collect()
+    }
+
+    /// What there is to tell of a model, where it is loaded. It is no use of it.
+    pub fn model(&self, key: &ModelKey) -> Option<ModelStats> {
+        self.0.registry().get(key).map(|served| served.stats())
+    }
+
+    /// The digests of the models that are loaded, in order; guests' own are not among them.
+    pub fn loaded(&self) -> BTreeSet<Digest> {
+        self.0.registry().digests()
+    }
+
+    /// Told, without a waiter once, when a model was loaded or has gone.
+    pub fn changed(&self) -> &Notify {
+        self.0.registry().changed()
     }
 
     /// The engine as a whole.
@@ -174,28 +182,25 @@ impl Engine {
         self.0.maker.back_ends.iter().map(|back_end| back_end.name()).collect()
     }
 
-    fn flight<F>(
+    fn flight(
         &self,
         tenant: &TenantName,
+        name: &str,
         key: &ModelKey,
-        options: &ModelOptions,
-        fetch: impl FnOnce() -> F + Send + 'static,
-    ) -> Flight
-    where
-        F: Future<Output = Result<Bytes, FetchError>> + Send + 'static,
-    {
+        fetch: impl FnOnce() -> Result<Bytes, FetchError> + Send + 'static,
+    ) -> Flight {
         let running = Arc::clone(&self.0);
-        let (tenant, options) = (tenant.clone(), options.clone());
-        let ModelKey { name, digest } = key.clone();
+        let (tenant, name, key) = (tenant.clone(), name.to_owned(), key.clone());
         let load = async move {
             let limit = running.limits.model_bytes;
             // In its turn, so that few models are in memory that are not loaded yet.
+            let (of, options) = (key.clone(), key.options.clone());
             let source = move || {
-                let bytes = block_on(fetch())?;
-                Ok(Source { name, digest: Some(digest), options, limit, bytes })
+                let bytes = fetch()?;
+                Ok(Source { name, key: Some(of), options, limit, bytes })
             };
             let loaded = running.make(&tenant, source).await;
-            running.registry().landed(digest, &loaded);
+            running.registry().landed(key, &loaded);
             loaded
         };
         load.boxed().shared()
@@ -220,24 +225,6 @@ impl Running {
             maker.make(source, stop)
         });
         self.loader.submit(tenant, make)?.await.unwrap_or(Err(LoadError::Stopped))
-    }
-}
-
-/// Waits on the calling thread, which is one of the engine's own.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
     }
 }
 

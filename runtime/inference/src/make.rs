@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use wrun_protocol::Digest;
 
 use crate::back_end::{BackEnd, Graph, Stop};
 use crate::batch::axes::{AloneReason, Axes, Batching};
 use crate::batch::prove::prove;
 use crate::batch::queue::Settings;
 use crate::config::{BatchAxes, Config, Encoding, Limits, ModelOptions};
+use crate::engine::ModelKey;
 use crate::error::LoadError;
 use crate::load::Loaded;
 use crate::onnx::{Declared, Outline, detect, outline};
@@ -29,7 +29,8 @@ pub(crate) struct Maker {
 /// A model that is to be made.
 pub(crate) struct Source {
     pub(crate) name: String,
-    pub(crate) digest: Option<Digest>,
+    /// `None` for a guest's own.
+    pub(crate) key: Option<ModelKey>,
     pub(crate) options: ModelOptions,
     /// Bytes that it may have.
     pub(crate) limit: u64,
@@ -53,7 +54,7 @@ impl Source {
 impl Maker {
     /// Makes a model, or says what is wrong with it. It takes long.
     pub(crate) fn make(&self, source: Source, stop: &Stop) -> Loaded {
-        let Source { name, digest, options, bytes, .. } = source;
+        let Source { name, key, options, bytes, .. } = source;
         check_encoding(&bytes, options.encoding)?;
         let outline = outline(&bytes, &self.config.limits)?;
         let signature = signature(&outline)?;
@@ -67,7 +68,7 @@ impl Maker {
         let batching = batching(&*graph, &signature, &options, settings.max_batch, stop);
         let device = graph.device();
         tracing::info!(model = name, back_end, device, batching = %batching.0, "loaded a model");
-        let about = About { digest, name, back_end, device, signature };
+        let about = About { key, name, back_end, device, signature };
         let place = self.place.clone();
         Ok(Handle::new(&Served::new(about, place, memory, graph, batching, settings)))
     }

@@ -52,7 +52,7 @@ impl Model {
 
     /// Its digest; `None` for one that a guest brought itself.
     pub fn digest(&self) -> Option<Digest> {
-        self.0.about.digest
+        self.0.about.key.as_ref().map(|key| key.digest)
     }
 
     /// Bytes that it takes on this node, which a guest that brought it can be charged for.
@@ -66,7 +66,7 @@ impl Model {
         self.0.batching()
     }
 
-    /// What happened to it so far.
+    /// What it is and what happened to it so far.
     pub fn stats(&self) -> ModelStats {
         self.0.stats()
     }

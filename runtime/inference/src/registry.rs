@@ -1,15 +1,17 @@
 //! Which models are loaded, or being loaded, and which go when there is no room. A model that
 //! is used never goes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use futures_util::future::{Shared, WeakShared};
+use tokio::sync::Notify;
 use wrun_protocol::Digest;
 
+use crate::engine::ModelKey;
 use crate::error::{BusyReason, ComputeError, LoadError, UnloadError};
 use crate::load::Loaded;
 use crate::memory::{Held, Memory};
@@ -22,11 +24,12 @@ pub(crate) type Flight = Shared<Pin<Box<dyn Future<Output = Loaded> + Send>>>;
 pub(crate) struct Registry {
     memory: Arc<Memory>,
     models: Mutex<Models>,
+    changed: Notify,
 }
 
 #[derive(Default)]
 struct Models {
-    shared: HashMap<Digest, Slot>,
+    shared: HashMap<ModelKey, Slot>,
     /// What guests brought themselves. They hold it; here it is only known.
     own: Vec<Weak<Served>>,
     loads: u64,
@@ -52,13 +55,13 @@ pub(crate) struct Totals {
 
 impl Registry {
     pub(crate) fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, models: Mutex::default() }
+        Self { memory, models: Mutex::default(), changed: Notify::new() }
     }
 
     /// The model, or the load that is under way, or the one that `flight` begins.
-    pub(crate) fn find(&self, digest: Digest, flight: impl FnOnce() -> Flight) -> Found {
+    pub(crate) fn find(&self, key: &ModelKey, flight: impl FnOnce() -> Flight) -> Found {
         let mut models = self.models();
-        match models.shared.get(&digest) {
+        match models.shared.get(key) {
             Some(Slot::Loaded(served)) => {
                 served.touch(Instant::now());
                 return Found::Loaded(Handle::new(served));
@@ -77,23 +80,24 @@ impl Registry {
             Slot::Loaded(_) => true,
         });
         if let Some(weak) = flight.downgrade() {
-            models.shared.insert(digest, Slot::Loading(weak));
+            models.shared.insert(key.clone(), Slot::Loading(weak));
         }
         Found::Loading(flight)
     }
 
     /// Ends a load: what was loaded is known from now on.
-    pub(crate) fn landed(&self, digest: Digest, loaded: &Loaded) {
+    pub(crate) fn landed(&self, key: ModelKey, loaded: &Loaded) {
         let mut models = self.models();
         match loaded {
             Ok(handle) => {
                 models.loads += 1;
                 handle.touch(Instant::now());
-                models.shared.insert(digest, Slot::Loaded(Arc::clone(handle.served())));
+                models.shared.insert(key, Slot::Loaded(Arc::clone(handle.served())));
+                self.changed.notify_one();
             }
             Err(_) => {
-                if let Some(Slot::Loading(_)) = models.shared.get(&digest) {
-                    models.shared.remove(&digest);
+                if let Some(Slot::Loading(_)) = models.shared.get(&key) {
+                    models.shared.remove(&key);
                 }
             }
         }
@@ -145,20 +149,22 @@ impl Registry {
                 return Err(LoadError::Busy(BusyReason::Memory { needed: bytes, free, budget }));
             };
             served.close(&ComputeError::Unloaded);
+            self.changed.notify_one();
         }
     }
 
-    pub(crate) fn unload(&self, digest: Digest, force: bool) -> Result<(), UnloadError> {
+    pub(crate) fn unload(&self, key: &ModelKey, force: bool) -> Result<(), UnloadError> {
         let mut models = self.models();
-        let Some(Slot::Loaded(served)) = models.shared.get(&digest) else {
+        let Some(Slot::Loaded(served)) = models.shared.get(key) else {
             return Err(UnloadError::NotLoaded);
         };
         let users = served.users();
         if users > 0 && !force {
             return Err(UnloadError::InUse { users });
         }
-        let removed = models.shared.remove(&digest);
+        let removed = models.shared.remove(key);
         drop(models);
+        self.changed.notify_one();
         if let Some(Slot::Loaded(served)) = removed {
             served.close(&ComputeError::Unloaded);
         }
@@ -171,6 +177,26 @@ impl Registry {
         let shared = std::mem::take(&mut self.models().shared);
         all.iter().for_each(|served| served.close(reason));
         drop(shared);
+    }
+
+    /// Told when a model was loaded or has gone.
+    pub(crate) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    /// A model that is loaded.
+    pub(crate) fn get(&self, key: &ModelKey) -> Option<Arc<Served>> {
+        match self.models().shared.get(key)? {
+            Slot::Loaded(served) => Some(Arc::clone(served)),
+            Slot::Loading(_) => None,
+        }
+    }
+
+    /// Of the models that are loaded and are no guest's own.
+    pub(crate) fn digests(&self) -> BTreeSet<Digest> {
+        let models = self.models();
+        let loaded = models.shared.iter().filter(|(_, slot)| matches!(slot, Slot::Loaded(_)));
+        loaded.map(|(key, _)| key.digest).collect()
     }
 
     /// All models.
@@ -197,12 +223,12 @@ impl Registry {
 impl Models {
     /// The model that nobody uses, and that was used least recently.
     fn evict(&mut self) -> Option<Slot> {
-        let idle = self.shared.iter().filter_map(|(digest, slot)| match slot {
-            Slot::Loaded(served) if served.users() == 0 => Some((served.used(), *digest)),
+        let idle = self.shared.iter().filter_map(|(key, slot)| match slot {
+            Slot::Loaded(served) if served.users() == 0 => Some((served.used(), key)),
             Slot::Loaded(_) | Slot::Loading(_) => None,
         });
-        let (_, digest) = idle.min()?;
+        let key = idle.min_by_key(|(used, _)| *used).map(|(_, key)| key.clone())?;
         self.evictions += 1;
-        self.shared.remove(&digest)
+        self.shared.remove(&key)
     }
 }

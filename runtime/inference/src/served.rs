@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use wrun_protocol::{Digest, TenantName};
+use wrun_protocol::TenantName;
 
 use crate::back_end::{Graph, Stop};
 use crate::batch::axes::{Axes, Batching};
@@ -19,6 +19,7 @@ use crate::batch::merge::MergeKey;
 use crate::batch::queue::{Output, Queue, Refused, Request, RequestId, RunId, Settings};
 use crate::clock::{Clock, Timer, Wake};
 use crate::config::Limits;
+use crate::engine::ModelKey;
 use crate::error::{BusyReason, ComputeError};
 use crate::input::arrange;
 use crate::memory::{Held, Memory};
@@ -32,7 +33,8 @@ const HANGS: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 }
 
 /// What is known of a model besides its graph.
 pub(crate) struct About {
-    pub(crate) digest: Option<Digest>,
+    /// `None` for a guest's own.
+    pub(crate) key: Option<ModelKey>,
     pub(crate) name: String,
     pub(crate) back_end: &'static str,
     pub(crate) device: String,
@@ -292,11 +294,13 @@ impl Served {
         let state = self.state();
         let counts = &state.counts;
         ModelStats {
-            digest: self.about.digest,
+            key: self.about.key.clone(),
             name: self.about.name.clone(),
             back_end: self.about.back_end,
             device: self.about.device.clone(),
             bytes: self.bytes(),
+            signature: self.about.signature.clone(),
+            batching: state.batching.clone(),
             users: self.users(),
             waiting: state.queue.waiting(),
             running: state.queue.running(),
@@ -360,7 +364,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let was_last = self.0.handles.fetch_sub(1, Ordering::SeqCst) == 1;
         // What a guest brought itself nobody else can ask for.
-        if was_last && self.0.about.digest.is_none() {
+        if was_last && self.0.about.key.is_none() {
             self.0.close(&ComputeError::Unloaded);
         }
     }

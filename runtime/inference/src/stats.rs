@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use wrun_protocol::Digest;
+use crate::batch::axes::Batching;
+use crate::engine::ModelKey;
+use crate::signature::Signature;
 
 /// How often values fell between powers of two.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,8 +67,8 @@ impl Histogram {
 /// A loaded model.
 #[derive(Clone, Debug)]
 pub struct ModelStats {
-    /// Its digest; `None` for one that a guest brought itself.
-    pub digest: Option<Digest>,
+    /// Which it is; `None` for one that a guest brought itself.
+    pub key: Option<ModelKey>,
     /// Its name at the first load.
     pub name: String,
     /// The back end that runs it.
@@ -75,6 +77,10 @@ pub struct ModelStats {
     pub device: String,
     /// Bytes it takes, as the back end accounts for them.
     pub bytes: u64,
+    /// What it takes and gives.
+    pub signature: Signature,
+    /// Whether its requests are merged and along which axes, or why not.
+    pub batching: Batching,
     /// Handles to it that are held.
     pub users: usize,
     /// Requests that wait.

@@ -3,17 +3,16 @@
 //! guest that waits for either holds no thread. Runs nothing itself.
 #![allow(unreachable_pub, reason = "the generated bindings name what the guest holds")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wrun_inference::{
-    BatchAxes, Call, ComputeError, ElementType, Encoding, Engine, ErrorCode, FetchError, LoadError,
-    Model, ModelKey, ModelOptions, Target, Tensor, TensorAxes,
+    Call, ComputeError, ElementType, Encoding, Engine, ErrorCode, FetchError, LoadError, Model,
+    ModelKey, ModelOptions, Target, Tensor,
 };
-use wrun_protocol::model::ModelSpec;
+use wrun_protocol::TenantName;
 use wrun_protocol::task::Limit;
 
 use crate::GrantedModel;
@@ -123,41 +122,46 @@ fn granted(control: &Control, name: &str) -> Result<GrantedModel, Refusal> {
     Ok(granted.clone())
 }
 
-async fn load_granted(control: Arc<Control>, name: &str) -> Result<HeldGraph, Refusal> {
-    let GrantedModel { name, version, file } = granted(&control, name)?;
-    let engine = engine(&control)?;
-    let Some(file) = file else {
-        return Err(refusal(ErrorCode::NotFound, format!("the model `{name}` was removed")));
-    };
-    let key = ModelKey { name, digest: version.digest };
-    let io = control.batch.guests.io().clone();
-    let fetch = move || async move {
-        let read = io.spawn_blocking(move || std::fs::read(file)).await;
-        let read = read.map_err(|error| FetchError::Failed(error.to_string()))?;
-        read.map(Bytes::from).map_err(|error| FetchError::Failed(error.to_string()))
-    };
-    let options = options(&version.spec);
-    let model = engine.load(&control.job().tenant, &key, &options, fetch).await?;
+async fn load_granted(control: &Control, name: &str) -> Result<HeldGraph, Refusal> {
+    let granted = granted(control, name)?;
+    let model = granted.load(&engine(control)?, &control.job().tenant).await?;
     Ok(HeldGraph(Arc::new(Loaded { model, _charge: None })))
 }
 
+impl GrantedModel {
+    /// Loads it on this node, if it is not yet, in the name of the tenant that uses it.
+    pub async fn load(&self, engine: &Engine, tenant: &TenantName) -> Result<Model, LoadError> {
+        let Some(file) = self.file.clone() else {
+            let text = format!("the model `{}` was removed", self.name);
+            return Err(LoadError::Fetch(FetchError::NotFound(text)));
+        };
+        let key = ModelKey::of(&self.owner, &self.version);
+        let read = move || std::fs::read(file).map(Bytes::from);
+        let fetch = || read().map_err(|error| FetchError::Failed(error.to_string()));
+        engine.load(tenant, &self.name, &key, fetch).await
+    }
+}
+
+fn may_load_own(control: &Control) -> Result<(), Refusal> {
+    if control.job().load_models {
+        return Ok(());
+    }
+    Err(refusal(
+        ErrorCode::Security,
+        "the job does not allow models from a guest's own bytes: set `load_models = true`, \
+         or push the model and name it in `models`"
+            .to_owned(),
+    ))
+}
+
 async fn load_own(
-    control: Arc<Control>,
+    control: &Control,
     bytes: Bytes,
     options: ModelOptions,
     charge: Charge,
 ) -> Result<HeldGraph, Refusal> {
-    let job = control.job();
-    if !job.load_models {
-        return Err(refusal(
-            ErrorCode::Security,
-            "the job does not allow models from a guest's own bytes: set `load_models = true`, \
-             or push the model and name it in `models`"
-                .to_owned(),
-        ));
-    }
-    let engine = engine(&control)?;
-    let model = engine.load_bytes(&job.tenant, "of the guest", &options, bytes).await?;
+    let tenant = &control.job().tenant;
+    let model = engine(control)?.load_bytes(tenant, "of the guest", &options, bytes).await?;
     Ok(HeldGraph(Arc::new(Loaded { model, _charge: Some(charge) })))
 }
 
@@ -213,6 +217,9 @@ impl graph::Host for TaskState {
         encoding: graph::GraphEncoding,
         target: graph::ExecutionTarget,
     ) -> Answer<Resource<HeldGraph>> {
+        if let Err(refused) = may_load_own(&self.control) {
+            return self.refuse(refused);
+        }
         let bytes: Bytes = match <[Vec<u8>; 1]>::try_from(parts) {
             Ok([part]) => part.into(),
             Err(parts) => {
@@ -226,12 +233,14 @@ impl graph::Host for TaskState {
             target: own_target(target),
             ..ModelOptions::default()
         };
-        let loaded = load_own(Arc::clone(&self.control), bytes, options, charge).await;
+        let control = Arc::clone(&self.control);
+        let loaded = load_own(&control, bytes, options, charge).await;
         self.hold_graph(loaded)
     }
 
     async fn load_by_name(&mut self, name: String) -> Answer<Resource<HeldGraph>> {
-        let loaded = load_granted(Arc::clone(&self.control), &name).await;
+        let control = Arc::clone(&self.control);
+        let loaded = load_granted(&control, &name).await;
         self.hold_graph(loaded)
     }
 }
@@ -267,8 +276,12 @@ impl inference::HostGraphExecutionContext for TaskState {
             given.push((name, tensor));
             charges.push(charge);
         }
-        let call = Call { tenant: self.control.job().tenant.clone(), weight: 1, deadline: None };
+        let job = self.control.job();
+        let (tenant, weight) = (job.tenant.clone(), job.model_weight);
+        let call = Call { tenant, weight, deadline: None };
+        let asked = Instant::now();
         let computed = loaded.model.compute(call, given).await;
+        self.control.job().models_asked.answered(asked.elapsed());
         drop(charges);
         let outputs = match computed {
             Ok(outputs) => outputs,
@@ -363,31 +376,4 @@ fn error_code(code: ErrorCode) -> errors::ErrorCode {
         ErrorCode::Security => errors::ErrorCode::Security,
         ErrorCode::Unknown => errors::ErrorCode::Unknown,
     }
-}
-
-/// As whoever pushed the model decided.
-fn options(spec: &ModelSpec) -> ModelOptions {
-    ModelOptions {
-        encoding: match spec.encoding {
-            wrun_protocol::model::Encoding::Onnx => Encoding::Onnx,
-        },
-        target: match spec.target {
-            wrun_protocol::model::Target::Any => Target::Any,
-            wrun_protocol::model::Target::Cpu => Target::Cpu,
-            wrun_protocol::model::Target::Gpu => Target::Gpu,
-        },
-        max_batch: Some(spec.max_batch),
-        max_delay: Some(Duration::from_millis(spec.max_delay_ms.into())),
-        axes: axes(spec),
-    }
-}
-
-/// Which side a tensor is on the model says.
-fn axes(spec: &ModelSpec) -> BatchAxes {
-    if spec.batch_axes.is_empty() {
-        return BatchAxes::Prove;
-    }
-    let named = spec.batch_axes.iter().map(|(name, axis)| (name.clone(), *axis as usize));
-    let inputs: BTreeMap<_, _> = named.collect();
-    BatchAxes::Declared(TensorAxes { outputs: inputs.clone(), inputs })
 }

@@ -55,6 +55,11 @@ pub struct TaskHandle {
 }
 
 impl Sandbox {
+    /// What runs models for guests, if anything does.
+    pub fn inference(&self) -> Option<&wrun_inference::Engine> {
+        self.0.guests.inference()
+    }
+
     /// Builds engines and starts the threads.
     ///
     /// # Errors

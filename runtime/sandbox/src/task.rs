@@ -13,6 +13,7 @@ use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, Resources, TenantName};
 
+use crate::ModelMeter;
 use crate::ServiceCaller;
 use crate::gang::{GangSeat, TaskMemory};
 
@@ -46,6 +47,10 @@ pub struct JobContext {
     pub services: Option<Arc<dyn ServiceCaller>>,
     /// Models that the guest may load by name.
     pub models: Vec<GrantedModel>,
+    /// The share of its requests in the queue of a model, against those of other tenants.
+    pub model_weight: u32,
+    /// What its tasks here ask of models.
+    pub models_asked: Arc<ModelMeter>,
     /// Whether it may load models from bytes of its own.
     pub load_models: bool,
 }
@@ -55,6 +60,8 @@ pub struct JobContext {
 pub struct GrantedModel {
     /// What the guest calls it.
     pub name: String,
+    /// Whose model it is.
+    pub owner: TenantName,
     /// Its bytes, and how they are to be run.
     pub version: ModelVersion,
     /// Where they are on this node, checked against their digest; `None`: the model was withdrawn

@@ -46,6 +46,8 @@ struct Entry {
     used_at: AtomicU64,
     /// Whether its bytes were compared with the digest since the worker's start.
     verified: AtomicBool,
+    /// Whether it was asked for as a model since then.
+    is_model: AtomicBool,
 }
 
 /// A file that stays in the cache while this lives.
@@ -135,7 +137,19 @@ impl Artefacts {
         if self.find(digest).is_some() {
             self.blobs.check_model(job, digest).await?;
         }
-        self.fetch(job, digest, What::Model).await
+        let model = self.fetch(job, digest, What::Model).await?;
+        model.0.is_model.store(true, Ordering::Relaxed);
+        Ok(model)
+    }
+
+    /// The models that are at hand, the last used first.
+    pub(crate) fn models(&self) -> Vec<Digest> {
+        let index = self.index();
+        let models = index.entries.iter().filter(|(_, it)| it.is_model.load(Ordering::Relaxed));
+        let mut models: Vec<_> =
+            models.map(|(digest, it)| (it.used_at.load(Ordering::Relaxed), *digest)).collect();
+        models.sort_unstable_by(|one, other| other.cmp(one));
+        models.into_iter().map(|(_, digest)| digest).collect()
     }
 
     async fn fetch(&self, job: JobId, digest: Digest, what: What) -> Result<Pinned, ArtefactError> {
@@ -259,7 +273,8 @@ impl Drop for Reserved<'_> {
 
 impl Entry {
     fn new(path: PathBuf, size: u64, verified: bool) -> Self {
-        Self { path, size, used_at: AtomicU64::new(0), verified: AtomicBool::new(verified) }
+        let (used_at, verified) = (AtomicU64::new(0), AtomicBool::new(verified));
+        Self { path, size, used_at, verified, is_model: AtomicBool::new(false) }
     }
 }
 

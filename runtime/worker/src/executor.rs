@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use wrun_inference::Engine;
 use wrun_protocol::Digest;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_sandbox::{
@@ -79,6 +80,11 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// Takes the CPU away from its instances, or gives it back.
     fn freeze_replica(replica: &Self::Replica, frozen: bool);
 
+    /// What runs models for guests, if anything does.
+    fn inference(&self) -> Option<&Engine> {
+        None
+    }
+
     /// What it has used.
     fn usage(replica: &Self::Replica) -> ReplicaUsage;
 }
@@ -87,6 +93,10 @@ impl Executor for Sandbox {
     type Program = Prepared;
     type Handle = TaskHandle;
     type Replica = Replica;
+
+    fn inference(&self) -> Option<&Engine> {
+        Self::inference(self)
+    }
 
     async fn compile(
         &self,

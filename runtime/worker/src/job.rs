@@ -204,7 +204,15 @@ impl<E: Executor> Job<E> {
             listen: program.map_or_else(Vec::new, |program| program.ports.clone()),
             services,
             models,
+            model_weight: self.model_weight(),
+            models_asked: Arc::default(),
             load_models: self.spec.inference.load,
         }
+    }
+
+    /// In thousandths: the part of a card that a task was given, or of a core where it has none.
+    fn model_weight(&self) -> u32 {
+        let gpu = self.spec.scheduling.devices.gpu.as_ref();
+        gpu.map_or(self.spec.resources.cpu_milli, |gpu| gpu.milli).max(1)
     }
 }

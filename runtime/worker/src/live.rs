@@ -1,4 +1,5 @@
-//! Live logs and attachments: streams that the server opens while a task runs, or waits to.
+//! Live logs and attachments: streams that the server opens while a task runs, or waits to. And
+//! what there is to tell of a model, at the time that it is asked for.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::blobs::{blocking, read_at};
 use crate::executor::Executor;
 use crate::floor::Floor;
 use crate::log::{Piece, chunks};
+use crate::models;
 use crate::streams::Streams;
 
 /// Serves one stream to its end.
@@ -22,6 +24,14 @@ pub(crate) async fn serve<E: Executor>(
     let (task, attached) = match recv.recv().await {
         Ok(Some(LiveRequest::Follow(task))) => (task, false),
         Ok(Some(LiveRequest::Attach(task))) => (task, true),
+        Ok(Some(LiveRequest::Model { owner, version })) => {
+            let engine = floor.executor().inference();
+            let told = engine.and_then(|engine| models::told(engine, &owner, &version));
+            // If the server is gone, there is nobody to tell.
+            let _ = send.send(&LiveReply::Model(told.map(Box::new))).await;
+            let _ = send.finish();
+            return;
+        }
         Ok(None) | Err(_) => return,
     };
     let Some(streams) = find(floor, task) else {

@@ -1,7 +1,7 @@
 //! Setting a job up on this node: its files from the cache, its component compiled, its
 //! mounts linked. Off the agent's task, a bounded number at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use wrun_gateway::Gateway;
 use wrun_protocol::job::Input;
 use wrun_protocol::task::Content;
+use wrun_protocol::wire::model::Kept;
 use wrun_protocol::{Digest, JobId, limits};
 use wrun_sandbox::{GrantedModel, JobContext};
 
@@ -127,9 +128,19 @@ impl<E: Executor> Workshop<E> {
         let (program, (input, input_pin), (mounts, mut pins, tree), (models, model_pins)) =
             tokio::try_join!(self.compile(job), self.input(job), self.mount(job), models)?;
         pins.extend(input_pin.into_iter().chain(model_pins));
+        if job.spec.service.is_some()
+            && let Some(engine) = self.floor.executor().inference()
+        {
+            models::warm(engine, &job.tenant, &models).await?;
+        }
         let context = self.context(job, mounts, models);
         let (keys, files) = (job.keys(), JobFiles::new(pins, tree));
         Ok(Setup { program, context, input, keys, _files: files })
+    }
+
+    /// The models that this node keeps and how, at most `most`.
+    pub(crate) fn kept_models(&self, most: usize) -> BTreeMap<Digest, Kept> {
+        models::kept(self.floor.executor().inference(), &self.artefacts, most)
     }
 
     fn context(

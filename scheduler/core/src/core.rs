@@ -10,6 +10,7 @@ use wrun_protocol::{JobId, TaskId, Timestamp};
 
 use crate::RestoreError;
 use crate::config::Config;
+use crate::decide::near::Near;
 use crate::decide::preempt::Preemption;
 use crate::decide::promise::Promises;
 use crate::decide::rank::Ranking;
@@ -54,6 +55,7 @@ pub struct Core {
     pub(crate) looking_up: BTreeSet<JobId>,
     pub(crate) looks: Looks,
     pub(crate) scalers: Scalers,
+    pub(crate) near: Near,
     /// Services in [`Self::effects`] of which gateways are to be told.
     told: BTreeSet<ServiceId>,
 }
@@ -90,6 +92,7 @@ impl Core {
             looking_up: BTreeSet::new(),
             looks: Looks::default(),
             scalers: Scalers::default(),
+            near: Near::default(),
             told: BTreeSet::new(),
         }
     }
@@ -271,6 +274,8 @@ impl Core {
                 self.reply(request, answer);
             }
             Input::Load { node, loads } => self.on_load(node, loads),
+            Input::ModelsKept { node, models } => self.on_models_kept(node, models),
+            Input::ModelLoad { node, loads } => self.on_model_load(node, loads),
             Input::Timeout => {}
         }
         self.mend_gangs();

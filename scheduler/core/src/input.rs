@@ -9,13 +9,14 @@ use wrun_protocol::reservation::Reservation;
 use wrun_protocol::schedule::Schedule;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::service::ServiceId;
+use wrun_protocol::wire::model::Kept;
 use wrun_protocol::wire::policy::{JobChange, TaskSet};
-use wrun_protocol::wire::service::{RolloutAction, ScaleTo, ServiceLoad};
+use wrun_protocol::wire::service::{ModelLoad, RolloutAction, ScaleTo, ServiceLoad};
 use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report};
 use wrun_protocol::workflow::{EncodedWorkflow, Reused};
 use wrun_protocol::{
-    AttemptId, IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp,
+    AttemptId, Digest, IndexRange, JobId, NodeId, SubmitId, TaskId, TenantName, Timestamp,
 };
 
 use crate::fact::Remembered;
@@ -399,6 +400,20 @@ pub enum Input {
         node: NodeId,
         /// For each service with something to tell.
         loads: Vec<ServiceLoad>,
+    },
+    /// Which models a node keeps, as far as that has changed. Not recorded; nothing is owed.
+    ModelsKept {
+        /// Which node.
+        node: NodeId,
+        /// How it keeps each, `None`: not any more.
+        models: Vec<(Digest, Option<Kept>)>,
+    },
+    /// What replicas on a node asked of models since it last told. Not recorded; nothing is owed.
+    ModelLoad {
+        /// Which node.
+        node: NodeId,
+        /// For each job with something to tell.
+        loads: Vec<ModelLoad>,
     },
     /// The instant of [`crate::Core::poll_timeout`] has come. Early or late is harmless.
     Timeout,

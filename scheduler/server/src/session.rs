@@ -234,6 +234,8 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         | FromWorker::Listens(_)
         | FromWorker::Gateway(_) => return None,
         FromWorker::Load(loads) => Input::Load { node, loads },
+        FromWorker::ModelLoad(loads) => Input::ModelLoad { node, loads },
+        FromWorker::Models(models) => Input::ModelsKept { node, models },
         FromWorker::Reports { first, reports } => Input::Reports { node, first, reports },
         FromWorker::Progress { attempt, permille, message } => {
             Input::Progress { node, attempt, permille, message }

@@ -51,6 +51,74 @@ pub(crate) struct ModelPage {
     pub(crate) used_by: Vec<ModelUse>,
     /// How much live work of other tenants does; the owner alone is told.
     pub(crate) used_by_others: Vec<OtherUses>,
+    /// Nodes that have it, those first that have it loaded; the first of them.
+    pub(crate) nodes: Vec<NodeModel>,
+    /// How many have it.
+    pub(crate) on_nodes: u64,
+}
+
+/// A model on a node.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NodeModel {
+    pub(crate) node: String,
+    /// `loaded` or `on-disk`.
+    pub(crate) node_state: &'static str,
+    /// What the node tells of it, if it has it loaded and answered in time.
+    pub(crate) loaded: Option<LoadedModel>,
+}
+
+/// A model that a node has loaded.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LoadedModel {
+    /// What it must be given, in its own order.
+    pub(crate) inputs: Vec<ModelTensor>,
+    pub(crate) outputs: Vec<ModelTensor>,
+    pub(crate) back_end: String,
+    pub(crate) device: String,
+    /// Memory that it takes, in bytes.
+    pub(crate) bytes: u64,
+    /// Whether requests are merged into batches.
+    pub(crate) is_merged: bool,
+    /// By which axis of each tensor, where they are.
+    pub(crate) axes: BTreeMap<String, u32>,
+    /// Why not, where they are not.
+    pub(crate) why_alone: Option<String>,
+    /// What happened to it since it was loaded; the owner alone is told.
+    pub(crate) counts: Option<ModelCounts>,
+}
+
+/// A tensor that a model takes or gives.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ModelTensor {
+    pub(crate) name: String,
+    /// `fp16`, `fp32`, `fp64`, `bf16`, `u8`, `i32` or `i64`.
+    pub(crate) element: String,
+    /// Each a number, a name that stands for the same number wherever it is, or `?` for any.
+    /// Not there where the model does not say how many there are.
+    pub(crate) dimensions: Option<Vec<String>>,
+}
+
+/// What happened to a model on a node since it was loaded.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct ModelCounts {
+    /// Guests and requests that hold it now.
+    pub(crate) users: u64,
+    /// Requests that wait now.
+    pub(crate) waiting: u64,
+    /// Requests that it took.
+    pub(crate) requests: u64,
+    /// Of these, and of those it did not take: refused, out of time, or failed.
+    pub(crate) failed: u64,
+    /// How often it ran.
+    pub(crate) runs: u64,
+    /// Requests in a run, on average.
+    pub(crate) mean_batch: f64,
+    /// Most requests in a run, rounded up to a power of two less one.
+    pub(crate) most_batch: u64,
+    /// Half of the answers took no longer, rounded up to a power of two.
+    pub(crate) latency_p50_us: u64,
+    /// The same of 99 in 100.
+    pub(crate) latency_p99_us: u64,
 }
 
 /// Live work that uses a model.
@@ -153,6 +221,62 @@ impl From<&wire::ModelDetail> for ModelPage {
             shared_with: detail.shared_with.iter().map(ToString::to_string).collect(),
             used_by: detail.used_by.iter().map(Into::into).collect(),
             used_by_others: detail.used_by_others.iter().map(other).collect(),
+            nodes: detail.nodes.iter().map(Into::into).collect(),
+            on_nodes: detail.on_nodes,
+        }
+    }
+}
+
+impl From<&wire::NodeModel> for NodeModel {
+    fn from(of: &wire::NodeModel) -> Self {
+        let node_state = match of.kept {
+            wire::Kept::Loaded => "loaded",
+            wire::Kept::Stored => "on-disk",
+        };
+        let loaded = of.loaded.as_deref().map(Into::into);
+        Self { node: of.node.clone(), node_state, loaded }
+    }
+}
+
+impl From<&wire::LoadedModel> for LoadedModel {
+    fn from(of: &wire::LoadedModel) -> Self {
+        let (axes, why_alone) = match &of.batching {
+            wire::ModelBatching::Merged(axes) => (axes.iter().cloned().collect(), None),
+            wire::ModelBatching::Alone(reason) => (BTreeMap::new(), Some(reason.clone())),
+        };
+        Self {
+            inputs: of.inputs.iter().map(Into::into).collect(),
+            outputs: of.outputs.iter().map(Into::into).collect(),
+            back_end: of.back_end.clone(),
+            device: of.device.clone(),
+            bytes: of.bytes,
+            is_merged: why_alone.is_none(),
+            axes,
+            why_alone,
+            counts: of.counts.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl From<&wire::ModelTensor> for ModelTensor {
+    fn from(of: &wire::ModelTensor) -> Self {
+        let (name, element) = (of.name.clone(), of.element.clone());
+        Self { name, element, dimensions: of.dimensions.clone() }
+    }
+}
+
+impl From<&wire::ModelCounts> for ModelCounts {
+    fn from(of: &wire::ModelCounts) -> Self {
+        Self {
+            users: of.users,
+            waiting: of.waiting,
+            requests: of.requests,
+            failed: of.failed,
+            runs: of.runs,
+            mean_batch: of.batch_milli as f64 / 1000.0,
+            most_batch: of.batch_most,
+            latency_p50_us: of.latency_p50_us,
+            latency_p99_us: of.latency_p99_us,
         }
     }
 }

@@ -248,8 +248,10 @@ impl ServicePage {
 impl From<&wire::Scaling> for Scaling {
     fn from(of: &wire::Scaling) -> Self {
         let target = of.on.map(|on| match on {
-            ScaleOn::Concurrency { milli } | ScaleOn::Rate { milli } => f64::from(milli) / 1000.0,
-            ScaleOn::Latency { ms } => f64::from(ms),
+            ScaleOn::Concurrency { milli }
+            | ScaleOn::Rate { milli }
+            | ScaleOn::ModelQueue { milli } => f64::from(milli) / 1000.0,
+            ScaleOn::Latency { ms } | ScaleOn::ModelLatency { ms } => f64::from(ms),
             ScaleOn::Waiting { requests } => f64::from(requests),
         });
         Self {

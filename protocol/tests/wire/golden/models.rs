@@ -3,7 +3,12 @@
 use wrun_protocol::model::{
     Encoding, Inference, ModelGrant, ModelId, ModelRef, ModelSpec, ModelVersion, Target,
 };
-use wrun_protocol::wire::model::{ModelDetail, ModelFilter, ModelRow, ModelUse, ModelUser, Pushed};
+use wrun_protocol::wire::model::{
+    Kept, LoadedModel, ModelBatching, ModelCounts, ModelDetail, ModelFilter, ModelRow, ModelTensor,
+    ModelUse, ModelUser, NodeModel, Pushed,
+};
+
+use wrun_protocol::wire::service::ModelLoad;
 
 use super::*;
 
@@ -57,6 +62,12 @@ pub(super) fn responses() -> [Response; 5] {
         shared_with: vec![tenant()],
         used_by: vec![ModelUse { tenant: tenant(), by }],
         used_by_others: vec![("shop".parse().unwrap(), 300)],
+        nodes: vec![NodeModel {
+            node: "n1".into(),
+            kept: Kept::Loaded,
+            loaded: Some(Box::new(loaded())),
+        }],
+        on_nodes: 300,
     };
     [
         Response::ModelPushed(Pushed::New),
@@ -67,9 +78,48 @@ pub(super) fn responses() -> [Response; 5] {
     ]
 }
 
+pub(super) fn from_worker() -> [FromWorker; 2] {
+    let load = ModelLoad {
+        job: JOB,
+        over_ms: 1000,
+        busy_ms: 3000,
+        requests: 300,
+        latency: vec![0, 0, 300],
+    };
+    [
+        FromWorker::Models(vec![(DIGEST, Some(Kept::Loaded)), (DIGEST, None)]),
+        FromWorker::ModelLoad(vec![load]),
+    ]
+}
+
+pub(super) fn asked() -> LiveRequest {
+    LiveRequest::Model { owner: tenant(), version: version() }
+}
+
+/// A model as the node tells that has it loaded.
+pub(super) fn loaded() -> LoadedModel {
+    let tensor = |name: &str, dimensions| ModelTensor {
+        name: name.into(),
+        element: "fp32".into(),
+        dimensions,
+    };
+    LoadedModel {
+        inputs: vec![tensor("x", Some(vec!["n".into(), "3".into()]))],
+        outputs: vec![tensor("y", None)],
+        back_end: "tract".into(),
+        device: "CPU".into(),
+        bytes: 300,
+        batching: ModelBatching::Merged(vec![("x".into(), 1)]),
+        counts: Some(ModelCounts { requests: 300, ..ModelCounts::default() }),
+    }
+}
+
 pub(super) fn add_values(lines: &mut Lines) {
     lines.add_all("model.Encoding", [Encoding::Onnx]);
     lines.add_all("model.Target", [Target::Any, Target::Cpu, Target::Gpu]);
+    lines.add_all("model.Kept", [Kept::Stored, Kept::Loaded]);
+    let batching = [loaded().batching, ModelBatching::Alone("it was pushed so".into())];
+    lines.add_all("model.ModelBatching", batching);
     lines.add_all("model.Pushed", [Pushed::New, Pushed::Unchanged, Pushed::Moved { from: DIGEST }]);
     lines.add_all(
         "model.ModelUser",

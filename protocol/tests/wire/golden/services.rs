@@ -185,6 +185,8 @@ pub(super) fn add_values(lines: &mut Lines) {
             ScaleOn::Rate { milli: 500 },
             ScaleOn::Latency { ms: 300 },
             ScaleOn::Waiting { requests: 5 },
+            ScaleOn::ModelQueue { milli: 700 },
+            ScaleOn::ModelLatency { ms: 300 },
         ],
     );
     let blue_green = Strategy::BlueGreen { header: None, keep_ms: 300_000 };

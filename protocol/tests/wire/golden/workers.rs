@@ -66,6 +66,7 @@ pub(super) fn add_worker_messages(lines: &mut Lines) {
         ],
     );
     lines.add_all("worker.FromWorker", services::from_worker());
+    lines.add_all("worker.FromWorker", models::from_worker());
     lines.add_all(
         "worker.BlobRequest",
         [
@@ -78,9 +79,12 @@ pub(super) fn add_worker_messages(lines: &mut Lines) {
         "worker.BlobReply",
         [BlobReply::Found { size: 70_000 }, BlobReply::Stored, BlobReply::Refused(refusal())],
     );
-    lines.add_all("worker.LiveRequest", [LiveRequest::Follow(TASK), LiveRequest::Attach(TASK)]);
+    let live = [LiveRequest::Follow(TASK), LiveRequest::Attach(TASK), models::asked()];
+    lines.add_all("worker.LiveRequest", live);
     let chunk = LogChunk { stream: LogStream::Stdout, data: Bytes::from_static(b"line\n") };
-    lines.add_all("worker.LiveReply", [LiveReply::Log(chunk), LiveReply::NotHere, LiveReply::Here]);
+    let model = LiveReply::Model(Some(Box::new(models::loaded())));
+    let live = [LiveReply::Log(chunk), LiveReply::NotHere, LiveReply::Here, model];
+    lines.add_all("worker.LiveReply", live);
 }
 
 pub(super) fn add_peer_messages(lines: &mut Lines) {

@@ -29,13 +29,22 @@ structs! {
     Inference { models, load }
     ModelFilter { all_tenants, after }
     ModelRow { model, tag, version, pushed, uses }
-    ModelDetail { row, tags, shared_with, used_by, used_by_others }
+    ModelDetail { row, tags, shared_with, used_by, used_by_others, nodes, on_nodes }
     ModelUse { tenant, by }
+    NodeModel { node, kept, loaded }
+    LoadedModel { inputs, outputs, back_end, device, bytes, batching, counts }
+    ModelTensor { name, element, dimensions }
+    ModelCounts {
+        users, waiting, requests, failed, runs, batch_milli, batch_most, latency_p50_us,
+        latency_p99_us
+    }
 }
 
 enums! {
     Encoding { Onnx }
     Target { Any, Cpu, Gpu }
     Pushed { New, Unchanged, Moved { from } }
+    Kept { Stored, Loaded }
+    ModelBatching { Merged(axes), Alone(reason) }
     ModelUser { Job(job), Service { name, revision }, Workflow(job), Schedule(name) }
 }

@@ -46,6 +46,7 @@ structs! {
     GatewayAddresses { http, https }
     GatewayRow { node, name, addresses }
     ServiceLoad { id, over_ms, waiting, revisions }
+    ModelLoad { job, over_ms, busy_ms, requests, latency }
     RevisionLoad { revision, in_flight, busy_ms, requests, errors, latency }
     RequestHead { method, uri, fields, within_ms, has_body }
     ResponseHead { status, fields, has_body }
@@ -58,7 +59,8 @@ enums! {
     CallFailure { NotHere, Busy, Draining, TimedOut { begun }, Request { problem },
         Setup { message }, Guest { message }, Stopped }
     ServiceKind { Http(http), Program(program) }
-    ScaleOn { Concurrency { milli }, Rate { milli }, Latency { ms }, Waiting { requests } }
+    ScaleOn { Concurrency { milli }, Rate { milli }, Latency { ms }, Waiting { requests },
+        ModelQueue { milli }, ModelLatency { ms } }
     Strategy { Rolling, Canary { steps, header }, BlueGreen { header, keep_ms } }
     RestartWhen { Always, OnFailure, Never }
     RolloutAction { Pause, Resume, Undo { to } }

@@ -134,8 +134,9 @@ pub(super) fn tenant(name: &str) -> TenantName {
     name.parse().unwrap()
 }
 
-pub(super) fn key(number: u8) -> ModelKey {
-    ModelKey { name: format!("model-{number}"), digest: Digest([number; 32]) }
+pub(super) fn key(number: u8, options: &ModelOptions) -> ModelKey {
+    let (owner, options) = (tenant("owner"), options.clone());
+    ModelKey { owner, digest: Digest([number; 32]), options }
 }
 
 pub(super) fn call(name: &str) -> Call {
@@ -153,8 +154,8 @@ pub(super) fn load_with(
     file: Vec<u8>,
     options: &ModelOptions,
 ) -> Result<Model, LoadError> {
-    let fetch = move || async move { Ok(Bytes::from(file)) };
-    wait(engine.load(&tenant("a"), &key(number), options, fetch))
+    let fetch = move || Ok(Bytes::from(file));
+    wait(engine.load(&tenant("a"), &format!("model-{number}"), &key(number, options), fetch))
 }
 
 /// The file of `models::relu`, loaded.

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 
 use super::env::*;
 use super::models;
-use crate::config::{BatchAxes, Config, Encoding, Limits, ModelOptions, Target};
+use crate::config::{BatchAxes, Config, Encoding, Limits, ModelOptions, Target, TensorAxes};
+use crate::engine::ModelKey;
 use crate::error::{BusyReason, ComputeError, ErrorCode, FetchError, LoadError, UnloadError};
 
 /// Without a proof, so that a directed back end runs only what tests ask for.
@@ -28,11 +29,11 @@ fn a_model_is_fetched_and_loaded_once_however_many_ask_at_once() {
     let (back_end, gate) = with_gate();
     let engine = engine(config(), Arc::clone(&back_end));
     let fetched = Arc::new(AtomicUsize::new(0));
-    let (tenant, options) = (tenant("a"), options());
-    let (key, other) = (key(1), key(2));
+    let tenant = tenant("a");
+    let (key, other) = (key(1, &options()), key(2, &options()));
     let load = |key| {
         let fetched = Arc::clone(&fetched);
-        engine.load(&tenant, key, &options, move || async move {
+        engine.load(&tenant, "it", key, move || {
             fetched.fetch_add(1, Ordering::SeqCst);
             Ok(Bytes::from(models::relu()))
         })
@@ -53,10 +54,9 @@ fn a_model_is_fetched_and_loaded_once_however_many_ask_at_once() {
 fn a_load_goes_on_when_the_one_who_began_it_goes_away() {
     let (back_end, gate) = with_gate();
     let engine = engine(config(), Arc::clone(&back_end));
-    let (tenant, key, options) = (tenant("a"), key(1), options());
+    let (tenant, key) = (tenant("a"), key(1, &options()));
     let load = || {
-        let load =
-            engine.load(&tenant, &key, &options, || async { Ok(Bytes::from(models::relu())) });
+        let load = engine.load(&tenant, "it", &key, || Ok(Bytes::from(models::relu())));
         load.boxed_local()
     };
     let (mut first, mut second) = (load(), load());
@@ -71,14 +71,14 @@ fn a_load_goes_on_when_the_one_who_began_it_goes_away() {
 #[test]
 fn a_load_that_failed_is_tried_again_by_the_next() {
     let engine = engine(config(), Arc::new(Directed::echo()));
-    let (tenant, key, options) = (tenant("a"), key(1), options());
+    let (tenant, key) = (tenant("a"), key(1, &options()));
     for (error, code) in [
         (FetchError::NotFound("magika".to_owned()), ErrorCode::NotFound),
         (FetchError::Denied("magika".to_owned()), ErrorCode::Security),
         (FetchError::Failed("disk".to_owned()), ErrorCode::RuntimeError),
     ] {
         let fails = error.clone();
-        let load = engine.load(&tenant, &key, &options, move || async move { Err(fails) });
+        let load = engine.load(&tenant, "it", &key, move || Err(fails));
         let found = wait(load).unwrap_err();
         assert_eq!((&found, found.code()), (&LoadError::Fetch(error), code));
     }
@@ -145,15 +145,15 @@ fn a_used_model_is_unloaded_by_force_only_and_its_requests_are_told() {
         Ok(inputs)
     });
     let engine = engine(config(), Arc::new(back_end));
-    let digest = key(1).digest;
-    assert_eq!(engine.unload(digest, true), Err(UnloadError::NotLoaded));
+    let key = key(1, &options());
+    assert_eq!(engine.unload(&key, true), Err(UnloadError::NotLoaded));
     let model = load_with(&engine, 1, models::relu(), &options()).unwrap();
     let running = model.compute(call("a"), x(&[0.0; 2]));
     gate.wait_for(1);
     let waiting = model.compute(call("a"), x(&[0.0; 2]));
-    let in_use = engine.unload(digest, false).unwrap_err();
+    let in_use = engine.unload(&key, false).unwrap_err();
     assert!(matches!(in_use, UnloadError::InUse { users } if users >= 3), "{in_use}");
-    engine.unload(digest, true).unwrap();
+    engine.unload(&key, true).unwrap();
     assert_eq!(wait(running), Err(ComputeError::Unloaded));
     assert_eq!(wait(waiting), Err(ComputeError::Unloaded));
     let later = wait(model.compute(call("a"), x(&[0.0; 2]))).unwrap_err();
@@ -162,11 +162,45 @@ fn a_used_model_is_unloaded_by_force_only_and_its_requests_are_told() {
     assert!(engine.models().is_empty());
 }
 
+/// Whoever says how requests are merged says it of its own model, whatever the bytes are.
+#[test]
+fn the_same_bytes_of_another_owner_or_with_other_settings_are_another_model() {
+    let back_end = Arc::new(Directed::echo());
+    let engine = engine(config(), Arc::clone(&back_end));
+    let declared = ModelOptions {
+        axes: BatchAxes::Declared(TensorAxes::default()),
+        ..ModelOptions::default()
+    };
+    let own = key(1, &options());
+    let keys = [own.clone(), key(1, &declared), ModelKey { owner: tenant("b"), ..own.clone() }];
+    for key in &keys {
+        let fetch = || Ok(Bytes::from(models::relu()));
+        drop(wait(engine.load(&tenant("a"), "it", key, fetch)).unwrap());
+    }
+    assert_eq!(back_end.loads.load(Ordering::SeqCst), 3);
+    assert_eq!(engine.loaded().len(), 1, "they are the same bytes");
+    let known: Vec<_> = keys.iter().map(|key| engine.model(key).unwrap().key.unwrap()).collect();
+    assert_eq!(known, keys);
+    engine.unload(&own, false).unwrap();
+    assert!(engine.model(&own).is_none());
+    assert_eq!(engine.models().len(), 2);
+}
+
+/// Who keeps others informed of what is loaded is told each time.
+#[test]
+fn a_load_an_eviction_and_an_unload_are_told() {
+    let engine = engine(config(), Arc::new(Directed::echo()));
+    drop(relu(&engine));
+    wait(engine.changed().notified());
+    engine.unload(&key(1, &ModelOptions::default()), false).unwrap();
+    wait(engine.changed().notified());
+}
+
 #[test]
 fn an_idle_model_is_unloaded() {
     let engine = engine(config(), Arc::new(Directed::echo()));
     drop(relu(&engine));
-    engine.unload(key(1).digest, false).unwrap();
+    engine.unload(&key(1, &ModelOptions::default()), false).unwrap();
     assert_eq!(engine.stats().model_bytes, 0);
 }
 
@@ -209,11 +243,11 @@ fn the_bytes_of_a_model_are_fetched_when_its_turn_to_be_loaded_has_come() {
     let fetched = Arc::new(AtomicUsize::new(0));
     let load = |number: u8| {
         let (engine, fetched) = (engine.clone(), Arc::clone(&fetched));
-        let fetch = move || async move {
+        let fetch = move || {
             fetched.fetch_add(1, Ordering::SeqCst);
             Ok(Bytes::from(models::relu()))
         };
-        async move { engine.load(&tenant("a"), &key(number), &options(), fetch).await }
+        async move { engine.load(&tenant("a"), "it", &key(number, &options()), fetch).await }
             .boxed_local()
     };
     let mut first = load(1);
@@ -236,9 +270,9 @@ fn a_load_that_hangs_is_given_up_and_the_next_one_has_a_thread() {
     let error = load_with(&engine, 1, models::relu(), &options()).unwrap_err();
     assert_eq!(error.code(), ErrorCode::Timeout, "{error}");
     // Both hang now: one of them on the thread in the place of the first.
-    let (tenant, key, options) = (tenant("a"), key(2), options());
-    let file = || async { Ok(Bytes::from(models::relu())) };
-    let mut second = engine.load(&tenant, &key, &options, file).boxed_local();
+    let (tenant, key) = (tenant("a"), key(2, &options()));
+    let file = || Ok(Bytes::from(models::relu()));
+    let mut second = engine.load(&tenant, "it", &key, file).boxed_local();
     assert!(second.as_mut().now_or_never().is_none());
     gate.wait_for(2);
     gate.let_through(2);

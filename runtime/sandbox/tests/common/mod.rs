@@ -159,6 +159,8 @@ pub fn job() -> JobContext {
         listen: Vec::new(),
         services: None,
         models: Vec::new(),
+        model_weight: 1,
+        models_asked: Arc::default(),
         load_models: false,
     }
 }

@@ -3,6 +3,7 @@
 
 mod drain;
 mod gangs;
+mod models;
 mod preempt;
 mod running;
 mod server;
@@ -26,6 +27,7 @@ use wrun_protocol::{AttemptId, JobId};
 use wrun_sandbox::CheckpointDone;
 
 use self::drain::Mode;
+use self::models::ModelsTold;
 use self::services::Telling;
 use crate::blobs::Blobs;
 use crate::events::Event;
@@ -139,6 +141,7 @@ pub(crate) struct Agent<E: Executor> {
     /// Attempts that were told that they will be stopped, and when. Some may have ended.
     notices: BTreeMap<AttemptId, Instant>,
     telling: Telling,
+    models: ModelsTold,
     /// The gateway's clients are being sent away.
     closing: bool,
     done: (mpsc::Sender<Done<E>>, mpsc::Receiver<Done<E>>),
@@ -164,6 +167,7 @@ impl<E: Executor> Agent<E> {
             saving: BTreeMap::new(),
             notices: BTreeMap::new(),
             telling: Telling::default(),
+            models: ModelsTold::default(),
             closing: false,
             done: mpsc::channel(256),
             mode: Mode::Serving,
@@ -202,6 +206,7 @@ impl<E: Executor> Agent<E> {
             Some(done) = self.done.1.recv() => self.on_done(done),
             () = floor.events.wait(), if !gathering => self.on_events(),
             () = gateway.urgent().notified() => self.on_urgent_load(),
+            () = models_changed(&floor) => self.tell_models_soon(),
             () = writable(blocked.as_ref()), if blocked.is_some() => {}
             () = until(timeout), if timeout.is_some() => {}
         }
@@ -211,7 +216,8 @@ impl<E: Executor> Agent<E> {
         let notice = self.notices.values().min().copied();
         let (lease, mode, load) =
             (self.lease.timeout(), self.mode.timeout(), self.telling.timeout());
-        let all = [lease, self.sweep_at, self.gather_until, mode, notice, load];
+        let models = self.models.timeout();
+        let all = [lease, self.sweep_at, self.gather_until, mode, notice, load, models];
         all.into_iter().flatten().min()
     }
 
@@ -234,6 +240,7 @@ impl<E: Executor> Agent<E> {
         }
         self.on_notices_over(now);
         self.on_time_to_tell(now);
+        self.on_time_to_tell_models(now);
         self.on_drain_time(now);
     }
 
@@ -287,6 +294,13 @@ async fn writable(outgoing: Option<&mpsc::Sender<Vec<FromWorker>>>) {
         if outgoing.reserve().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+async fn models_changed<E: Executor>(floor: &Floor<E>) {
+    match floor.executor().inference() {
+        Some(engine) => engine.changed().notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What happens to tasks here, and what is reported of it.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::worker::{Assignment, FromWorker, Report};
@@ -159,7 +161,16 @@ impl<E: Executor> Agent<E> {
         match setup {
             Ok(setup) => {
                 // It may have been set up from what another job had fetched.
+                let asked = Arc::clone(&setup.context.models_asked);
                 let _ = entry.job.setup.set(setup);
+                let spec = &entry.job.spec;
+                let is_service = spec.service.is_some();
+                if !spec.inference.models.is_empty() {
+                    self.tell_models_soon();
+                    if is_service {
+                        self.watch_models_of(id, asked);
+                    }
+                }
                 self.parts.floor.slots().on_set_up(id);
                 self.start_ready();
             }

@@ -152,6 +152,7 @@ impl<E: Executor> Agent<E> {
         let stale: Vec<_> = stale.into_iter().map(one).collect();
         self.on_stop(&stale);
         self.tell_readiness();
+        self.tell_models_anew();
     }
 
     fn on_job(&mut self, id: JobId, tenant: TenantName, kind: ComponentKind, spec: &EncodedSpec) {

@@ -17,7 +17,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const TELL_AT_ONCE_EVERY: Duration = Duration::from_millis(10);
 
 /// Services whose load is told in one message, which is far below the largest frame.
-const LOADS_AT_ONCE: usize = 256;
+pub(super) const LOADS_AT_ONCE: usize = 256;
 
 /// When the load was told, and is to be told.
 #[derive(Debug, Default)]
@@ -63,6 +63,7 @@ impl<E: Executor> Agent<E> {
             return;
         }
         self.telling = Telling { last: Some(now), next: Some(now + TELL_EVERY) };
+        self.tell_model_load(now);
         // Only of interest now: without a session it is dropped.
         let mut loads = self.parts.gateway.take_loads();
         if self.session.as_ref().is_none_or(|session| !session.welcomed) {

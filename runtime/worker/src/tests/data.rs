@@ -163,6 +163,7 @@ async fn log_of(recv: &mut wrun_net::RecvStream) -> Option<String> {
         Some(LiveReply::Log(chunk)) => Some(String::from_utf8_lossy(&chunk.data).into_owned()),
         Some(LiveReply::NotHere) => Some("not here".to_owned()),
         Some(LiveReply::Here) => Some("here".to_owned()),
+        Some(LiveReply::Model(_)) => Some("a model".to_owned()),
         None => None,
     }
 }

@@ -1,12 +1,13 @@
 //! Models that a job names: fetched for it alone, checked, and kept while it is known.
 
-use wrun_protocol::JobSpec;
 use wrun_protocol::model::{
     Encoding, Inference, ModelGrant, ModelId, ModelSpec, ModelTag, ModelVersion,
 };
 use wrun_protocol::task::{Failure, Outcome};
+use wrun_protocol::wire::model::Kept;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
-use wrun_protocol::wire::worker::{BlobReply, BlobRequest, Report};
+use wrun_protocol::wire::worker::{BlobReply, BlobRequest, FromWorker, Report};
+use wrun_protocol::{Digest, JobSpec};
 
 use super::scripts::*;
 
@@ -77,6 +78,33 @@ async fn a_model_is_on_disk_when_a_task_starts() {
     }
     world.script.runs(&[(1, 0)]).await;
     assert_eq!(files(&world, 0), [Some(MODEL.to_vec())]);
+}
+
+/// The next that is told of models, whatever else is.
+async fn told(server: &mut Server) -> Vec<(Digest, Option<Kept>)> {
+    loop {
+        if let FromWorker::Models(models) = server.next().await {
+            return models;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_server_hears_what_is_on_disk_and_again_on_a_new_session() {
+    let world = World::new().await;
+    let mut server = world.connect().await;
+    server.job(1, &naming(MODEL)).await;
+    server.assign(1, 0..1).await;
+    for _ in 0..2 {
+        answer(&server, Ok(MODEL)).await;
+    }
+    let stored = vec![(digest(MODEL), Some(Kept::Stored))];
+    assert_eq!(told(&mut server).await, stored.clone());
+    drop(server);
+    let (mut server, attempts) = world.accept().await;
+    assert_eq!(attempts.len(), 1, "the task goes on");
+    server.welcome().await;
+    assert_eq!(told(&mut server).await, stored);
 }
 
 #[tokio::test]

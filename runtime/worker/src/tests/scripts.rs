@@ -517,6 +517,8 @@ pub(super) fn context() -> JobContext {
         listen: Vec::new(),
         services: None,
         models: Vec::new(),
+        model_weight: 1,
+        models_asked: Arc::default(),
         load_models: false,
     }
 }

@@ -104,7 +104,10 @@ impl Core {
                 }
                 let wanted = wanted_of(group, &need);
                 let takes = |ix| self.may_take(group_ix, &group.key, ix, &need, &in_time);
-                let chosen = packing.choose(&wanted, takes)?;
+                let near = self.nodes_with_models(group).into_iter().find_map(|nodes| {
+                    packing.choose(&wanted, |ix| nodes.contains(&ix) && takes(ix))
+                });
+                let chosen = near.or_else(|| packing.choose(&wanted, takes))?;
                 let node = self.state.nodes.get(chosen.node)?;
                 let places = self.places_in_time(&chosen, node, group, &need, &in_time);
                 self.granted(chosen.node, group, &need, places, &in_time)
@@ -227,7 +230,7 @@ impl Core {
         let Some(group) = self.state.groups.get(group_ix) else { return false };
         let here = |job: JobId| {
             let node = self.state.nodes.get(ix);
-            node.is_some_and(|node| node.tasks.from(job, 0).next().is_some())
+            node.is_some_and(|node| node.has_task_of(job))
         };
         let joins = match (group.key.arrangement(), group.ready.first()) {
             (Arrangement::SameNode, Some(job)) => self.home(job).is_none_or(|home| home == ix),

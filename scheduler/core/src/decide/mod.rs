@@ -21,6 +21,7 @@ pub(crate) mod lack;
 mod limits;
 mod make_room;
 mod models;
+pub(crate) mod near;
 mod nodes;
 mod notice;
 pub(crate) mod outlook;

@@ -100,6 +100,7 @@ impl Core {
     }
 
     fn welcome(&mut self, ix: NodeIx, listed: &[Assignment]) {
+        self.near.forget(ix);
         let now = self.now;
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
         node.session.connected = true;
@@ -165,6 +166,7 @@ impl Core {
     pub(crate) fn on_node_disconnected(&mut self, ix: NodeIx) {
         self.clear_backlogs(ix);
         self.scalers.on_gateway_gone(node_id(ix));
+        self.near.forget(ix);
         let Some(node) = self.state.nodes.get_mut(ix) else { return };
         node.session.end();
         self.state.nodes.dirty.insert(ix);

@@ -5,7 +5,7 @@
 //! it is looked at again only on nodes where room came free. Tasks are spread over the
 //! nodes with the most free CPU; equal nodes are taken by number.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wrun_protocol::scheduling::Arrangement;
 use wrun_protocol::wire::worker::{Assignment, Grant};
@@ -207,6 +207,7 @@ impl Core {
         if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
             return self.place_granted(group, quantum, until, round);
         }
+        let until = self.same_models_until(group, until);
         let wanted = self.ready_before(group, until, quantum);
         if wanted == 0 {
             return 0;
@@ -359,13 +360,17 @@ impl Core {
             _ if gang => tasks as usize,
             _ => (tasks as usize).min(MAX_SPREAD),
         };
+        let mut near = if gang { Vec::new() } else { self.nodes_near(group, most, &mut room) };
+        if near.len() >= most {
+            return near;
+        }
         if arrangement == Arrangement::Pack {
             // The least that is free first: all must be seen.
             let all = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
             let mut all: Vec<_> = all.filter(|(_, room)| *room > 0).collect();
             all.reverse();
-            all.truncate(most);
-            return all;
+            join(&mut near, all, most);
+            return near;
         }
         if most == 1 {
             let least = if gang { tasks } else { 1 };
@@ -377,6 +382,11 @@ impl Core {
                 room >= least
             });
             return taken.into_iter().collect();
+        }
+        if !near.is_empty() {
+            let found = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
+            join(&mut near, found.filter(|(_, room)| *room > 0), most);
+            return near;
         }
         let found = rooms.emptiest_first(wanted).map(number).map(|ix| (ix, room(ix)));
         let mut found: Vec<_> = found.filter(|(_, room)| *room > 0).take(most).collect();
@@ -414,6 +424,17 @@ impl Core {
         }
         count - left
     }
+}
+
+/// Appends those that are not there, up to `most` in all.
+fn join(
+    nodes: &mut Vec<(NodeIx, u32)>,
+    others: impl IntoIterator<Item = (NodeIx, u32)>,
+    most: usize,
+) {
+    let known: BTreeSet<NodeIx> = nodes.iter().map(|(ix, _)| *ix).collect();
+    let new = others.into_iter().filter(|(ix, _)| !known.contains(ix));
+    nodes.extend(new.take(most - known.len()));
 }
 
 /// Appends, joining what continues the last run.

@@ -27,6 +27,8 @@ pub(super) struct Demand {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load<'a> {
     pub(super) sums: &'a Sums,
+    /// What its replicas asked of models.
+    pub(super) of_models: &'a Sums,
     /// Over so many milliseconds; not 0.
     pub(super) over_ms: u64,
     /// Requests that a replica handles at once.
@@ -37,7 +39,7 @@ impl Demand {
     /// Of what is aimed at for each replica. How long answers take is no such thing: for that
     /// see [`by_latency`]; here it asks for what holds the requests under way.
     pub(super) fn of(on: ScaleOn, load: Load<'_>) -> Self {
-        let Load { sums, over_ms, capacity } = load;
+        let Load { sums, of_models, over_ms, capacity } = load;
         let capacity = u64::from(capacity.max(1)) * 1000;
         let here = u128::from(sums.busy) + u128::from(sums.waiting);
         let held = Self::by(here, capacity, over_ms);
@@ -54,7 +56,11 @@ impl Demand {
                 let wait = Self::by(sums.waiting.into(), u64::from(requests) * 1000, over_ms);
                 Self::by(sums.busy.into(), capacity, over_ms).plus(wait)
             }
-            ScaleOn::Latency { .. } => held,
+            // One that answers from elsewhere asks no model, and is not left to its requests.
+            ScaleOn::ModelQueue { milli } => {
+                Self::by(of_models.busy.into(), u64::from(milli), over_ms).max(held)
+            }
+            ScaleOn::Latency { .. } | ScaleOn::ModelLatency { .. } => held,
         }
     }
 
@@ -89,7 +95,12 @@ pub(super) fn for_waiting(on: Option<ScaleOn>, waiting: u64, capacity: u32) -> u
             waiting.saturating_mul(1000).div_ceil(each)
         }
         Some(ScaleOn::Waiting { requests }) => waiting.div_ceil(u64::from(requests.max(1))),
-        Some(ScaleOn::Rate { .. } | ScaleOn::Latency { .. }) => waiting.div_ceil(capacity),
+        Some(
+            ScaleOn::Rate { .. }
+            | ScaleOn::Latency { .. }
+            | ScaleOn::ModelQueue { .. }
+            | ScaleOn::ModelLatency { .. },
+        ) => waiting.div_ceil(capacity),
     };
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -122,8 +133,21 @@ mod tests {
     use crate::scaling::latency::Latencies;
 
     fn demand(on: ScaleOn, sums: &Sums) -> (u32, u32) {
-        let demand = Demand::of(on, Load { sums, over_ms: 60_000, capacity: 10 });
+        demand_with(on, sums, &Sums::default())
+    }
+
+    fn demand_with(on: ScaleOn, sums: &Sums, of_models: &Sums) -> (u32, u32) {
+        let demand = Demand::of(on, Load { sums, of_models, over_ms: 60_000, capacity: 10 });
         (demand.least, demand.most)
+    }
+
+    #[test]
+    fn what_is_asked_of_models_is_shared_and_requests_are_held_all_the_same() {
+        let queue = ScaleOn::ModelQueue { milli: 4000 };
+        assert_eq!(demand_with(queue, &sums(2, 0, 0), &sums(9, 0, 0)), (3, 3));
+        assert_eq!(demand_with(queue, &sums(38, 0, 0), &sums(9, 0, 0)).0, 4);
+        let latency = ScaleOn::ModelLatency { ms: 100 };
+        assert_eq!(demand_with(latency, &sums(38, 0, 0), &sums(90, 0, 0)).0, 4);
     }
 
     /// So many requests under way and waiting, on average over a minute; and answers a second.

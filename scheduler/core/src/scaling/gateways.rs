@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use wrun_protocol::wire::service::ServiceLoad;
 use wrun_protocol::{NodeId, Timestamp};
 
 use super::window::Span;
@@ -49,26 +48,27 @@ pub(super) struct Counted {
 }
 
 impl Gateways {
-    /// Takes note of a report, and says what of it counts; nothing from before `since`.
+    /// Takes note of a report over so many milliseconds, after which so many requests wait, and
+    /// says what of it counts; nothing from before `since`.
     pub(super) fn on_report(
         &mut self,
         now: Timestamp,
         node: NodeId,
-        load: &ServiceLoad,
+        (over_ms, waiting): (u64, u32),
         since: Timestamp,
     ) -> Counted {
         let before = self.by_node.get(&node).map(|gateway| gateway.told.0);
-        let begin = now.0.saturating_sub(load.over_ms).max(since.0).min(now.0);
+        let begin = now.0.saturating_sub(over_ms).max(since.0).min(now.0);
         let overlap = before.map_or(0, |told| told.saturating_sub(begin));
-        let tolerated = overlap <= load.over_ms / TOLERANCE;
+        let tolerated = overlap <= over_ms / TOLERANCE;
         let begin = if tolerated { begin } else { (begin + overlap).min(now.0) };
         if before.is_none() && self.by_node.len() >= MAX_GATEWAYS {
             let silent = self.by_node.iter().min_by_key(|(_, gateway)| gateway.told);
             let silent = silent.map(|(node, _)| *node);
             silent.map(|node| self.by_node.remove(&node));
         }
-        self.by_node.insert(node, Gateway { told: now, waiting: load.waiting });
-        Counted { span: Span { begin, end: now.0 }, of_ms: load.over_ms }
+        self.by_node.insert(node, Gateway { told: now, waiting });
+        Counted { span: Span { begin, end: now.0 }, of_ms: over_ms }
     }
 
     /// Requests that wait, as far as is known.
@@ -86,16 +86,10 @@ impl Gateways {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wrun_protocol::service::ServiceId;
-
-    fn load(over_ms: u64, waiting: u32) -> ServiceLoad {
-        let id = ServiceId { tenant: "ann".parse().unwrap(), name: "api".parse().unwrap() };
-        ServiceLoad { id, over_ms, waiting, revisions: Vec::new() }
-    }
 
     fn report(gateways: &mut Gateways, now: u64, node: u64, over_ms: u64) -> (u64, u64) {
-        let report = load(over_ms, 1);
-        let counted = gateways.on_report(Timestamp(now), NodeId(node), &report, Timestamp(500));
+        let told = (over_ms, 1);
+        let counted = gateways.on_report(Timestamp(now), NodeId(node), told, Timestamp(500));
         assert_eq!(counted.of_ms, over_ms);
         (counted.span.begin, counted.span.end)
     }

@@ -23,7 +23,7 @@ mod window;
 
 use wrun_protocol::limits::MAX_REPLICAS;
 use wrun_protocol::service::{ScaleOn, ServiceSpec};
-use wrun_protocol::wire::service::{LoadRow, ScaleTo, ScaledBy, ServiceLoad};
+use wrun_protocol::wire::service::{LoadRow, ModelLoad, ScaleTo, ScaledBy, ServiceLoad};
 use wrun_protocol::{NodeId, Timestamp};
 
 use self::delay::Delay;
@@ -111,6 +111,8 @@ pub(crate) struct Autoscaler {
     gateways: Gateways,
     stable: Window,
     short: Window,
+    /// What its replicas ask of models, where it is scaled on that.
+    of_models: Option<Box<OfModels>>,
     /// Of this revision the answers are counted apart.
     watched: Option<u32>,
     /// What the load asked for last, without panic, delay and bounds.
@@ -119,6 +121,14 @@ pub(crate) struct Autoscaler {
     followed: Timestamp,
     panic: Option<Panic>,
     delay: Delay,
+}
+
+/// What replicas ask of models, as their nodes tell.
+#[derive(Clone, Debug)]
+struct OfModels {
+    nodes: Gateways,
+    stable: Window,
+    short: Window,
 }
 
 /// Nothing goes down.
@@ -137,6 +147,13 @@ impl Autoscaler {
             gateways: Gateways::default(),
             stable: Window::new(rules.window_ms),
             short: Window::new(rules.panic_window_ms),
+            of_models: rules.on.filter(|on| on.is_of_models()).map(|_| {
+                Box::new(OfModels {
+                    nodes: Gateways::default(),
+                    stable: Window::new(rules.window_ms),
+                    short: Window::new(rules.panic_window_ms),
+                })
+            }),
             watched: None,
             level: None,
             followed: since,
@@ -166,7 +183,7 @@ impl Autoscaler {
     /// A gateway tells of its requests.
     pub(crate) fn on_load(&mut self, now: Timestamp, node: NodeId, load: &ServiceLoad) {
         let known = Timestamp(self.since.0.saturating_sub(REPORT_MS));
-        let counted = self.gateways.on_report(now, node, load, known);
+        let counted = self.gateways.on_report(now, node, (load.over_ms, load.waiting), known);
         let Span { begin, end } = counted.span;
         let told = self.sums(load);
         let part = end.saturating_sub(begin);
@@ -188,6 +205,22 @@ impl Autoscaler {
                 window.add(waits, &Sums { waiting, ..Sums::default() });
             }
         }
+    }
+
+    /// A node tells what replicas there asked of models.
+    pub(crate) fn on_model_load(&mut self, now: Timestamp, node: NodeId, load: &ModelLoad) {
+        let known = Timestamp(self.since.0.saturating_sub(REPORT_MS));
+        let Some(of_models) = &mut self.of_models else { return };
+        let OfModels { nodes, stable, short } = &mut **of_models;
+        let counted = nodes.on_report(now, node, (load.over_ms, 0), known);
+        let part = counted.span.end.saturating_sub(counted.span.begin);
+        let busy = load.busy_ms.saturating_mul(1000);
+        let busy = if counted.of_ms == 0 { busy } else { share(busy, part, counted.of_ms) };
+        let requests = load.requests.saturating_mul(1000);
+        let mut told = Sums { busy, requests, ..Sums::default() };
+        told.latencies.add_told(&load.latency);
+        stable.add(counted.span, &told);
+        short.add(counted.span, &told);
     }
 
     fn sums(&self, load: &ServiceLoad) -> Sums {
@@ -212,6 +245,9 @@ impl Autoscaler {
     /// A gateway is gone.
     pub(crate) fn on_gateway_gone(&mut self, node: NodeId) {
         self.gateways.forget(node);
+        if let Some(of_models) = &mut self.of_models {
+            of_models.nodes.forget(node);
+        }
     }
 
     /// Counts the answers of that revision apart from now on, if it did not yet.
@@ -273,15 +309,22 @@ impl Autoscaler {
             if ready == 0 { for_waiting(self.rules.on, waiting, self.rules.capacity) } else { 0 };
         let Some(on) = self.rules.on else { return Level { stable: at_once, short: 0 } };
         let (stable, short) = (self.stable.sums(now), self.short.sums(now));
-        let load = |sums, window: &Window| {
+        let of_models = self.of_models.as_ref();
+        let of_models = of_models.map(|of| (of.stable.sums(now), of.short.sums(now)));
+        let (models_stable, models_short) = of_models.unwrap_or_default();
+        let load = |sums, of_models, window: &Window| {
             let over_ms = self.over_ms(now, window.length_ms());
-            Demand::of(on, Load { sums, over_ms, capacity: self.rules.capacity })
+            Demand::of(on, Load { sums, of_models, over_ms, capacity: self.rules.capacity })
         };
-        let (demand, spike) = (load(&stable, &self.stable), load(&short, &self.short));
+        let demand = load(&stable, &models_stable, &self.stable);
+        let spike = load(&short, &models_short, &self.short);
         let before = self.level.unwrap_or(0);
         let level = match on {
             ScaleOn::Latency { ms } => {
                 self.by_latency(now, ms, ready, &stable, &short).max(demand.least)
+            }
+            ScaleOn::ModelLatency { ms } => {
+                self.by_latency(now, ms, ready, &models_stable, &models_short).max(demand.least)
             }
             _ => before.clamp(demand.least, demand.most.max(demand.least)),
         };
@@ -363,7 +406,9 @@ impl Autoscaler {
 
     /// When nothing is left of the loads that were told.
     fn forget_at(&self) -> Option<Timestamp> {
-        self.stable.empty_at().max(self.short.empty_at())
+        let of_models = self.of_models.as_ref();
+        let of_models = of_models.and_then(|of| of.stable.empty_at().max(of.short.empty_at()));
+        self.stable.empty_at().max(self.short.empty_at()).max(of_models)
     }
 
     /// Whether a new one would decide as this one does, once it has seen a whole window.

@@ -166,6 +166,13 @@ impl Registry {
         self.of_tenant(tenant).map(|(_, model)| model.tags.len() + loose(model)).sum()
     }
 
+    /// What a live job may load.
+    pub(crate) fn digests_of_job(&self, job: JobId) -> impl Iterator<Item = Digest> {
+        let used = self.of_job.get(&job);
+        let numbers = used.into_iter().flat_map(|used| &used.versions);
+        numbers.filter_map(|number| Some(self.versions.get(number)?.version.digest))
+    }
+
     /// Whose blob it is that a live job may load under that digest, and its size.
     pub(crate) fn of_job(&self, job: JobId, digest: Digest) -> Option<(&TenantName, u64)> {
         let mut versions = self.of_job.get(&job)?.versions.iter();

@@ -115,6 +115,11 @@ impl Node {
         within && self.info.as_ref().is_some_and(|info| group.allows(&info.labels))
     }
 
+    /// Whether it has a task of the job.
+    pub(crate) fn has_task_of(&self, job: JobId) -> bool {
+        self.tasks.from(job, 0).next().is_some()
+    }
+
     /// Whether it has cards, which tasks that need none should leave to others.
     pub(crate) fn has_cards(&self) -> bool {
         !self.stock.offer.gpus.is_empty()

@@ -3,13 +3,15 @@
 use wrun_protocol::closest::closest;
 use wrun_protocol::limits::{MAX_FRAME, MAX_PAGE};
 use wrun_protocol::model::{ModelId, ModelRef, ModelTag, ModelVersion};
-use wrun_protocol::wire::model::{MAX_SHOWN_USES, ModelDetail, ModelRow, ModelUse, ModelUser};
+use wrun_protocol::wire::model::{
+    Kept, MAX_SHOWN_NODES, MAX_SHOWN_USES, ModelDetail, ModelRow, ModelUse, ModelUser, NodeModel,
+};
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::{Digest, JobId, NodeId, TenantName};
 
 use crate::core::Core;
 use crate::state::models::{Held, Model, Registry, Users};
-use crate::state::nodes::node_ix;
+use crate::state::nodes::{node_id, node_ix};
 
 /// About what the models in one answer take together: well below a frame.
 const MAX_LISTED: usize = MAX_FRAME / 4;
@@ -70,7 +72,22 @@ impl Core {
             shared_with: shared_with.collect(),
             used_by: self.used_by(viewer, held).take(MAX_SHOWN_USES).collect(),
             used_by_others: used_by_others.collect(),
+            nodes: Vec::new(),
+            on_nodes: 0,
         })
+    }
+
+    /// Nodes that keep a model, those first that have it loaded, at most [`MAX_SHOWN_NODES`]; and
+    /// how many do.
+    pub fn nodes_with_model(&self, digest: Digest) -> (Vec<(NodeId, NodeModel)>, u64) {
+        let keepers = || self.near.keepers(digest);
+        let loaded = keepers().filter(|(_, kept)| *kept == Kept::Loaded);
+        let stored = keepers().filter(|(_, kept)| *kept == Kept::Stored);
+        let shown = loaded.chain(stored).take(MAX_SHOWN_NODES).filter_map(|(ix, kept)| {
+            let node = self.state.nodes.get(ix)?.name.clone();
+            Some((node_id(ix), NodeModel { node, kept, loaded: None }))
+        });
+        (shown.collect(), keepers().count() as u64)
     }
 
     /// What a tag points at that work of a tenant is to name.

@@ -128,7 +128,9 @@ async fn pass_log(
             Some(Ok(Some(LiveReply::Log(chunk)))) => sink.chunk(chunk).await?,
             Some(Ok(Some(LiveReply::Here))) => here.notify_one(),
             Some(Ok(None)) => return Ok(LiveEnd::Ended),
-            Some(Ok(Some(LiveReply::NotHere)) | Err(_)) => return Ok(LiveEnd::NotHere),
+            Some(Ok(Some(LiveReply::NotHere | LiveReply::Model(_))) | Err(_)) => {
+                return Ok(LiveEnd::NotHere);
+            }
             None => return Ok(LiveEnd::Quiet),
         }
     }

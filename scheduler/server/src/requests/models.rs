@@ -2,16 +2,23 @@
 //! here; what tags, shares and uses allow is the core's. Nothing here reads a model: whether it
 //! is one, the nodes find out, in bounds of their own.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use wrun_core::{Answer, Core, Input};
-use wrun_protocol::TenantName;
 use wrun_protocol::limits::MAX_MODELS_PER_JOB;
 use wrun_protocol::model::{ModelId, ModelName, ModelRef, ModelTag, ModelVersion};
-use wrun_protocol::wire::model::{ModelFilter, Pushed};
+use wrun_protocol::wire::model::{Kept, LoadedModel, ModelFilter, Pushed};
 use wrun_protocol::wire::user::{ErrorCode, RequestError, Response};
+use wrun_protocol::wire::worker::{LiveReply, LiveRequest};
+use wrun_protocol::{NodeId, TenantName};
 
 use super::{refused, submit};
 use crate::authorise::Caller;
 use crate::shared::Shared;
+
+/// How long a node may take to tell of a model before the answer goes without.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn on_push(
     shared: &Shared,
@@ -56,8 +63,53 @@ pub(super) async fn on_model(
     // An admin sees all of what is another tenant's, and of its own what any user sees.
     let viewer = caller.tenant.clone();
     let sees_all = caller.may_see(&id.tenant) && caller.tenant != id.tenant;
-    let look = move |core: &Core| core.model((!sees_all).then_some(&viewer), &id, &model.tag);
-    Ok(Response::Model(Box::new(shared.driver.view_live(look).await??)))
+    let (owner, sees_counts) = (id.tenant.clone(), caller.may_see(&id.tenant));
+    let look = move |core: &Core| {
+        let detail = core.model((!sees_all).then_some(&viewer), &id, &model.tag)?;
+        let nodes = core.nodes_with_model(detail.row.version.digest);
+        Ok::<_, RequestError>((detail, nodes))
+    };
+    let (mut detail, (nodes, on_nodes)) = shared.driver.view_live(look).await??;
+    let version = &detail.row.version;
+    let nodes = nodes.into_iter().map(|(node, mut model)| {
+        let owner = owner.clone();
+        async move {
+            if model.kept == Kept::Loaded {
+                match ask_node(shared, node, owner, version).await {
+                    Some(Some(loaded)) => model.loaded = Some(loaded),
+                    // The same bytes, and loaded for another owner or with other settings.
+                    Some(None) => model.kept = Kept::Stored,
+                    None => {}
+                }
+            }
+            if let Some(loaded) = model.loaded.as_mut().filter(|_| !sees_counts) {
+                loaded.counts = None;
+            }
+            model
+        }
+    });
+    detail.nodes = join_all(nodes).await;
+    detail.on_nodes = on_nodes;
+    Ok(Response::Model(Box::new(detail)))
+}
+
+/// What a node tells of a model, if it has it loaded; `None` where it does not answer in time.
+async fn ask_node(
+    shared: &Shared,
+    node: NodeId,
+    owner: TenantName,
+    version: &ModelVersion,
+) -> Option<Option<Box<LoadedModel>>> {
+    let connection = shared.nodes.connection(node)?;
+    let ask = async {
+        let (mut send, mut recv) = connection.open().await.ok()?;
+        send.send(&LiveRequest::Model { owner, version: version.clone() }).await.ok()?;
+        recv.recv::<LiveReply>().await.ok()?
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, ask).await {
+        Ok(Some(LiveReply::Model(told))) => Some(told),
+        _ => None,
+    }
 }
 
 pub(super) async fn on_resolve(

@@ -1,11 +1,11 @@
 //! Models that no node should suffer from.
 
-use super::super::env::{call, floats, load, values, wait, x};
+use super::super::env::{call, floats, key, load, values, wait, x};
 use super::super::models;
 use super::super::onnx_file::Dim::{Fixed, Named};
 use super::super::onnx_file::*;
 use super::{start, start_with};
-use crate::config::Limits;
+use crate::config::{Limits, ModelOptions};
 use crate::error::ErrorCode;
 use crate::tensor::{ElementType, Tensor};
 use crate::{Engine, LoadError};
@@ -198,7 +198,7 @@ fn any_change_of_a_model_is_loaded_or_refused() {
             let input = vec![("x".to_owned(), floats(&[1, 3], &[1.0; 3]))];
             let _ = wait(model.compute(call("a"), input));
             drop(model);
-            engine.unload(super::super::env::key((at % 200) as u8).digest, true)
+            engine.unload(&key((at % 200) as u8, &ModelOptions::default()), true)
         });
     }
     let model = load(&engine, 250, models::relu()).unwrap();

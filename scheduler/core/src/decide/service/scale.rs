@@ -3,10 +3,11 @@
 //! wanted.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use wrun_protocol::service::ServiceId;
-use wrun_protocol::wire::service::{LoadRow, ScaledBy, ServiceLoad};
+use wrun_protocol::wire::service::{LoadRow, ModelLoad, ScaledBy, ServiceLoad};
 use wrun_protocol::{JobId, NodeId, Timestamp};
 
 use crate::core::Core;
@@ -102,6 +103,27 @@ impl Core {
             let wakes = service.number == 0 && load.waiting > 0;
             if wakes || now >= scaler.looked.after(LOOK_INTERVAL) {
                 self.state.services.doubt(&load.id);
+            }
+        }
+    }
+
+    /// A node tells what replicas there asked of models. Only services that are scaled on that
+    /// have it counted; those of one service together, as one report covers one time.
+    pub(crate) fn on_model_load(&mut self, node: NodeId, loads: Vec<ModelLoad>) {
+        let mut by_service: BTreeMap<ServiceId, ModelLoad> = BTreeMap::new();
+        for load in loads {
+            let Some((id, _)) = self.state.services.of_job(load.job) else { continue };
+            match by_service.entry(id.clone()) {
+                Entry::Vacant(entry) => _ = entry.insert(load),
+                Entry::Occupied(mut entry) => entry.get_mut().add(&load),
+            }
+        }
+        let now = self.now;
+        for (id, load) in by_service {
+            let Some(scaler) = self.scalers.by_service.get_mut(&id) else { continue };
+            scaler.of.on_model_load(now, node, &load);
+            if now >= scaler.looked.after(LOOK_INTERVAL) {
+                self.state.services.doubt(&id);
             }
         }
     }

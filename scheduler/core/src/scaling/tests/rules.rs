@@ -107,6 +107,33 @@ fn a_load_right_after_a_restart_counts_as_much_as_later() {
 }
 
 #[test]
+fn what_is_asked_of_models_asks_for_replicas_that_share_it() {
+    let mut spec = spec(1, 100);
+    spec.scale.on = Some(ScaleOn::ModelQueue { milli: 4000 });
+    let mut run = Run::new(&spec, 1);
+    (0..120).for_each(|_| _ = run.second_of_models(18, 50_000));
+    assert_eq!(run.wanted(), 5, "{:?}", run.changes);
+    (0..200).for_each(|_| _ = run.second_of_models(3, 50_000));
+    assert_eq!(run.wanted(), 1, "{:?}", run.changes);
+    // Scaled on something else, models are of no account.
+    spec.scale.on = Some(ScaleOn::Concurrency { milli: 10_000 });
+    let mut run = Run::new(&spec, 1);
+    (0..120).for_each(|_| _ = run.second_of_models(1000, 50_000));
+    assert_eq!(run.changes, []);
+}
+
+#[test]
+fn slow_answers_of_models_ask_for_more_replicas_and_fast_ones_for_fewer() {
+    let mut spec = spec(1, 100);
+    spec.scale.on = Some(ScaleOn::ModelLatency { ms: 100 });
+    let mut run = Run::new(&spec, 1);
+    (0..60).for_each(|_| _ = run.second_of_models(8, 400_000));
+    assert!(run.wanted() >= 4, "{:?}", run.changes);
+    (0..600).for_each(|_| _ = run.second_of_models(1, 5000));
+    assert_eq!(run.wanted(), 1, "{:?}", run.changes);
+}
+
+#[test]
 fn what_a_user_says_holds_at_once_and_until_it_is_taken_back() {
     let mut run = Run::new(&spec(1, 100), 1);
     run.seconds(60, 300);

@@ -2,8 +2,8 @@
 //! ready a second after they are wanted.
 
 use wrun_protocol::service::{HttpService, ScaleOn, ServiceKind, ServiceSpec};
-use wrun_protocol::wire::service::{RevisionLoad, ScaleTo, ScaledBy, ServiceLoad};
-use wrun_protocol::{NodeId, Timestamp};
+use wrun_protocol::wire::service::{ModelLoad, RevisionLoad, ScaleTo, ScaledBy, ServiceLoad};
+use wrun_protocol::{JobId, NodeId, Timestamp};
 
 use crate::scaling::{Autoscaler, Decision, Rules, Standing};
 
@@ -93,6 +93,24 @@ impl Run {
         self.standing.ready = self.standing.wanted;
         self.decide();
         self
+    }
+
+    /// The same, while so much is asked of models at once by replicas on two nodes, and each
+    /// answer takes so many microseconds; how much is known of `asked` is what models do with it.
+    pub(super) fn second_of_models(&mut self, asked: u64, latency_us: u64) -> &mut Self {
+        let bucket = (u64::BITS - latency_us.leading_zeros()) as usize;
+        let answers = (asked * 1_000_000).checked_div(latency_us).unwrap_or_default();
+        for node in [1, 2] {
+            let load = ModelLoad {
+                job: JobId(1),
+                over_ms: 1000,
+                busy_ms: asked * 1000 / 2,
+                requests: answers / 2,
+                latency: std::iter::repeat_n(0, bucket).chain([answers / 2]).collect(),
+            };
+            self.scaler.on_model_load(Timestamp(self.now.0 + 1000), NodeId(node), &load);
+        }
+        self.second(10)
     }
 
     pub(super) fn seconds(&mut self, count: u32, tenths: u32) -> &mut Self {

@@ -1,5 +1,6 @@
 //! Models, worked out by hand: tags that move, shares, and what live work keeps.
 
+mod near;
 mod random;
 mod uses;
 
