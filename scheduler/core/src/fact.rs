@@ -54,7 +54,7 @@ pub enum Fact {
         /// Which.
         node: NodeId,
         /// As it describes itself.
-        info: NodeInfo,
+        info: Box<NodeInfo>,
         /// Drawn by the worker at its start.
         incarnation: u64,
     },
@@ -341,7 +341,7 @@ pub enum Fact {
         /// The client's id of the submission.
         id: SubmitId,
         /// The workflow, as accepted.
-        workflow: EncodedWorkflow,
+        workflow: Box<EncodedWorkflow>,
         /// Which interface the component of each step exports.
         kinds: Vec<ComponentKind>,
         /// The earlier run of which it is one more.
@@ -540,7 +540,7 @@ pub enum Fact {
         /// The tag; it may be new.
         tag: ModelTag,
         /// The bytes, and how they are run.
-        version: ModelVersion,
+        version: Box<ModelVersion>,
     },
     /// A tag of a model is no more. What no other tag of the model points at can be loaded no
     /// more, whoever uses it.

@@ -79,7 +79,7 @@ fn facts() -> Vec<Fact> {
     vec![
         Fact::TokenCreated { at, hash: [1; 32], expires: Timestamp(301) },
         Fact::NodeJoined { at, node, name: "n".to_owned(), token: [1; 32] },
-        Fact::NodeConnected { at, node, info, incarnation: 77 },
+        Fact::NodeConnected { at, node, info: Box::new(info), incarnation: 77 },
         Fact::NodeLost { at, node },
         Fact::NodeDrained { at, node, drain: true },
         Fact::NodeRemoved { at, node },
@@ -146,7 +146,7 @@ fn facts() -> Vec<Fact> {
             job,
             tenant: "ann".parse().unwrap(),
             id: SubmitId([6; 16]),
-            workflow: bytes::Bytes::from_static(b"workflow").into(),
+            workflow: Box::new(bytes::Bytes::from_static(b"workflow").into()),
             kinds: vec![ComponentKind::Handler],
             rerun_of: Some(JobId(8)),
             reused: vec![Reused { step: 0, job: Some(JobId(7)), tasks: TaskCounts::default() }],
@@ -209,7 +209,7 @@ fn facts() -> Vec<Fact> {
         Fact::RolledOut { at, service: service.clone(), revision: 300 },
         Fact::RolledBack { at, service, to: 2, why: RolledBackBy::Errors },
         Fact::LookedUp { at, job, tasks: vec![tasks.tasks] },
-        Fact::ModelPushed { at, model: model.clone(), tag, version },
+        Fact::ModelPushed { at, model: model.clone(), tag, version: Box::new(version) },
         Fact::ModelRemoved { at, model: model.clone(), tag: "v2".parse().unwrap() },
         Fact::ModelShared { at, model, with, shared: true },
     ]

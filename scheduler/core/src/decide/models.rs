@@ -44,7 +44,8 @@ impl Core {
             None => Pushed::New,
             Some(before) => Pushed::Moved { from: before.version.digest },
         };
-        self.append(Fact::ModelPushed { at: self.now, model, tag, version });
+        let (at, version) = (self.now, Box::new(version));
+        self.append(Fact::ModelPushed { at, model, tag, version });
         Ok(Answer::ModelPushed(pushed))
     }
 

@@ -87,7 +87,7 @@ impl Core {
         let held: Vec<Assignment> = node.tasks.iter().map(|(tasks, _)| tasks).collect();
         self.on_node_disconnected(ix);
         if changed {
-            let (at, node) = (self.now, node_id(ix));
+            let (at, node, info) = (self.now, node_id(ix), Box::new(info));
             self.append(Fact::NodeConnected { at, node, info, incarnation });
         }
         if let Some(offer) = offers {
@@ -197,7 +197,7 @@ impl Core {
         node.session.recalled.clear();
         let unlisted = std::mem::take(&mut node.session.unlisted);
         // It was silent for longer than its lease, and its session lives after all.
-        let back = node.info.as_deref().cloned().filter(|_| node.lost);
+        let back = node.info.clone().filter(|_| node.lost);
         let incarnation = node.incarnation;
         if let Some(info) = back {
             self.append(Fact::NodeConnected { at: now, node: node_id(ix), info, incarnation });

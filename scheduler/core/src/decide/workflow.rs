@@ -82,7 +82,7 @@ impl Core {
             job,
             tenant,
             id,
-            workflow,
+            workflow: Box::new(workflow),
             kinds,
             rerun_of,
             reused,

@@ -243,7 +243,7 @@ impl State {
                     submit: *id,
                     submitted: *at,
                     started: None,
-                    encoded: workflow.clone(),
+                    encoded: (**workflow).clone(),
                     kinds: kinds.clone(),
                     rerun_of: *rerun_of,
                     cancelled: false,

@@ -281,7 +281,7 @@ fn a_workflow_that_has_ended_is_kept_with_what_became_of_its_steps() {
             job: JobId(1),
             tenant: tenant(1),
             id: submit_id(1),
-            workflow,
+            workflow: Box::new(workflow),
             kinds: vec![ComponentKind::Command; 2],
             rerun_of: None,
             reused: Vec::new(),
