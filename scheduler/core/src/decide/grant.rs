@@ -76,7 +76,9 @@ impl Core {
 
     /// Whether what was promised to others, or is set aside, concerns the group.
     pub(crate) fn heeds_time(&self, group: GroupIx, round: &Round) -> bool {
-        !self.comes_before_all_blocked(group, round) || !self.state.reservations.is_empty()
+        !self.state.reservations.is_empty()
+            || !(self.promises_nothing(&round.outlook)
+                || self.comes_before_all_blocked(group, round))
     }
 
     /// The first request of the group that a node can serve now, and with what; with an

@@ -291,7 +291,7 @@ impl Core {
         if self.searches_all(group, round) {
             self.state.nodes.settle();
         }
-        if self.comes_before_all_blocked(group, round) && self.state.reservations.is_empty() {
+        if !self.heeds_time(group, round) {
             let plain = self.plain_nodes_with_room(group, tasks, round, |_, room| room);
             if !plain.is_empty() {
                 return plain;
