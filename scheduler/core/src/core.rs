@@ -27,6 +27,7 @@ use crate::state::State;
 use crate::state::groups::GroupIx;
 use crate::state::jobs::NodeIx;
 use crate::state::nodes::{node_id, node_ix};
+use crate::state::room::Rooms;
 
 /// The cluster's state and what decides over it.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub struct Core {
     /// Why attempts with a notice are to be put back.
     pub(crate) asked_back: BTreeMap<TaskId, RequeueCause>,
     pub(crate) promises: Promises,
+    /// What the nodes had free that changed before the last round: its memory serves the next.
+    pub(crate) spare_rooms: Rooms,
     /// When to look at the reservations.
     pub(crate) boundary: Option<Timestamp>,
     pub(crate) preparing: Preparing,
@@ -87,6 +90,7 @@ impl Core {
             preemption: Preemption::default(),
             asked_back: BTreeMap::new(),
             promises: Promises::default(),
+            spare_rooms: Rooms::default(),
             boundary: None,
             preparing: Preparing::default(),
             looking_up: BTreeSet::new(),

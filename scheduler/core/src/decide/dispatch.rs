@@ -7,7 +7,7 @@ use wrun_protocol::wire::worker::{Assignment, Grant, ToWorker};
 use wrun_protocol::{IndexRange, JobId};
 
 use super::MAX_BATCH;
-use super::place::GangParts;
+use super::place::{GangParts, Plan};
 use crate::core::Core;
 use crate::fact::Fact;
 use crate::state::jobs::{NodeIx, Tasks};
@@ -20,7 +20,7 @@ impl Core {
         &mut self,
         grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
         gangs: Vec<GangParts>,
-        plan: BTreeMap<NodeIx, Vec<Assignment>>,
+        plan: &Plan,
     ) {
         for (ix, tasks) in grants {
             for tasks in tasks.chunks(MAX_BATCH).map(<[_]>::to_vec) {
@@ -30,13 +30,15 @@ impl Core {
             }
         }
         gangs.into_iter().for_each(|parts| self.dispatch_gang(parts));
-        for (ix, mut tasks) in plan {
-            while !tasks.is_empty() {
-                let rest = tasks.split_off(tasks.len().min(MAX_BATCH));
-                let batch = std::mem::replace(&mut tasks, rest);
-                let (at, node) = (self.now, node_id(ix));
-                self.append_applied(Fact::Placed { at, node, tasks: batch.clone() });
-                self.send_assignments(ix, batch);
+        let mut tasks = Vec::new();
+        for of_node in plan.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((ix, _)) = of_node.first() else { continue };
+            tasks.clear();
+            of_node.iter().for_each(|(_, run)| push_joined(&mut tasks, *run));
+            for batch in tasks.chunks(MAX_BATCH) {
+                let (at, node) = (self.now, node_id(*ix));
+                self.append_applied(Fact::Placed { at, node, tasks: batch.to_vec() });
+                self.send_assignments(*ix, batch);
             }
         }
     }
@@ -56,57 +58,55 @@ impl Core {
             }
         }
         granted.into_iter().for_each(|(ix, tasks)| self.send_grants(ix, tasks));
-        plain.into_iter().for_each(|(ix, tasks)| self.send_assignments(ix, tasks));
+        plain.into_iter().for_each(|(ix, tasks)| self.send_assignments(ix, &tasks));
     }
 
-    fn send_assignments(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {
-        let mut forgotten = Vec::new();
-        for run in &tasks {
+    fn send_assignments(&mut self, ix: NodeIx, tasks: &[Assignment]) {
+        for run in tasks {
             self.job_changed(run.job);
-            if self.send_job(ix, run.job) {
-                forgotten.push(run.job);
-            }
+            self.send_job(ix, run.job);
         }
         if self.state.extras.is_empty() {
-            self.send(ix, ToWorker::Assign(tasks));
+            self.send(ix, ToWorker::Assign(tasks.to_vec()));
         } else {
             self.send_with_checkpoints(ix, tasks);
         }
-        for job in forgotten {
-            self.send(ix, ToWorker::Forget(job));
+        for run in tasks {
+            self.send_forget_single(ix, run.job);
         }
     }
 
-    /// Sends the job's specification where the worker does not have it. Returns whether
-    /// this assignment is the last of the job that can come, as far as can be known.
-    pub(crate) fn send_job(&mut self, ix: NodeIx, id: JobId) -> bool {
-        let Some(job) = self.state.jobs.get_mut(id) else { return false };
-        let Some(node) = self.state.nodes.get_mut(ix) else { return false };
-        let alone = match &mut job.tasks {
-            Tasks::One(_) => true,
-            Tasks::Many(array) => {
-                if !node.session.known.insert(id) {
-                    return false;
-                }
-                array.known_on.insert(ix);
-                false
+    /// Sends the job's specification where the worker does not have it.
+    pub(crate) fn send_job(&mut self, ix: NodeIx, id: JobId) {
+        let Some(job) = self.state.jobs.get_mut(id) else { return };
+        let Some(node) = self.state.nodes.get_mut(ix) else { return };
+        if let Tasks::Many(array) = &mut job.tasks {
+            if !node.session.known.insert(id) {
+                return;
             }
-        };
+            array.known_on.insert(ix);
+        }
         let tenant = self.state.groups.get(job.group).map(|group| group.key.tenant);
         let tenant = tenant.and_then(|tenant| self.state.tenants.get(tenant));
         if let Some(tenant) = tenant.map(|tenant| tenant.name.clone()) {
             let kind = job.kind;
-            let Some(spec) = self.state.encoded_spec_of(id) else { return alone };
+            let Some(spec) = self.state.encoded_spec_of(id) else { return };
             self.send(ix, ToWorker::Job { job: id, tenant, kind, spec });
         }
-        alone
+    }
+
+    /// Nothing more can come of a job of one task that was assigned, as far as can be known.
+    fn send_forget_single(&mut self, ix: NodeIx, id: JobId) {
+        if self.state.jobs.get(id).is_some_and(|job| matches!(job.tasks, Tasks::One(_))) {
+            self.send(ix, ToWorker::Forget(id));
+        }
     }
 
     /// Tells the worker what runs with what. A task that saved a checkpoint goes on from it.
     fn send_grants(&mut self, ix: NodeIx, tasks: Vec<(Assignment, Grant)>) {
         for (tasks, grant) in tasks {
             self.job_changed(tasks.job);
-            let last = self.send_job(ix, tasks.job);
+            self.send_job(ix, tasks.job);
             let task = tasks.job.task(tasks.tasks.first);
             let saved = self.state.extras.get(&task).filter(|_| tasks.tasks.count == 1);
             let message = match saved.and_then(|extra| extra.checkpoint.as_deref()) {
@@ -118,14 +118,12 @@ impl Core {
                 None => ToWorker::AssignWith { tasks, grant },
             };
             self.send(ix, message);
-            if last {
-                self.send(ix, ToWorker::Forget(tasks.job));
-            }
+            self.send_forget_single(ix, tasks.job);
         }
     }
 
     /// Tasks that saved a checkpoint are resumed from it, the others assigned, in order.
-    fn send_with_checkpoints(&mut self, ix: NodeIx, tasks: Vec<Assignment>) {
+    fn send_with_checkpoints(&mut self, ix: NodeIx, tasks: &[Assignment]) {
         let mut plain = Vec::new();
         for run in tasks {
             let mut from = run.tasks.first;
@@ -135,7 +133,7 @@ impl Core {
                     Some((*task, extra.checkpoint.as_deref()?.clone()))
                 });
             for (task, checkpoint) in saved.collect::<Vec<_>>() {
-                push_until(&mut plain, run, from, task.index);
+                push_until(&mut plain, *run, from, task.index);
                 from = task.index + 1;
                 if !plain.is_empty() {
                     self.send(ix, ToWorker::Assign(std::mem::take(&mut plain)));
@@ -143,7 +141,7 @@ impl Core {
                 let attempt = task.attempt(run.attempt);
                 self.send(ix, ToWorker::Resume { attempt, checkpoint });
             }
-            push_until(&mut plain, run, from, run.tasks.end());
+            push_until(&mut plain, *run, from, run.tasks.end());
         }
         if !plain.is_empty() {
             self.send(ix, ToWorker::Assign(plain));
@@ -154,5 +152,16 @@ impl Core {
 fn push_until(runs: &mut Vec<Assignment>, run: Assignment, from: u32, to: u32) {
     if from < to {
         runs.push(Assignment { tasks: IndexRange { first: from, count: to - from }, ..run });
+    }
+}
+
+/// Appends, joining what continues the last run.
+fn push_joined(runs: &mut Vec<Assignment>, next: Assignment) {
+    if let Some(last) = runs.last_mut()
+        && (last.job, last.attempt, last.tasks.end()) == (next.job, next.attempt, next.tasks.first)
+    {
+        last.tasks = IndexRange { count: last.tasks.count + next.tasks.count, ..last.tasks };
+    } else {
+        runs.push(next);
     }
 }

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use wrun_protocol::JobId;
 use wrun_protocol::scheduling::Arrangement;
 use wrun_protocol::wire::worker::{Assignment, Grant};
-use wrun_protocol::{IndexRange, JobId};
 
 use super::outlook::Outlook;
 use crate::core::Core;
@@ -26,8 +26,8 @@ const FEW: usize = 4;
 /// One round of placement.
 #[derive(Default)]
 pub(crate) struct Round {
-    /// What each node is given, applied already.
-    pub(crate) plan: BTreeMap<NodeIx, Vec<Assignment>>,
+    /// What each node is given, applied already, in the order in which it was placed.
+    pub(crate) plan: Plan,
     /// The same of tasks that are told what they hold.
     pub(crate) grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
     /// Nodes that changed before the round, lowest first.
@@ -43,13 +43,16 @@ pub(crate) struct Round {
     pub(crate) gangs: Vec<GangParts>,
 }
 
+/// Tasks and their nodes.
+pub(crate) type Plan = Vec<(NodeIx, Assignment)>;
+
 /// Which of a gang's tasks are where, and what each holds where it is told so.
 pub(crate) type GangParts = Vec<(NodeIx, Assignment, Option<Grant>)>;
 
 impl Round {
-    /// Whether it placed tasks on the node.
+    /// Whether it placed tasks on the node. To be asked when the plan is in order of nodes.
     pub(crate) fn has_used(&self, ix: NodeIx) -> bool {
-        self.plan.contains_key(&ix)
+        self.plan.binary_search_by_key(&ix, |(used, _)| *used).is_ok()
             || self.grants.contains_key(&ix)
             || self.gangs.iter().flatten().any(|(used, ..)| *used == ix)
     }
@@ -79,19 +82,27 @@ impl Core {
         self.rank_queue();
         self.resume_frozen(&dirty);
         self.state.groups.begin_round();
-        let rooms: Vec<Room> = dirty.iter().map(|ix| self.state.nodes.reindex(*ix)).collect();
         let few = dirty.len() <= self.state.nodes.len() / FEW;
-        let fresh = few.then(|| Rooms::of(rooms));
-        if fresh.is_none() {
+        let rooms = dirty.iter().map(|ix| self.state.nodes.reindex(*ix));
+        let fresh = if few {
+            let mut fresh = std::mem::take(&mut self.spare_rooms);
+            fresh.refill(rooms);
+            Some(fresh)
+        } else {
+            rooms.for_each(drop);
             self.state.nodes.settle();
-        }
+            None
+        };
         let mut round = Round { dirty, fresh, ..Round::default() };
         self.fill_capacity(&mut round);
         self.fill_backlogs(&mut round, &refilled);
+        // What a node is given stays in order.
+        round.plan.sort_by_key(|(ix, _)| *ix);
         self.recall_for(&round);
         self.save_promises(&mut round);
-        let Round { plan, grants, gangs, blocked, .. } = round;
-        self.dispatch(grants, gangs, plan);
+        let Round { plan, grants, gangs, blocked, fresh, .. } = round;
+        self.spare_rooms = fresh.unwrap_or_default();
+        self.dispatch(grants, gangs, &plan);
         self.preempt_for(&blocked);
     }
 
@@ -406,9 +417,8 @@ impl Core {
         group: GroupIx,
         count: u32,
         until: Option<JobId>,
-        plan: &mut BTreeMap<NodeIx, Vec<Assignment>>,
+        plan: &mut Plan,
     ) -> u32 {
-        let assigned = plan.entry(ix).or_default();
         let mut left = count;
         while left > 0 {
             let Some(entry) = self.state.groups.get(group) else { break };
@@ -420,7 +430,7 @@ impl Core {
             let Some(next) = next else { break };
             self.state.place(self.now, ix, next);
             left -= next.tasks.count;
-            push_joined(assigned, next);
+            plan.push((ix, next));
         }
         count - left
     }
@@ -435,15 +445,4 @@ fn join(
     let known: BTreeSet<NodeIx> = nodes.iter().map(|(ix, _)| *ix).collect();
     let new = others.into_iter().filter(|(ix, _)| !known.contains(ix));
     nodes.extend(new.take(most - known.len()));
-}
-
-/// Appends, joining what continues the last run.
-pub(crate) fn push_joined(runs: &mut Vec<Assignment>, next: Assignment) {
-    if let Some(last) = runs.last_mut()
-        && (last.job, last.attempt, last.tasks.end()) == (next.job, next.attempt, next.tasks.first)
-    {
-        last.tasks = IndexRange { count: last.tasks.count + next.tasks.count, ..last.tasks };
-    } else {
-        runs.push(next);
-    }
 }

@@ -143,10 +143,9 @@ impl Core {
 
     /// At the end of a round.
     pub(crate) fn save_promises(&mut self, round: &mut Round) {
-        let outlook = std::mem::take(&mut round.outlook);
-        self.promises.held.extend(outlook.held);
-        if !outlook.promises.is_empty() {
-            self.promises.list = outlook.promises;
+        self.promises.held.extend(std::mem::take(&mut round.outlook.held));
+        if !round.outlook.promises.is_empty() {
+            self.promises.list = std::mem::take(&mut round.outlook.promises);
             return;
         }
         // What was placed there went before the promise.

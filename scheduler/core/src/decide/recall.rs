@@ -28,7 +28,8 @@ const NOT_WORTH_MOVING: u64 = 20_000_000;
 impl Core {
     pub(crate) fn recall_for(&mut self, round: &Round) {
         let gangs = round.gangs.iter().flatten().map(|(ix, ..)| ix);
-        for ix in round.dirty.iter().chain(round.plan.keys()).chain(gangs) {
+        let planned = round.plan.chunk_by(|(a, _), (b, _)| a == b).flat_map(<[_]>::first);
+        for ix in round.dirty.iter().chain(planned.map(|(ix, _)| ix)).chain(gangs) {
             self.sync_backlogs(*ix);
         }
         if self.backlogs.is_empty() {

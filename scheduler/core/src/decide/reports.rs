@@ -136,6 +136,8 @@ impl Core {
             }
             self.state.succeed(ix, &success);
             self.job_changed(run.job);
+            // Mostly it stays the only one.
+            batch.succeeded.reserve_exact(usize::from(batch.succeeded.is_empty()));
             batch.succeeded.push(success);
         });
     }

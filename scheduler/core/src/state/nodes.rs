@@ -364,7 +364,7 @@ impl Nodes {
     /// The same as of now, worked out anew for who only looks.
     pub(crate) fn rooms_now(&self) -> Rooms {
         let room = |node: &Option<Box<Node>>| node.as_deref().map(Node::room).unwrap_or_default();
-        Rooms::of(self.table.iter().map(room).collect())
+        Rooms::of(self.table.iter().map(room))
     }
 
     /// Brings the index of room up to date.

@@ -455,8 +455,7 @@ mod tests {
             }
             let at = (Standing { rank: Reverse(1), line: 1, head: JobId(step.into()) }, 0);
             assert_eq!(queue.before(&at), model.range(..at).count());
-            let rooms = (0..3).map(|_| room(draw(20), u64::from(draw(1000)))).collect();
-            let rooms = Rooms::of(rooms);
+            let rooms = Rooms::of((0..3).map(|_| room(draw(20), u64::from(draw(1000)))));
             let mut after = None;
             let likely = |at: &Place| {
                 let (wanted, blocked) = &model[at];

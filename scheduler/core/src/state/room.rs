@@ -128,16 +128,27 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    /// With as many places, in order.
-    pub(crate) fn of(places: Vec<Room>) -> Self {
-        let some = places.iter().enumerate().filter(|(_, room)| room.classes != 0);
+    /// Has those places, in order, in place of all that were there.
+    pub(crate) fn refill(&mut self, places: impl Iterator<Item = Room>) {
+        self.places.clear();
+        self.places.extend(places);
+        self.runs.clear();
+        self.firsts.clear();
+        self.memory.clear();
+        self.classes.clear();
+        let some = self.places.iter().enumerate().filter(|(_, room)| room.classes != 0);
         let mut entries: Vec<Entry> = some.map(|(place, room)| Entry::new(place, room)).collect();
         entries.sort_unstable_by_key(|entry| entry.key);
-        let mut rooms = Self { places, ..Self::default() };
         for some in entries.chunks(SOME) {
-            rooms.insert_run(rooms.runs.len(), some.to_vec());
+            self.insert_run(self.runs.len(), some.to_vec());
         }
-        rooms.measure(0, LANES - 1, 0);
+        self.measure(0, LANES - 1, 0);
+    }
+
+    /// With as many places, in order.
+    pub(crate) fn of(places: impl Iterator<Item = Room>) -> Self {
+        let mut rooms = Self::default();
+        rooms.refill(places);
         rooms
     }
 
@@ -391,7 +402,7 @@ mod tests {
                 enough.map(Room::cpu).max().unwrap_or_default()
             });
             assert_eq!(*rooms.reach(), reach);
-            assert_eq!(*Rooms::of(places.clone()).reach(), reach);
+            assert_eq!(*Rooms::of(places.iter().copied()).reach(), reach);
             assert!(rooms.runs.iter().all(|run| (1..=MOST).contains(&run.len())));
         }
         // Where nearly all go, the runs of those that stay become one.
