@@ -136,7 +136,8 @@ impl Core {
                 (0, 0)
             };
             let count = count.min(self.state.groups.may_place(group).unwrap_or(0));
-            let until = self.until(rank, turn.line, (head, group), count);
+            let next = self.state.groups.next_head(rank, turn.line, Some((head, group)));
+            let until = self.until(rank, (head, group), next.map(|(head, _)| head), count);
             let count = if count > 1 { self.ready_before(group, until, count) } else { count };
             let added = match count {
                 0 => 0,

@@ -163,8 +163,8 @@ impl Core {
     fn serve(&mut self, rank: Rank, turn: &mut Turn, quantum: u32, round: &mut Round) -> bool {
         let rooms = self.rooms(round);
         let next = self.state.groups.next_likely(rank, turn.line, turn.after, rooms);
-        let Some((head, group)) = next else { return false };
-        let until = self.until(rank, turn.line, (head, group), quantum);
+        let Some(((head, group), next)) = next else { return false };
+        let until = self.until(rank, (head, group), next, quantum);
         let placed = self.place_group(group, quantum, until, round);
         self.refresh_queue();
         if placed > 0 {
@@ -178,17 +178,16 @@ impl Core {
         true
     }
 
-    /// The job of the group before which another group has its turn: the next of its line,
-    /// or one of a rank that the group's younger jobs do not reach.
+    /// The job of the group before which another group has its turn: the `next` head of its
+    /// line, or one of a rank that the group's younger jobs do not reach.
     pub(crate) fn until(
         &self,
         rank: Rank,
-        line: Line,
         (head, group): (JobId, GroupIx),
+        next: Option<JobId>,
         quantum: u32,
     ) -> Option<JobId> {
         let groups = &self.state.groups;
-        let next = groups.next_head(rank, line, Some((head, group))).map(|(head, _)| head);
         let entry = groups.get(group).filter(|group| quantum > 1 && group.ready.len() > 1);
         let below = entry
             .zip(groups.rank_below(Some(rank)))

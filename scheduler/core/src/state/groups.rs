@@ -471,19 +471,22 @@ impl Groups {
         found.filter(|at| *at < before)
     }
 
-    /// The queued group that follows `after` in its line and may fit.
+    /// The queued group that follows `after` in its line and may fit, and the head of the
+    /// next in that line.
     pub(crate) fn next_likely(
         &self,
         rank: Rank,
         line: Line,
         after: Option<(JobId, GroupIx)>,
         rooms: &Rooms,
-    ) -> Option<(JobId, GroupIx)> {
+    ) -> Option<((JobId, GroupIx), Option<JobId>)> {
         let end = end_of(rank, line);
         let stops = |entry: &Entry| entry.at() > end || self.may_fit(entry.at().1, rooms);
         let from = after_head(rank, line, after);
-        let found = self.queue.next_fitting(Some(&from), rooms.reach(), stops);
-        found.filter(|entry| entry.at() <= end).map(|entry| (entry.at().0.head, entry.at().1))
+        let (found, next) = self.queue.next_two(Some(&from), rooms.reach(), stops)?;
+        let in_line = |entry: &Entry| (entry.at() <= end).then(|| entry.at());
+        let (at, group) = in_line(found)?;
+        Some(((at.head, group), next.and_then(in_line).map(|(at, _)| at.head)))
     }
 
     /// Queued groups with where they stand, first to be served first; groups of equal

@@ -8,7 +8,7 @@
 //!
 //! [`Rooms`]: super::room::Rooms
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use wrun_protocol::JobId;
 
@@ -18,20 +18,43 @@ use super::room::{LANES, Reach, Room};
 /// Where a group is.
 pub(crate) type Place = (Standing, GroupIx);
 
-/// The same in two numbers that compare alike, faster: the rank, turned round, and line,
-/// head and group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key(i64, u128);
+/// The same in numbers that compare alike, faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    /// Turned round.
+    rank: i64,
+    /// Line, head and group: the halves of one number, which would be aligned to more.
+    rest: [u64; 2],
+}
 
 impl Key {
     fn of((standing, group): &Place) -> Self {
-        let line = u128::from(standing.line) << 96;
-        Self(!standing.rank.0, line | u128::from(standing.head.0) << 32 | u128::from(*group))
+        let (line, head) = (u64::from(standing.line), standing.head.0);
+        let rest = [line << 32 | head >> 32, head << 32 | u64::from(*group)];
+        Self { rank: !standing.rank.0, rest }
     }
 
     fn place(self) -> Place {
-        let (rank, line) = (Reverse(!self.0), (self.1 >> 96) as u32);
-        (Standing { rank, line, head: JobId((self.1 >> 32) as u64) }, self.1 as GroupIx)
+        let [first, last] = self.rest;
+        let (rank, line) = (Reverse(!self.rank), (first >> 32) as u32);
+        (Standing { rank, line, head: JobId(first << 32 | last >> 32) }, last as GroupIx)
+    }
+
+    fn numbers(self) -> (i64, u128) {
+        let [first, last] = self.rest;
+        (self.rank, u128::from(first) << 64 | u128::from(last))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.numbers().cmp(&other.numbers())
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -218,11 +241,13 @@ impl Branch {
         }
     }
 
-    fn seek(&self, after: Option<&Key>, search: &impl Search) -> Option<&Entry> {
+    /// The first that is found, and those behind it that stand side by side with it.
+    fn seek(&self, after: Option<&Key>, search: &impl Search) -> Option<&[Entry]> {
         match &self.below {
             Below::Entries(entries) => {
                 let from = after.map_or(0, |after| entries.partition_point(|e| e.key <= *after));
-                entries.get(from..)?.iter().find(|entry| search.is(entry))
+                let behind = entries.get(from..)?;
+                behind.get(behind.iter().position(|entry| search.is(entry))?..)
             }
             Below::Branches(all) => {
                 let from = after.map_or(0, |after| place_in(all, after));
@@ -352,13 +377,13 @@ impl Queue {
         self.root.as_ref().map_or(0, |root| root.before(&Key::of(at)))
     }
 
-    fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&Entry> {
+    fn seek(&self, after: Option<&Place>, search: &impl Search) -> Option<&[Entry]> {
         self.root.as_ref()?.seek(after.map(Key::of).as_ref(), search)
     }
 
     /// The first after a place.
     pub(crate) fn next(&self, after: Option<&Place>) -> Option<&Entry> {
-        self.seek(after, &Any)
+        self.seek(after, &Any)?.first()
     }
 
     /// The first of all.
@@ -390,7 +415,19 @@ impl Queue {
         reach: &Reach,
         is: impl Fn(&Entry) -> bool,
     ) -> Option<&Entry> {
-        self.seek(after, &Fitting { reach, is })
+        self.seek(after, &Fitting { reach, is })?.first()
+    }
+
+    /// The same, and the one behind it.
+    pub(crate) fn next_two(
+        &self,
+        after: Option<&Place>,
+        reach: &Reach,
+        is: impl Fn(&Entry) -> bool,
+    ) -> Option<(&Entry, Option<&Entry>)> {
+        let found = self.seek(after, &Fitting { reach, is })?;
+        let first = found.first()?;
+        Some((first, found.get(1).or_else(|| self.next(Some(&first.at())))))
     }
 
     /// The first after a place that is blocked, if `is` agrees.
@@ -399,7 +436,7 @@ impl Queue {
         after: Option<&Place>,
         is: impl Fn(&Entry) -> bool,
     ) -> Option<&Entry> {
-        self.seek(after, &Blocked(is))
+        self.seek(after, &Blocked(is))?.first()
     }
 
     /// All after a place.
@@ -411,6 +448,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::ops::Bound;
 
     use wrun_protocol::Resources;
 
@@ -462,8 +500,13 @@ mod tests {
                 !blocked || rooms.any(wanted)
             };
             for at in model.keys().filter(|at| likely(at)) {
-                let found = queue.next_fitting(after, rooms.reach(), |entry| likely(&entry.at()));
+                let likely = |entry: &Entry| likely(&entry.at());
+                let found = queue.next_fitting(after, rooms.reach(), likely);
                 assert_eq!(found.map(Entry::at), Some(*at));
+                let two = queue.next_two(after, rooms.reach(), likely);
+                let two = two.map(|(first, behind)| (first.at(), behind.map(Entry::at)));
+                let behind = model.range((Bound::Excluded(at), Bound::Unbounded)).next();
+                assert_eq!(two, Some((*at, behind.map(|(at, _)| *at))));
                 after = Some(at);
             }
             assert!(queue.next_fitting(after, rooms.reach(), |e| likely(&e.at())).is_none());
@@ -474,6 +517,29 @@ mod tests {
         }
         let all: Vec<Place> = queue.iter(None).map(Entry::at).collect();
         assert_eq!(all, model.keys().copied().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn keys_stand_in_the_order_of_places_and_tell_them() {
+        let ends = [0, 1, 7, u32::MAX - 1, u32::MAX];
+        let heads = [0, 1, u64::from(u32::MAX), 1 << 32, u64::MAX];
+        let ranks = [i64::MIN, -1, 0, 1, i64::MAX];
+        let places: Vec<Place> = ranks
+            .into_iter()
+            .flat_map(|rank| ends.map(|line| (rank, line)))
+            .flat_map(|(rank, line)| heads.map(|head| (rank, line, head)))
+            .flat_map(|(rank, line, head)| {
+                let standing = Standing { rank: Reverse(rank), line, head: JobId(head) };
+                ends.map(|group| (standing, group))
+            })
+            .collect();
+        for one in &places {
+            assert_eq!(Key::of(one).place(), *one);
+            for other in &places {
+                assert_eq!(Key::of(one).cmp(&Key::of(other)), one.cmp(other));
+            }
+        }
+        assert_eq!(size_of::<Entry>(), 32);
     }
 
     /// Branches under a branch, itself included.
