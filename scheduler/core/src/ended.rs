@@ -8,6 +8,7 @@ use wrun_protocol::{JobId, SubmitId, TenantName, Timestamp};
 
 use crate::state::State;
 use crate::state::jobs::{Job, Tasks};
+use crate::state::spec::Spec;
 
 /// A job as it stood before the fact that ended it, or before that part of the fact: what
 /// the fact itself tells (the last tasks, what they used, the time) is not counted here.
@@ -21,8 +22,9 @@ pub struct EndedJob {
     pub submit_id: SubmitId,
     /// Which interface it exports.
     pub kind: ComponentKind,
-    /// As accepted, but for a priority that was changed since.
-    pub spec: EncodedSpec,
+    /// As the core held it: the history puts it together, whose time is not that of every job
+    /// which waits to be placed.
+    pub(crate) spec: Spec,
     /// When it was accepted.
     pub submitted: Timestamp,
     /// When a task was first placed.
@@ -39,6 +41,13 @@ pub struct EndedJob {
     pub failure: Option<Outcome>,
 }
 
+impl EndedJob {
+    /// The specification as accepted, but for a priority that was changed since.
+    pub fn spec(&self) -> EncodedSpec {
+        self.spec.encoded()
+    }
+}
+
 impl State {
     /// Keeps what a job was that a fact is about to end. Taken by the core's owner.
     pub(crate) fn keep_ended(&mut self, job: JobId) {
@@ -46,18 +55,18 @@ impl State {
     }
 
     /// The specification with the priority that the job had last.
-    fn spec_at_end(&self, id: JobId, job: &Job) -> EncodedSpec {
-        let accepted = job.spec.encoded();
-        let priority = self.groups.get(job.group).map(|group| group.key.priority);
+    fn spec_at_end(&self, id: JobId, job: &Job) -> Spec {
         if !self.changes.contains_key(&id) {
-            return accepted;
+            return job.spec.clone();
         }
-        let changed = accepted.decode().ok().zip(priority).and_then(|(mut spec, priority)| {
-            let changed = spec.priority != priority;
-            spec.priority = priority;
-            changed.then(|| EncodedSpec::encode(&spec).ok())?
-        });
-        changed.unwrap_or(accepted)
+        let priority = self.groups.get(job.group).map(|group| group.key.priority);
+        let changed =
+            job.spec.encoded().decode().ok().zip(priority).and_then(|(mut spec, priority)| {
+                let changed = spec.priority != priority;
+                spec.priority = priority;
+                changed.then(|| EncodedSpec::encode(&spec).ok())?
+            });
+        changed.map_or_else(|| job.spec.clone(), |spec| Spec::Whole(spec.as_bytes().into()))
     }
 
     fn ended_job(&self, id: JobId) -> Option<EndedJob> {

@@ -14,7 +14,7 @@ const MIDDLE: usize = 10;
 const MODELS: usize = 4;
 
 /// One specification.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Spec {
     /// All of it.
     Whole(Box<[u8]>),
@@ -82,6 +82,14 @@ impl Spec {
         EncodedSpec::from_parts(&self.parts())
     }
 }
+
+impl PartialEq for Spec {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded() == other.encoded()
+    }
+}
+
+impl Eq for Spec {}
 
 impl Serialize for Spec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

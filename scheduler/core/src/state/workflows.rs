@@ -12,6 +12,7 @@ use wrun_protocol::{JobId, SubmitId, Timestamp};
 
 use super::State;
 use super::groups::TenantIx;
+use super::spec::Spec;
 use crate::ended::EndedJob;
 use crate::fact::Fact;
 use crate::workflow::{StepRun, WorkflowRecord, counts};
@@ -281,7 +282,7 @@ impl State {
             tenant: tenant.name.clone(),
             submit_id: flow.submit,
             kind: ComponentKind::Command,
-            spec: flow.record().into_spec(),
+            spec: Spec::Whole(flow.record().into_spec().as_bytes().into()),
             submitted: flow.submitted,
             started: flow.started,
             succeeded: counts.succeeded,

@@ -223,7 +223,7 @@ fn what_a_job_was_follows_the_fact_that_ends_it() {
     let ended = ended(&effects).remove(0);
     assert_eq!((ended.job, ended.submit_id), (JobId(1), submit_id(1)));
     assert_eq!((ended.succeeded, ended.failed, ended.usage), (1, 0, used));
-    assert_eq!(ended.spec.decode().unwrap(), array);
+    assert_eq!(ended.spec().decode().unwrap(), array);
     assert_eq!((ended.submitted, ended.started), (BEGIN, Some(BEGIN)));
 }
 

@@ -69,10 +69,10 @@ impl JobRow {
     /// besides is not in it yet.
     pub(crate) fn of(job: EndedJob, at: Timestamp, state: JobState) -> Self {
         Self {
+            spec: job.spec(),
             tenant: job.tenant,
             submit_id: job.submit_id,
             kind: job.kind,
-            spec: job.spec,
             state,
             submitted: job.submitted,
             started: job.started,

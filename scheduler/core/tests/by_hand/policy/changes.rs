@@ -243,7 +243,7 @@ fn a_job_ends_with_the_priority_that_it_had_last() {
     cluster.change(first, JobChange::Priority(7)).unwrap();
     let effects = cluster.handle(Input::Cancel { request: RequestId(1), job: first });
     let ended = effects.iter().find_map(|effect| match effect {
-        wrun_core::Effect::Ended(ended) => Some(ended.spec.decode().unwrap()),
+        wrun_core::Effect::Ended(ended) => Some(ended.spec().decode().unwrap()),
         _ => None,
     });
     assert_eq!(ended.unwrap().priority, 7);

@@ -104,7 +104,7 @@ impl Play {
         });
         let end: Vec<JobState> = end.collect();
         let kept = ended(&self.effects);
-        let record = kept.iter().find_map(|job| WorkflowRecord::of(&job.spec)).expect("a record");
+        let record = kept.iter().find_map(|job| WorkflowRecord::of(&job.spec())).expect("a record");
         assert_eq!(end.len(), 1, "it ends once");
         (end[0], record.steps.into_iter().map(|step| (step.state, step.why)).collect())
     }
@@ -337,7 +337,7 @@ fn a_step_that_cannot_be_made_has_failed() {
     let (mut cluster, of) = preparing();
     let why = StepReason::Unprepared("x".repeat(1000));
     let effects = cluster.handle(prepared(&of, Prepared::Failed(why)));
-    let record = WorkflowRecord::of(&ended(&effects)[0].spec).unwrap();
+    let record = WorkflowRecord::of(&ended(&effects)[0].spec()).unwrap();
     assert_eq!([record.steps[1].state, record.steps[2].state], [Failed, Skipped]);
     assert!(record.steps[1].why.as_ref().unwrap().to_string().len() <= 512);
 }
@@ -349,7 +349,7 @@ fn a_step_whose_job_no_node_can_hold_has_failed_with_the_reason() {
     spec.resources.memory = 1 << 40;
     let spec = EncodedSpec::encode(&spec).unwrap();
     let effects = cluster.handle(prepared(&of, Prepared::Job(spec)));
-    let record = WorkflowRecord::of(&ended(&effects)[0].spec).unwrap();
+    let record = WorkflowRecord::of(&ended(&effects)[0].spec()).unwrap();
     let why = record.steps[1].why.clone().unwrap();
     assert!(matches!(&why, StepReason::Refused(error) if error.code == ErrorCode::Unsatisfiable));
 }
@@ -410,7 +410,7 @@ fn what_an_earlier_run_did_is_not_done_again() {
     play.end("b", true);
     play.end("c", true);
     assert_eq!(play.end_of_all().0, JobState::Succeeded);
-    let rerun_of = ended(&play.effects).iter().find_map(|job| WorkflowRecord::of(&job.spec));
+    let rerun_of = ended(&play.effects).iter().find_map(|job| WorkflowRecord::of(&job.spec()));
     assert_eq!(rerun_of.unwrap().rerun_of, Some(JobId(70)));
 }
 
