@@ -111,13 +111,24 @@ impl Cluster {
         self.server = server;
     }
 
-    /// Joins one more worker and waits until it is ready. Returns its place in `workers`.
+    /// Joins one more worker and waits until work can be sent there. Returns its place in
+    /// `workers`.
     pub fn add_worker(&mut self, name: &str) -> usize {
         let token = self.stdout(&["token", "create"]);
         let mut worker = self.worker_command(name);
         worker.args(["--join", token.trim()]);
-        self.workers.push(ready(Process::start(worker, self.folder.path(), name)));
+        let mut worker = ready(Process::start(worker, self.folder.path(), name));
+        // That it is ready says that it listens, and not that the server has heard of it.
+        worker.wait_for("the node takes tasks", |_| self.takes_tasks(name).then_some(()));
+        self.workers.push(worker);
         self.workers.len() - 1
+    }
+
+    fn takes_tasks(&self, name: &str) -> bool {
+        let listing: serde_json::Value =
+            serde_json::from_str(&self.stdout(&["nodes", "--json"])).unwrap();
+        let nodes = listing["nodes"].as_array().unwrap();
+        nodes.iter().any(|node| node["name"] == name && node["node_state"] == "ready")
     }
 
     /// Starts a worker that has joined before, on its data directory, in place `at`.

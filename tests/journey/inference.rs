@@ -161,7 +161,7 @@ fn a_model_that_was_removed_by_force_is_not_found_by_what_starts_later() {
     desk.says(&["release", &job]);
     desk.says(&["wait", &job]);
     let log = desk.says(&["logs", &job]);
-    assert!(log.contains("NotFound: the model `double` was removed"), "{log}");
+    assert!(log.contains("NotFound: there is no such model: `double` was removed"), "{log}");
 }
 
 #[test]

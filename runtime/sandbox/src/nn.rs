@@ -132,7 +132,7 @@ impl GrantedModel {
     /// Loads it on this node, if it is not yet, in the name of the tenant that uses it.
     pub async fn load(&self, engine: &Engine, tenant: &TenantName) -> Result<Model, LoadError> {
         let Some(file) = self.file.clone() else {
-            let text = format!("the model `{}` was removed", self.name);
+            let text = format!("`{}` was removed", self.name);
             return Err(LoadError::Fetch(FetchError::NotFound(text)));
         };
         let key = ModelKey::of(&self.owner, &self.version);
