@@ -1,12 +1,14 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `guests` and `bench`.
+//! The project's own chores: `cargo xtask demo`, `test`, `guests`, `wheels` and `bench`.
 //!
 //! No dependencies, so that the first command a newcomer types starts at once. What the
-//! chores need beyond cargo is installed here ([`tools`]); nothing is skipped silently.
+//! chores need beyond cargo is installed here ([`tools`], [`wheels`]); nothing is skipped
+//! silently.
 
 mod demo;
 mod step;
 mod tests;
 mod tools;
+mod wheels;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,7 @@ chores:
   demo     build wrun and an example, run the example on an embedded cluster, show the result
   test     every check, exactly as CI runs them: formatting, lints, licences, tests, examples
   guests   build the examples and the test guests for wasm32-wasip2
+  wheels   fetch published wheels that tests take libraries and models from (all, or NAME...)
   bench    measure wrun beside its peers and write docs/benchmarks.md (see benches/)";
 
 fn main() -> ExitCode {
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         "demo" => demo::show(),
         "test" => tests::run_checks(),
         "guests" => tools::ensure_wasm_target().and_then(|()| tests::build_guests()),
+        "wheels" => wheels::ensure(rest),
         "bench" => tests::bench(rest),
         _ => Err(Failed::usage(USAGE)),
     };
