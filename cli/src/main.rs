@@ -22,7 +22,10 @@ mod toml_source;
 mod value;
 mod workflowfile;
 
+use std::process::ExitCode;
+
 use clap::Parser;
+use wrun_worker::child;
 
 use crate::console::Console;
 use crate::exit::Exit;
@@ -34,7 +37,12 @@ use crate::syntax::Cli;
 #[global_allocator]
 static ALLOCATOR: wrun_worker::Fenced<mimalloc::MiMalloc> = wrun_worker::Fenced(mimalloc::MiMalloc);
 
-fn main() {
+fn main() -> ExitCode {
+    // What a node starts for its native back ends, which is no command.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == child::ARGUMENT) {
+        command::process::start_child_logging();
+        return child::main();
+    }
     let exit = match Cli::try_parse() {
         Ok(cli) => {
             let console = Console::detect(cli.global.json);

@@ -10,6 +10,7 @@ pub mod codec;
 pub mod cron;
 pub mod digest;
 pub mod id;
+pub mod inference;
 pub mod items;
 pub mod job;
 pub mod limits;

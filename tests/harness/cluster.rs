@@ -29,6 +29,10 @@ pub struct Settings {
     pub grace: String,
     /// Further settings of the server, as its file has them.
     pub server_file: String,
+    /// Further settings of each worker, as its file has them.
+    pub worker_file: String,
+    /// The environment of each worker, beside the tests' own.
+    pub worker_environment: Vec<(String, String)>,
 }
 
 impl Default for Settings {
@@ -43,6 +47,8 @@ impl Default for Settings {
             heartbeat: text("200ms"),
             grace: text("5s"),
             server_file: String::new(),
+            worker_file: String::new(),
+            worker_environment: Vec::new(),
         }
     }
 }
@@ -70,6 +76,7 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("wrun-test-").tempdir().unwrap();
         run(command(folder.path()).args(["server", "init", "--data"]).arg(server_data(&folder)));
         std::fs::write(folder.path().join("server.toml"), &settings.server_file).unwrap();
+        std::fs::write(worker_file(folder.path()), &settings.worker_file).unwrap();
         let (server, address) = start_server(&folder, &settings, "127.0.0.1:0");
         let mut cluster = Self { server, workers: Vec::new(), settings, address, folder };
         cluster.point_credential_here();
@@ -128,7 +135,13 @@ impl Cluster {
         let listing: serde_json::Value =
             serde_json::from_str(&self.stdout(&["nodes", "--json"])).unwrap();
         let nodes = listing["nodes"].as_array().unwrap();
-        nodes.iter().any(|node| node["name"] == name && node["node_state"] == "ready")
+        nodes.iter().any(|node| node["name"] == name && node["state"] == "ready")
+    }
+
+    /// What the workers that start from now on have in their file, and in their environment.
+    pub fn set_worker(&mut self, file: &str, environment: Vec<(String, String)>) {
+        std::fs::write(worker_file(self.folder()), file).unwrap();
+        self.settings.worker_environment = environment;
     }
 
     /// Starts a worker that has joined before, on its data directory, in place `at`.
@@ -149,6 +162,8 @@ impl Cluster {
         let mut worker = command(self.folder.path());
         worker.args(["worker", "--json", "--name", name, "--data"]).arg(self.worker_data(name));
         worker.args(["--server", &self.address]);
+        worker.arg("--config").arg(worker_file(self.folder()));
+        worker.envs(self.settings.worker_environment.iter().cloned());
         worker.args(["--cpu", &self.settings.cpu, "--memory", &self.settings.memory]);
         worker.args(["--slots", &self.settings.slots]);
         worker.args(["--grace", &self.settings.grace, "--http", "127.0.0.1:0"]);
@@ -181,6 +196,11 @@ impl Cluster {
         credential.server = self.address.clone();
         credential.save(&self.credential()).unwrap();
     }
+}
+
+/// Not where a worker looks by itself: a test may start one of its own.
+fn worker_file(folder: &Path) -> PathBuf {
+    folder.join("workers.toml")
 }
 
 fn server_data(folder: &TempDir) -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod burst;
 mod gangs;
+mod inference;
 mod kills;
 mod models;
 mod preemption;

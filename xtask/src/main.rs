@@ -1,11 +1,13 @@
-//! The project's own chores: `cargo xtask demo`, `test`, `guests`, `wheels` and `bench`.
+//! The project's own chores: `cargo xtask demo`, `test`, `guests`, `wheels`,
+//! `swiftshader` and `bench`.
 //!
 //! No dependencies, so that the first command a newcomer types starts at once. What the
-//! chores need beyond cargo is installed here ([`tools`], [`wheels`]); nothing is skipped
+//! chores need beyond cargo is installed here ([`tools`], [`wheels`], [`swiftshader`]); nothing is skipped
 //! silently.
 
 mod demo;
 mod step;
+mod swiftshader;
 mod tests;
 mod tools;
 mod wheels;
@@ -22,6 +24,8 @@ chores:
   test     every check, exactly as CI runs them: formatting, lints, licences, tests, examples
   guests   build the examples and the test guests for wasm32-wasip2
   wheels   fetch published wheels that tests take libraries and models from (all, or NAME...)
+  swiftshader
+           fetch a Vulkan device in software, for a test of the WebGPU provider
   bench    measure wrun beside its peers and write docs/benchmarks.md (see benches/)";
 
 fn main() -> ExitCode {
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         "demo" => demo::show(),
         "test" => tests::run_checks(),
         "guests" => tools::ensure_wasm_target().and_then(|()| tests::build_guests()),
+        "swiftshader" => swiftshader::ensure(),
         "wheels" => wheels::ensure(rest),
         "bench" => tests::bench(rest),
         _ => Err(Failed::usage(USAGE)),

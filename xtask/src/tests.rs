@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 
 use crate::step::{Failed, cargo, run, target};
-use crate::tools;
+use crate::{swiftshader, tools, wheels};
+
+/// What tests take libraries and models from.
+const WHEELS: [&str; 3] = ["onnxruntime", "onnxruntime-webgpu", "magika"];
 
 /// Guests are built into one folder beside the root workspace's own artefacts, where
 /// the tests look for them.
@@ -14,6 +17,8 @@ fn guest_target() -> OsString {
 /// All of it, as CI does.
 pub(crate) fn run_checks() -> Result<(), Failed> {
     tools::ensure_all()?;
+    wheels::ensure(&WHEELS)?;
+    swiftshader::ensure()?;
     for folder in [".", "examples", "tests/guests"] {
         run(&format!("formatting of {folder}"), &mut cargo(folder, ["fmt", "--all", "--check"]))?;
     }

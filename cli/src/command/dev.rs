@@ -84,11 +84,15 @@ async fn start_workers(
     data: &Path,
 ) -> Result<Vec<WorkerHandle>, Error> {
     let http = config::worker::gateway(&args.gateway, Gateway::default())?;
+    let threads = threads(args.nodes.0);
+    let back_ends = config::inference::of_flags(&args.inference, threads)?;
     let configs = || {
         (1..=args.nodes.0).map(|number| {
             // One address cannot be had twice.
             let http = if number == 1 { http.clone() } else { HttpConfig::default() };
-            WorkerConfig { http, ..worker_config(args, server, data, number) }
+            let back_ends = back_ends.clone();
+            let config = worker_config(args, server, data, number);
+            WorkerConfig { http, threads, back_ends, ..config }
         })
     };
     if configs().all(|config| config.data_dir.exists()) {
@@ -115,6 +119,11 @@ async fn start_worker(server: &ServerHandle, config: WorkerConfig) -> Result<Wor
     started.map_err(|error| config::worker::explain(&error))
 }
 
+/// Threads of each of so many nodes.
+fn threads(nodes: u32) -> usize {
+    usize::try_from(machine::cores() / nodes).unwrap_or(1).max(1)
+}
+
 /// The machine's cores and memory shared out, but a node holds a task of a whole core.
 fn worker_config(args: &Dev, server: &ServerHandle, data: &Path, number: u32) -> WorkerConfig {
     let nodes = args.nodes.0;
@@ -122,7 +131,6 @@ fn worker_config(args: &Dev, server: &ServerHandle, data: &Path, number: u32) ->
     let mut config = WorkerConfig::new(address, data.join(format!("node-{number}")));
     let cores = machine::cores();
     config.name = format!("dev-{number}");
-    config.threads = usize::try_from(cores / nodes).unwrap_or(1).max(1);
     config.capacity = Resources {
         cpu_milli: args.cpu.map_or((cores * 1000 / nodes).max(1000), |cpu| cpu.milli),
         memory: args.memory.map_or(machine::memory_for_tasks() / u64::from(nodes), |size| size.0),

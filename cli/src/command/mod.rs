@@ -19,7 +19,7 @@ mod nodes;
 mod output;
 mod place;
 mod policy;
-mod process;
+pub(crate) mod process;
 mod queue;
 mod reserve;
 mod rollout;

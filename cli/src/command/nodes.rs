@@ -1,5 +1,9 @@
 //! `wrun nodes`.
 
+use std::collections::BTreeMap;
+
+use wrun_protocol::NodeId;
+use wrun_protocol::inference::{BackEnd, NodeInference};
 use wrun_protocol::resources::Bytes;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::policy::NodeDetail;
@@ -7,6 +11,7 @@ use wrun_protocol::wire::user::{NodeSummary, Request, Response};
 
 use super::{Context, Ended};
 use crate::client::{Client, unexpected};
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::table::Listing;
 use crate::report::{human, json};
@@ -19,9 +24,11 @@ pub(crate) async fn nodes(context: &Context) -> Ended {
         Response::NodeDetails(nodes) => nodes,
         other => return Err(unexpected(&other)),
     };
+    let inference = inference(&client).await?;
     client.close().await;
     if console.wants_json() {
-        console.json(&json::NodeList { nodes: nodes.iter().map(json::Node::from).collect() })?;
+        let node = |node| json::Node::new(node, inference.get(&node.summary.id));
+        console.json(&json::NodeList { nodes: nodes.iter().map(node).collect() })?;
         return Ok(Exit::Success);
     }
     if nodes.is_empty() {
@@ -35,14 +42,89 @@ pub(crate) async fn nodes(context: &Context) -> Ended {
     if devices {
         columns.push("DEVICES");
     }
+    // Back ends are told where a node has others than the one that is part of wrun.
+    let back_ends = inference.values().any(|of_node| !is_usual(of_node));
+    if back_ends {
+        columns.extend([">MODELS", "BACK ENDS"]);
+    }
     let mut listing = Listing::new(console, &columns);
     let now = human::now();
     for node in &nodes {
-        let own = devices.then(|| offered(node));
-        listing.row(row(&node.summary, now).into_iter().chain(own));
+        let offered = devices.then(|| offered(node));
+        let of_node = inference.get(&node.summary.id);
+        let models = back_ends.then(|| [memory(of_node), usable(of_node)]);
+        listing.row(
+            row(&node.summary, now).into_iter().chain(offered).chain(models.into_iter().flatten()),
+        );
     }
     console.line(listing.text())?;
+    for node in &nodes {
+        let of_node = inference.get(&node.summary.id);
+        for problem in of_node.into_iter().flat_map(problems) {
+            console.line(format_args!("{}: {problem}", node.summary.info.name))?;
+        }
+    }
     Ok(Exit::Success)
+}
+
+/// How the connected nodes run models.
+async fn inference(client: &Client) -> Result<BTreeMap<NodeId, NodeInference>, Error> {
+    let mut all = BTreeMap::new();
+    loop {
+        let after = all.last_key_value().map(|(node, _)| *node);
+        let page = match client.ask(&Request::NodeInference { after }).await? {
+            Response::NodeInference(page) => page,
+            other => return Err(unexpected(&other)),
+        };
+        // A page is as long as a frame allows.
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+fn is_usual(inference: &NodeInference) -> bool {
+    inference.back_ends.iter().all(|back_end| back_end.name == "tract")
+}
+
+/// The memory that it has for models.
+fn memory(inference: Option<&NodeInference>) -> String {
+    inference.map_or_else(|| "-".to_owned(), |it| Bytes(it.model_memory).to_string())
+}
+
+/// `onnxruntime 1.27.0: webgpu, cpu; tract: cpu`: what can be had.
+fn usable(inference: Option<&NodeInference>) -> String {
+    let Some(inference) = inference else { return "-".to_owned() };
+    let usable = inference.back_ends.iter().filter(|back_end| back_end.is_usable());
+    let texts: Vec<String> = usable
+        .map(|back_end| {
+            let providers: Vec<&str> = back_end.usable().map(|it| &*it.name).collect();
+            format!("{}: {}", called(back_end), providers.join(", "))
+        })
+        .collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join("; ") }
+}
+
+/// What was asked for and cannot be had, and why.
+fn problems(inference: &NodeInference) -> Vec<String> {
+    let of = |back_end: &BackEnd| {
+        let name = called(back_end);
+        let itself = back_end.problem.iter().map(|problem| format!("{name}: {problem}"));
+        let providers = back_end.providers.iter().filter_map(|provider| {
+            let problem = provider.problem.as_ref()?;
+            Some(format!("{name}: {}: {problem}", provider.name))
+        });
+        itself.chain(providers).collect::<Vec<_>>()
+    };
+    inference.back_ends.iter().flat_map(of).collect()
+}
+
+fn called(back_end: &BackEnd) -> String {
+    match &back_end.version {
+        Some(version) => format!("{} {version}", back_end.name),
+        None => back_end.name.clone(),
+    }
 }
 
 fn row(node: &NodeSummary, now: wrun_protocol::Timestamp) -> [String; 9] {

@@ -27,6 +27,17 @@ pub(crate) fn start_logging(context: &Context, default: Option<&str>) -> Result<
     Ok(())
 }
 
+/// Starts logging of a back end's process: to the standard error that it has from its node,
+/// what a node logs whatever its operator asks for.
+pub(crate) fn start_child_logging() {
+    // Where it cannot be started the process has other worries.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
 /// Runs a process that stays, on as many threads as the machine has cores.
 pub(crate) fn block_on(command: impl Future<Output = Ended>) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,6 +2,7 @@
 //! reads both), then the TOML file, then a default. An unknown key or an impossible value
 //! in the file is an error that names file, line and key.
 
+pub(crate) mod inference;
 pub(crate) mod machine;
 pub(crate) mod server;
 pub(crate) mod worker;

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use wrun_net::{JoinAddress, ServerAddress};
 use wrun_protocol::Resources;
 use wrun_protocol::limits::MAX_NAME;
-use wrun_worker::{AccessLog, AddressRange, HttpConfig, TlsFiles, WorkerConfig};
+use wrun_worker::{AccessLog, AddressRange, HttpConfig, OWN_LABELS, TlsFiles, WorkerConfig};
 
 use super::{beside, machine, setting_error, text, texts};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::syntax::daemon::{Gateway, Worker};
-use crate::value::{Cards, Cpu, Size, Span, Whole};
+use crate::syntax::daemon::{Gateway, Inference, Worker};
+use crate::value::{BackEnd, Cards, Cpu, ProviderName, Size, Span, Whole};
 
 /// In the data folder: where the server was when the node last started, and its name then.
 const LAST_FILE: &str = "last-start.toml";
@@ -96,6 +96,17 @@ pub(crate) struct WorkerFile {
     compiled: Option<Size>,
     /// Memory that loaded models may take, beside that of tasks.
     model_memory: Option<Size>,
+    /// What runs models, in the order in which it is tried: "tract", "onnxruntime".
+    #[serde(default, deserialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    back_ends: Vec<BackEnd>,
+    /// The library of ONNX Runtime.
+    onnxruntime: Option<PathBuf>,
+    /// What ONNX Runtime runs models on, in the order in which it is tried: "tensorrt", "cuda",
+    /// "webgpu", "cpu".
+    #[serde(default, deserialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    providers: Vec<ProviderName>,
 }
 
 /// Puts together what was said, and checks it.
@@ -144,6 +155,12 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
         scratch: args.scratch.or(file.scratch).map_or(defaults.scratch, |size| size.0),
         slots: args.slots.or(file.slots).map_or(defaults.slots, |slots| slots.0),
     };
+    if let Some(label) = file.labels.keys().find(|key| key.starts_with(OWN_LABELS)) {
+        return Err(setting_error(source, true, "labels", &own_label(label)));
+    }
+    if let Some(pair) = args.label.iter().find(|pair| pair.key.starts_with(OWN_LABELS)) {
+        return Err(setting_error(source, false, "label", &own_label(&pair.key)));
+    }
     config.labels = file.labels;
     config.labels.extend(args.label.iter().map(|pair| (pair.key.clone(), pair.value.clone())));
     let cards = if args.gpu.is_empty() { file.gpus } else { args.gpu.clone() };
@@ -174,7 +191,18 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     config.compiled_bytes = file.compiled.map_or(config.compiled_bytes, |size| size.0);
     let models = file.model_memory.map(|size| size.0);
     config.model_memory = models.unwrap_or_else(machine::memory_for_models);
+    let from_file = Inference {
+        back_end: file.back_ends,
+        onnxruntime: file.onnxruntime.map(path),
+        provider: file.providers,
+    };
+    config.back_ends =
+        super::inference::back_ends(&args.inference, from_file, source, config.threads)?;
     Ok(config)
+}
+
+fn own_label(label: &str) -> String {
+    format!("`{label}`: labels that begin with `{OWN_LABELS}` are those that a node gives itself")
 }
 
 /// Where the lines of requests go that go to the log.
@@ -251,6 +279,7 @@ pub(crate) fn explain(error: &wrun_worker::WorkerError) -> Error {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use wrun_worker::{BackEndConfig, Provider};
 
     use super::*;
     use crate::syntax::{Cli, Command};
@@ -304,6 +333,28 @@ mod tests {
     }
 
     #[test]
+    fn back_ends_are_said_by_flags_or_file_and_are_tract_unless_said() {
+        let tract = with_file("server = \"a:1\"", &[]).unwrap();
+        assert_eq!(tract.back_ends, [BackEndConfig::Tract]);
+        let file = "server = \"a:1\"\ncpu = 2\nback_ends = [\"onnxruntime\", \"tract\"]\n\
+                    onnxruntime = \"lib/libonnxruntime.so\"\nproviders = [\"cuda\", \"cpu\"]\n";
+        let of = |config: WorkerConfig| match config.back_ends.as_slice() {
+            [BackEndConfig::OnnxRuntime(runtime), BackEndConfig::Tract] => runtime.clone(),
+            other => panic!("{other:?}"),
+        };
+        let runtime = of(with_file(file, &[]).unwrap());
+        assert_eq!((runtime.providers, runtime.threads), (vec![Provider::Cuda, Provider::Cpu], 2));
+        let library = runtime.library.unwrap();
+        assert!(library.is_absolute() && library.ends_with("lib/libonnxruntime.so"));
+        let flags = ["--provider", "webgpu,cpu", "--onnxruntime", "/o.so"];
+        let runtime = of(with_file(file, &flags).unwrap());
+        assert_eq!(runtime.providers, [Provider::WebGpu, Provider::Cpu]);
+        assert_eq!(runtime.library.as_deref(), Some(Path::new("/o.so")));
+        let error = with_file("server = \"a:1\"", &["--label", "nn.x=1"]).unwrap_err();
+        assert!(error.starts_with("`label`: `nn.x`: labels"), "{error}");
+    }
+
+    #[test]
     fn server_and_name_are_remembered() {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().to_str().unwrap();
@@ -322,6 +373,23 @@ mod tests {
             ("memroy = 1", "worker.toml:1:1: unknown key `memroy`; did you mean `memory`?"),
             ("slots = 0", "worker.toml:1:9: `slots`: `0`: write a whole number from 1"),
             ("max_connections = 0", "worker.toml:1:19: `max_connections`: `0`: write a whole"),
+            ("back_ends = [\"onnx\"]", "worker.toml:1:13: `back_ends`: `onnx`: write tract or"),
+            (
+                "providers = [\"gpu\"]",
+                "worker.toml:1:13: `providers`: `gpu`: write one of tensorrt",
+            ),
+            (
+                "server = \"a:1\"\nback_ends = [\"tract\", \"tract\"]",
+                "worker.toml:2:13: `back_ends`: `tract` is there twice",
+            ),
+            (
+                "server = \"a:1\"\nproviders = [\"cpu\"]",
+                "worker.toml:2:13: `providers`: it is for the back end onnxruntime, which",
+            ),
+            (
+                "server = \"a:1\"\nlabels = { \"nn.tract\" = \"1\" }",
+                "worker.toml:2:10: `labels`: `nn.tract`: labels that begin with `nn.`",
+            ),
             ("join = \"x\"", "worker.toml:1:8: `join`: expected TOKEN@HOST:PORT"),
             ("server = \"a:1\"\nname = \"\"", "worker.toml:2:8: `name`: ``: use 1 to"),
         ] {

@@ -358,6 +358,39 @@ pub(crate) struct Node {
     /// Resources that it declares by name.
     pub(crate) resources: BTreeMap<String, NamedResource>,
     pub(crate) partitions: Vec<String>,
+    /// How it runs models. `null` while it is not connected.
+    pub(crate) inference: Option<Inference>,
+}
+
+/// How a node runs models.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Inference {
+    /// Bytes that loaded models may take together.
+    pub(crate) model_memory: u64,
+    /// In the order in which they are tried.
+    pub(crate) back_ends: Vec<BackEnd>,
+}
+
+/// What loads and runs models.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct BackEnd {
+    /// `tract` or `onnxruntime`.
+    pub(crate) name: String,
+    /// Of the library that was found; `null` for what is built in.
+    pub(crate) version: Option<String>,
+    /// Why it cannot be used at all.
+    pub(crate) problem: Option<String>,
+    /// On what it runs models, in the order in which they are tried.
+    pub(crate) providers: Vec<Provider>,
+}
+
+/// An execution provider: what a back end runs models on.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Provider {
+    /// `cpu`, `cuda`, `tensorrt` or `webgpu`.
+    pub(crate) name: String,
+    /// Why it cannot be had; `null` where a model was run on it.
+    pub(crate) problem: Option<String>,
 }
 
 /// One card of a node.

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use wrun_net::{JoinAddress, ServerAddress};
 use wrun_worker::AddressRange;
 
-use crate::value::{Amount, Cards, Cpu, Pair, Size, Span, Whole};
+use crate::value::{Amount, BackEnd, Cards, Cpu, Pair, ProviderName, Size, Span, Whole};
 
 /// Runs a whole cluster in this process: a server and nodes, over QUIC on this machine
 ///
@@ -41,7 +41,32 @@ pub(crate) struct Dev {
     pub(crate) memory: Option<Size>,
 
     #[command(flatten)]
+    pub(crate) inference: Inference,
+
+    #[command(flatten)]
     pub(crate) gateway: Gateway,
+}
+
+/// What nodes run models with.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Inference")]
+pub(crate) struct Inference {
+    /// What runs models, tract or onnxruntime; given often, they are tried in this order
+    /// [default: tract]
+    #[arg(long, value_name = "NAME", env = "WRUN_BACK_ENDS", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) back_end: Vec<BackEnd>,
+
+    /// The library of ONNX Runtime, 1.17 or newer [default: libonnxruntime.so, where the system
+    /// finds it]
+    #[arg(long, value_name = "FILE", env = "WRUN_ONNXRUNTIME", hide_env_values = true)]
+    pub(crate) onnxruntime: Option<PathBuf>,
+
+    /// What ONNX Runtime runs models on: tensorrt, cuda, webgpu or cpu; given often, they are
+    /// tried in this order [default: cpu]
+    #[arg(long, value_name = "NAME", env = "WRUN_PROVIDERS", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) provider: Vec<ProviderName>,
 }
 
 /// Where HTTP requests for services come in; of `wrun dev` at its first node.
@@ -213,6 +238,9 @@ pub(crate) struct Worker {
     /// port chosen by the system]
     #[arg(long, value_name = "ADDR", env = "WRUN_PEER_LISTEN", hide_env_values = true)]
     pub(crate) peer_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    pub(crate) inference: Inference,
 
     #[command(flatten)]
     pub(crate) gateway: Gateway,

@@ -15,6 +15,7 @@ use super::service::{
     Deployed, GatewayRow, RolloutAction, ScaleTo, ServiceDetail, ServiceRef, ServiceRow,
 };
 use super::workflow::{JobKind, WorkflowDetail};
+use crate::inference::NodeInference;
 use crate::job::EncodedSpec;
 use crate::model::{ModelId, ModelName, ModelRef, ModelTag, ModelVersion};
 use crate::node::{NodeInfo, NodeState};
@@ -288,6 +289,12 @@ pub enum Request {
     /// What these tags point at, at most [`crate::limits::MAX_MODELS_PER_JOB`] of them, each of
     /// which the caller may use → [`Response::ResolvedModels`].
     ResolveModels(Vec<ModelRef>),
+    /// How the connected nodes run models → [`Response::NodeInference`]: no more than a frame
+    /// holds. An empty page is the last.
+    NodeInference {
+        /// Only nodes after this one: the next page.
+        after: Option<NodeId>,
+    },
 }
 
 /// One job to submit.
@@ -416,6 +423,8 @@ pub enum Response {
     },
     /// To [`Request::ResolveModels`], in that order.
     ResolvedModels(Vec<(ModelId, ModelVersion)>),
+    /// To [`Request::NodeInference`], in order of nodes.
+    NodeInference(Vec<(NodeId, NodeInference)>),
 }
 
 /// Tasks that did not run: another job of the tenant had given their results.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{Kept, LoadedModel};
 use super::service::{Endpoints, GatewayAddresses, ModelLoad, Readied, ServiceLoad};
 use super::user::LogChunk;
+use crate::inference::NodeInference;
 use crate::job::EncodedSpec;
 use crate::model::ModelVersion;
 use crate::node::NodeInfo;
@@ -234,6 +235,8 @@ pub enum FromWorker {
     Models(Vec<(Digest, Option<Kept>)>),
     /// What replicas have asked of models since it last told. Not acknowledged, not repeated.
     ModelLoad(Vec<ModelLoad>),
+    /// How it runs models; sent before `Hello`.
+    Inference(NodeInference),
 }
 
 /// What a worker must not lose.

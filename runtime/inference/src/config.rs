@@ -39,7 +39,8 @@ pub enum BackEndConfig {
     OnnxRuntime(OnnxRuntimeConfig),
 }
 
-/// Where ONNX Runtime is and what it runs on.
+/// Where ONNX Runtime is and what it runs on. A provider that cannot be had when the engine
+/// starts is left out from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnnxRuntimeConfig {
     /// The library; `None`: in the usual places.
@@ -211,6 +212,19 @@ impl Default for Config {
 }
 
 impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::TensorRt, Self::Cuda, Self::WebGpu, Self::Cpu];
+
+    /// As settings and messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+            Self::WebGpu => "webgpu",
+        }
+    }
+
     /// Whether it is what a model shall run on.
     pub(crate) fn is(self, target: Target) -> bool {
         match target {

@@ -7,10 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
+use wrun_protocol::inference::NodeInference;
 use wrun_protocol::model::ModelVersion;
 use wrun_protocol::{Digest, TenantName};
 
-use crate::back_end::{self, BackEnd};
+#[cfg(test)]
+use crate::back_end::BackEnd;
+use crate::back_end::{self, Started};
 use crate::clock::Clock;
 use crate::config::{Config, Limits, ModelOptions};
 use crate::error::{ComputeError, FetchError, LoadError, StartError, UnloadError};
@@ -48,6 +51,7 @@ struct Running {
     limits: Arc<Limits>,
     models: Arc<Memory>,
     inputs: Arc<Memory>,
+    about: NodeInference,
 }
 
 impl ModelKey {
@@ -59,22 +63,28 @@ impl ModelKey {
 }
 
 impl Engine {
-    /// Starts the engine with the configured back ends.
+    /// Starts the engine with the configured back ends. Native ones are tried out, which takes
+    /// seconds where drivers are slow, and blocks. What cannot be had is logged and passed over;
+    /// where that is all there is, loads are refused. See [`Engine::about`].
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let back_ends = back_end::start(&config.back_ends, &config.limits)?;
-        Self::with(config, back_ends)
+        if config.back_ends.is_empty() {
+            return Err(StartError::Zero { setting: "back_ends" });
+        }
+        let started = back_end::start(&config.back_ends, &config.limits)?;
+        Self::assemble(config, started)
     }
 
     /// Starts the engine with these back ends.
-    pub(crate) fn with(
-        config: Config,
-        back_ends: Vec<Arc<dyn BackEnd>>,
-    ) -> Result<Self, StartError> {
+    #[cfg(test)]
+    pub(crate) fn with(config: Config, usable: Vec<Arc<dyn BackEnd>>) -> Result<Self, StartError> {
+        Self::assemble(config, Started { usable, about: Vec::new() })
+    }
+
+    fn assemble(config: Config, started: Started) -> Result<Self, StartError> {
         for (setting, value) in [
             ("threads", config.threads),
             ("loaders", config.loaders),
             ("max_batch", config.max_batch as usize),
-            ("back_ends", back_ends.len()),
         ] {
             if value == 0 {
                 return Err(StartError::Zero { setting });
@@ -95,9 +105,11 @@ impl Engine {
         };
         let loader = Loader::new(loaders.clone(), clock.clone(), Arc::clone(&limits));
         let registry = Registry::new(Arc::clone(&models));
+        let Started { usable: back_ends, about } = started;
+        let about = NodeInference { model_memory: config.model_memory, back_ends: about };
         let maker = Arc::new(Maker { back_ends, registry, place, config });
         let pools = [pool, loaders];
-        Ok(Self(Arc::new(Running { maker, loader, pools, clock, limits, models, inputs })))
+        Ok(Self(Arc::new(Running { maker, loader, pools, clock, limits, models, inputs, about })))
     }
 
     /// The model of that key, loaded if it is not yet: once, however many ask at once. `name` is
@@ -177,7 +189,12 @@ impl Engine {
         }
     }
 
-    /// Names of the back ends, in the order in which they are tried.
+    /// What models can be run with here, and why not with what was configured besides.
+    pub fn about(&self) -> &NodeInference {
+        &self.0.about
+    }
+
+    /// Names of the back ends that can be used, in the order in which they are tried.
     pub fn back_ends(&self) -> Vec<&'static str> {
         self.0.maker.back_ends.iter().map(|back_end| back_end.name()).collect()
     }

@@ -132,6 +132,9 @@ pub enum LoadError {
     /// No back end has what it shall run on.
     #[error("no back end of this node has a {0}: load the model for another target")]
     Target(Target),
+    /// None of the back ends that the node is configured with can be used.
+    #[error("no back end of this node can be used; `wrun nodes` says why")]
+    NoBackEnd,
     /// The model contradicts itself.
     #[error("the model is malformed: {place}: {problem}")]
     Malformed {
@@ -354,7 +357,9 @@ impl LoadError {
             | Self::Unsupported { .. } => ErrorCode::UnsupportedOperation,
             Self::TooLarge { .. } => ErrorCode::TooLarge,
             Self::Timeout(_) => ErrorCode::Timeout,
-            Self::Busy(_) | Self::Failed { .. } | Self::Stopped => ErrorCode::RuntimeError,
+            Self::Busy(_) | Self::Failed { .. } | Self::NoBackEnd | Self::Stopped => {
+                ErrorCode::RuntimeError
+            }
         }
     }
 }

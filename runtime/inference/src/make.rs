@@ -80,6 +80,9 @@ impl Maker {
         outline: &Outline,
         options: &ModelOptions,
     ) -> Result<(&'static str, Arc<dyn Graph>), LoadError> {
+        if self.back_ends.is_empty() {
+            return Err(LoadError::NoBackEnd);
+        }
         let mut reason = None;
         for back_end in self.back_ends.iter().filter(|it| it.has(options.target)) {
             match back_end.load(bytes, outline, options.target, &self.config.limits) {

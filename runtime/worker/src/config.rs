@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use wrun_gateway::{AccessLog, AddressRange, GatewayConfig, TlsFiles};
+use wrun_inference::BackEndConfig;
 use wrun_net::JoinToken;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::{NodeId, Resources};
@@ -44,6 +45,8 @@ pub struct WorkerConfig {
     pub compiled_bytes: u64,
     /// Bytes that loaded models may take in memory, beside what tasks may take.
     pub model_memory: u64,
+    /// What runs models, in the order in which it is tried.
+    pub back_ends: Vec<BackEndConfig>,
 }
 
 /// How the node's gateway takes HTTP.
@@ -81,7 +84,8 @@ impl HttpConfig {
 
 impl WorkerConfig {
     /// Two threads and cores, 256 slots, 4 GiB of memory, 16 GiB of scratch space, half a
-    /// minute of grace, 8 GiB of artefacts, 512 MiB of models; named `node`.
+    /// minute of grace, 8 GiB of artefacts, 512 MiB of models, run by tract;
+    /// named `node`.
     pub fn new(server: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Self {
             server: server.into(),
@@ -98,6 +102,7 @@ impl WorkerConfig {
             artefact_bytes: 8 << 30,
             compiled_bytes: 2 << 30,
             model_memory: 512 << 20,
+            back_ends: vec![BackEndConfig::Tract],
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wrun_gateway::{Gateway, Upstream};
 use wrun_inference::Engine;
+use wrun_protocol::inference::NodeInference;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::{NodeId, Resources, limits};
@@ -19,6 +20,7 @@ use crate::data_dir::DataDir;
 use crate::executor::Executor;
 use crate::floor::{Floor, start_spiller};
 use crate::gang::Gangs;
+use crate::inference::{OWN_LABELS, labels};
 use crate::join::membership;
 use crate::link::{Dial, QuicDial};
 use crate::log::SpillDir;
@@ -81,6 +83,7 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     let inference = wrun_inference::Config {
         threads: config.threads,
         model_memory: config.model_memory,
+        back_ends: config.back_ends.clone(),
         // What can be pushed can be loaded.
         limits: wrun_inference::Limits {
             model_bytes: limits::MAX_MODEL,
@@ -88,12 +91,15 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         },
         ..wrun_inference::Config::default()
     };
+    // Native libraries are tried out, so that the server hears what can be had here.
+    let engine = off_thread(move || Engine::start(inference)).await??;
+    let inference = engine.about().clone();
     let sandbox_config = SandboxConfig {
         threads: config.threads,
         slots: config.capacity.slots,
         memory: config.capacity.memory,
         cache_bytes: config.compiled_bytes,
-        inference: Some(Engine::start(inference)?),
+        inference: Some(engine),
         ..SandboxConfig::new(data.compiled())
     };
     let sandbox = off_thread(move || Sandbox::new(sandbox_config)).await??;
@@ -104,7 +110,7 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         identity: member.identity,
         authority: member.authority,
     };
-    let standing = Standing { node: member.node, warnings, peers: Some(peers) };
+    let standing = Standing { node: member.node, warnings, inference, peers: Some(peers) };
     launch(config, Timing::default(), data, standing, sandbox, Box::new(dial)).await
 }
 
@@ -112,6 +118,8 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
 pub(crate) struct Standing {
     pub(crate) node: NodeId,
     pub(crate) warnings: Vec<String>,
+    /// How it runs models.
+    pub(crate) inference: NodeInference,
     /// How it reaches other nodes; tests of one worker have none.
     pub(crate) peers: Option<Arc<Peers>>,
 }
@@ -130,6 +138,10 @@ fn check(config: &WorkerConfig) -> Result<(), WorkerError> {
     }
     if !config.http.https.is_empty() && config.http.tls.is_none() {
         return refuse("https", "it needs a certificate and its key".to_owned());
+    }
+    if let Some(label) = config.labels.keys().find(|key| key.starts_with(OWN_LABELS)) {
+        let problem = format!("`{label}`: a node gives itself those that begin with {OWN_LABELS}");
+        return refuse("labels", problem);
     }
     if config.name.is_empty() || config.name.len() > limits::MAX_NAME {
         return refuse("name", format!("use 1 to {} bytes", limits::MAX_NAME));
@@ -160,7 +172,7 @@ pub(crate) async fn launch<E: Executor>(
     let artefacts =
         Artefacts::open(&data.artefacts(), &data.incoming(), config.artefact_bytes, blobs.clone())
             .map_err(in_data)?;
-    let Standing { node, warnings, peers } = standing;
+    let Standing { node, warnings, inference, peers } = standing;
     let listens = peers.as_ref().map(|peers| peers.local_addr());
     let replicas = Arc::new(Replicas::new());
     let carrier = Arc::new(Carrier::new(node, Arc::clone(&replicas), peers.clone()));
@@ -190,10 +202,11 @@ pub(crate) async fn launch<E: Executor>(
         info: NodeInfo {
             name: config.name,
             capacity: config.capacity,
-            labels: config.labels,
+            labels: config.labels.into_iter().chain(labels(&inference)).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         offer: config.offer,
+        inference,
         listens,
         gangs,
         gateway,

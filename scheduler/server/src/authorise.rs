@@ -108,6 +108,7 @@ impl Caller {
             | Request::Rollout { .. }
             | Request::Undeploy(_)
             | Request::Gateways
+            | Request::NodeInference { .. }
             | Request::PushModel { .. }
             | Request::Models(_)
             | Request::Model(_)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use wrun_core::Input;
 use wrun_net::{Connection, RecvStream, SendStream, close_code};
+use wrun_protocol::inference::NodeInference;
 use wrun_protocol::limits::{MAX_LIST, MAX_NAME};
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
@@ -22,7 +23,7 @@ use wrun_protocol::{Digest, JobId, NodeId, TenantName};
 use crate::blobs::BlobError;
 use crate::driver::Command;
 use crate::outbox::{EndReason, Outbox};
-use crate::shared::Shared;
+use crate::shared::{Connected, Shared};
 
 /// How long a new connection may take to say hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -57,6 +58,8 @@ struct Greeted {
     listens: Option<SocketAddr>,
     /// Where its gateway takes requests.
     gateway: GatewayAddresses,
+    /// How it runs models; a worker that is older does not say.
+    inference: Option<NodeInference>,
     incarnation: u64,
     attempts: Vec<Assignment>,
     send: SendStream,
@@ -67,7 +70,7 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
     let first = tokio::time::timeout(HELLO_WITHIN, async {
         let (send, mut recv) = connection.accept().await.map_err(|closed| closed.to_string())?;
         let (mut offer, mut listens) = (Offer::default(), None);
-        let mut gateway = GatewayAddresses::default();
+        let (mut gateway, mut inference) = (GatewayAddresses::default(), None);
         let message = loop {
             match recv.recv::<FromWorker>().await.map_err(|error| error.to_string())? {
                 Some(FromWorker::Offer(offered)) => offer = offered,
@@ -79,13 +82,14 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
                     gateway.http = said.http.into_iter().take(MAX_ADDRESSES).map(seen).collect();
                     gateway.https = said.https.into_iter().take(MAX_ADDRESSES).map(seen).collect();
                 }
+                Some(FromWorker::Inference(said)) => inference = Some(said),
                 message => break message,
             }
         };
-        Ok::<_, String>((send, recv, offer, listens, gateway, message))
+        Ok::<_, String>((send, recv, offer, listens, gateway, inference, message))
     });
     let protocol = |problem: String| (close_code::PROTOCOL, problem);
-    let (send, recv, offer, listens, gateway, message) = match first.await {
+    let (send, recv, offer, listens, gateway, inference, message) = match first.await {
         Ok(first) => first.map_err(protocol)?,
         Err(_) => return Err(protocol("no hello came in time".to_owned())),
     };
@@ -94,10 +98,22 @@ async fn hello(shared: &Shared, connection: &Connection, node: NodeId) -> Result
     };
     check(&info).map_err(protocol)?;
     offer.check().map_err(protocol)?;
+    inference.as_ref().map_or(Ok(()), NodeInference::check).map_err(protocol)?;
     let known = shared.driver.view_live(move |core| core.node(node).is_some()).await;
     match known {
         Ok(true) => {
-            Ok(Greeted { info, offer, listens, gateway, incarnation, attempts, send, recv })
+            let greeted = Greeted {
+                info,
+                offer,
+                listens,
+                gateway,
+                inference,
+                incarnation,
+                attempts,
+                send,
+                recv,
+            };
+            Ok(greeted)
         }
         Ok(false) => Err((
             close_code::DENIED,
@@ -135,11 +151,13 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 async fn run(shared: &Arc<Shared>, connection: &Connection, node: NodeId, greeted: Greeted) -> End {
-    let Greeted { info, offer, listens, gateway, incarnation, attempts, send, recv } = greeted;
+    let Greeted { info, offer, listens, gateway, inference, incarnation, attempts, send, recv } =
+        greeted;
     let outbox = Arc::new(Outbox::new());
     let session = outbox.number();
     tracing::info!(%node, name = info.name, session, "node connected");
-    shared.nodes.insert(node, session, connection.clone(), gateway);
+    let connected = Connected { session, connection: connection.clone(), gateway, inference };
+    shared.nodes.insert(node, connected);
     let connect = Command::Connect {
         node,
         outbox: Arc::clone(&outbox),
@@ -232,7 +250,8 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         FromWorker::Hello { .. }
         | FromWorker::Offer(_)
         | FromWorker::Listens(_)
-        | FromWorker::Gateway(_) => return None,
+        | FromWorker::Gateway(_)
+        | FromWorker::Inference(_) => return None,
         FromWorker::Load(loads) => Input::Load { node, loads },
         FromWorker::ModelLoad(loads) => Input::ModelLoad { node, loads },
         FromWorker::Models(models) => Input::ModelsKept { node, models },

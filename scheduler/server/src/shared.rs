@@ -1,11 +1,14 @@
 //! What every connection of the server works with.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wrun_net::{Authority, Connection};
+use wrun_protocol::inference::NodeInference;
+use wrun_protocol::limits::MAX_FRAME;
 use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::wire::user::RequestError;
 use wrun_protocol::{JobId, NodeId, TenantName};
@@ -102,29 +105,30 @@ impl Connections {
     }
 }
 
-/// The nodes that have a session: their connections, for logs and attachments, and where
-/// their gateways are.
+/// Bytes of what nodes said that one answer holds.
+const MAX_LISTED: usize = MAX_FRAME / 4;
+
+/// The nodes that have a session: their connections, for logs and attachments, and what they
+/// said of themselves that is only true while they are there.
 #[derive(Default)]
 pub(crate) struct Nodes {
     connected: Mutex<BTreeMap<NodeId, Connected>>,
 }
 
-struct Connected {
-    session: u64,
-    connection: Connection,
-    gateway: GatewayAddresses,
+/// A node that has a session.
+pub(crate) struct Connected {
+    pub(crate) session: u64,
+    pub(crate) connection: Connection,
+    /// Where its gateway takes requests.
+    pub(crate) gateway: GatewayAddresses,
+    /// How it runs models, if it said.
+    pub(crate) inference: Option<NodeInference>,
 }
 
 impl Nodes {
     /// A session has begun. The connection of an older one is of no use any more.
-    pub(crate) fn insert(
-        &self,
-        node: NodeId,
-        session: u64,
-        connection: Connection,
-        gateway: GatewayAddresses,
-    ) {
-        let older = self.lock().insert(node, Connected { session, connection, gateway });
+    pub(crate) fn insert(&self, node: NodeId, connected: Connected) {
+        let older = self.lock().insert(node, connected);
         if let Some(Connected { connection, .. }) = older {
             connection.close(wrun_net::close_code::REPLACED, "the node has connected again");
         }
@@ -148,6 +152,23 @@ impl Nodes {
         let connected = self.lock();
         let all = connected.iter().map(|(node, connected)| (*node, connected.gateway.clone()));
         all.filter(|(_, gateway)| *gateway != GatewayAddresses::default()).collect()
+    }
+
+    /// How nodes said that they run models: those after this one, as many as a frame holds.
+    pub(crate) fn inference(&self, after: Option<NodeId>) -> Vec<(NodeId, NodeInference)> {
+        let connected = self.lock();
+        let later = (after.map_or(Unbounded, Excluded), Unbounded);
+        let said = connected
+            .range::<NodeId, _>(later)
+            .filter_map(|(node, connected)| Some((*node, connected.inference.as_ref()?)));
+        let mut room = MAX_LISTED;
+        // The first always fits: what a node says is bounded.
+        let fits = |(_, inference): &(NodeId, &NodeInference)| {
+            let has_room = room > 0;
+            room = room.saturating_sub(inference.bytes());
+            has_room
+        };
+        said.take_while(fits).map(|(node, inference)| (node, inference.clone())).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Connected>> {

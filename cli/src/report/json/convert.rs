@@ -1,12 +1,14 @@
 //! What the server answers, as the types that are printed.
 
+use wrun_protocol::inference;
 use wrun_protocol::job::{Input, JobSpec};
 use wrun_protocol::task::{self, Content};
 use wrun_protocol::wire::{policy, user};
 use wrun_protocol::{Resources, Timestamp};
 
 use super::{
-    Amounts, Card, Counts, Job, Mount, NamedResource, Node, Outcome, Remembered, Spec, Task, Usage,
+    Amounts, BackEnd, Card, Counts, Inference, Job, Mount, NamedResource, Node, Outcome, Provider,
+    Remembered, Spec, Task, Usage,
 };
 use crate::report::human;
 
@@ -127,8 +129,11 @@ impl From<&user::TaskDetail> for Task {
     }
 }
 
-impl From<&policy::NodeDetail> for Node {
-    fn from(detail: &policy::NodeDetail) -> Self {
+impl Node {
+    pub(crate) fn new(
+        detail: &policy::NodeDetail,
+        inference: Option<&inference::NodeInference>,
+    ) -> Self {
         let node = &detail.summary;
         let cards = detail.offer.gpus.iter().zip(&detail.gpu_used);
         let named = detail.offer.named.iter().map(|(name, amount)| {
@@ -154,6 +159,26 @@ impl From<&policy::NodeDetail> for Node {
                 .collect(),
             resources: named.collect(),
             partitions: detail.partitions.clone(),
+            inference: inference.map(Inference::from),
+        }
+    }
+}
+
+impl From<&inference::NodeInference> for Inference {
+    fn from(of_node: &inference::NodeInference) -> Self {
+        let provider = |it: &inference::Provider| Provider {
+            name: it.name.clone(),
+            problem: it.problem.clone(),
+        };
+        let back_end = |it: &inference::BackEnd| BackEnd {
+            name: it.name.clone(),
+            version: it.version.clone(),
+            problem: it.problem.clone(),
+            providers: it.providers.iter().map(provider).collect(),
+        };
+        Self {
+            model_memory: of_node.model_memory,
+            back_ends: of_node.back_ends.iter().map(back_end).collect(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Messages about models, and what specifications say of them.
 
+use wrun_protocol::inference::{BackEnd, NodeInference, Provider};
 use wrun_protocol::model::{
     Encoding, Inference, ModelGrant, ModelId, ModelRef, ModelSpec, ModelVersion, Target,
 };
@@ -41,7 +42,23 @@ pub(super) fn inference() -> Inference {
     Inference { models: vec![grant], load: true }
 }
 
-pub(super) fn requests() -> [Request; 7] {
+fn node_inference() -> NodeInference {
+    let problem = Some("no driver".to_owned());
+    let providers = vec![
+        Provider { name: "cuda".into(), problem: problem.clone() },
+        Provider { name: "cpu".into(), problem: None },
+    ];
+    let onnx_runtime = BackEnd {
+        name: "onnxruntime".into(),
+        version: Some("1.27.0".into()),
+        problem: None,
+        providers,
+    };
+    let tract = BackEnd { name: "tract".into(), version: None, problem, providers: Vec::new() };
+    NodeInference { model_memory: 70_000, back_ends: vec![onnx_runtime, tract] }
+}
+
+pub(super) fn requests() -> [Request; 8] {
     let after = Some((id(), named().tag));
     [
         Request::PushModel { name: id().name, tag: named().tag, version: version() },
@@ -51,10 +68,11 @@ pub(super) fn requests() -> [Request; 7] {
         Request::ShareModel { model: named(), with: tenant() },
         Request::UnshareModel { model: named(), with: tenant(), force: true },
         Request::ResolveModels(vec![named()]),
+        Request::NodeInference { after: Some(NODE) },
     ]
 }
 
-pub(super) fn responses() -> [Response; 5] {
+pub(super) fn responses() -> [Response; 6] {
     let by = ModelUser::Job(JOB);
     let detail = ModelDetail {
         row: row(),
@@ -75,10 +93,11 @@ pub(super) fn responses() -> [Response; 5] {
         Response::Model(Box::new(detail)),
         Response::ModelWithdrawn { uses: 300 },
         Response::ResolvedModels(vec![(id(), version())]),
+        Response::NodeInference(vec![(NODE, node_inference())]),
     ]
 }
 
-pub(super) fn from_worker() -> [FromWorker; 2] {
+pub(super) fn from_worker() -> [FromWorker; 3] {
     let load = ModelLoad {
         job: JOB,
         over_ms: 1000,
@@ -89,6 +108,7 @@ pub(super) fn from_worker() -> [FromWorker; 2] {
     [
         FromWorker::Models(vec![(DIGEST, Some(Kept::Loaded)), (DIGEST, None)]),
         FromWorker::ModelLoad(vec![load]),
+        FromWorker::Inference(node_inference()),
     ]
 }
 

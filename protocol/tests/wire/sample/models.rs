@@ -1,5 +1,6 @@
 //! What is said of models.
 
+use wrun_protocol::inference::{BackEnd, NodeInference, Provider};
 use wrun_protocol::model::{
     Encoding, Inference, ModelGrant, ModelId, ModelName, ModelRef, ModelSpec, ModelTag,
     ModelVersion, Target,
@@ -38,6 +39,9 @@ structs! {
         users, waiting, requests, failed, runs, batch_milli, batch_most, latency_p50_us,
         latency_p99_us
     }
+    NodeInference { model_memory, back_ends }
+    BackEnd { name, version, problem, providers }
+    Provider { name, problem }
 }
 
 enums! {

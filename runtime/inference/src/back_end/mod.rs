@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::child::{Command, InChild};
-use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Target};
+use crate::child::{Command, InChild, probe};
+use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider, Target};
 use crate::error::{LoadError, StartError};
 use crate::onnx::Outline;
 use crate::tensor::Tensor;
@@ -23,6 +23,16 @@ use crate::tensor::Tensor;
 pub(crate) trait BackEnd: Send + Sync {
     /// Its name, for messages.
     fn name(&self) -> &'static str;
+
+    /// The version of the library behind it, where it has one.
+    fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether models can be run on that provider here; why not, where they cannot.
+    fn probe(&self, provider: Provider) -> Result<(), String> {
+        if provider == Provider::Cpu { Ok(()) } else { Err("it runs on the processor".to_owned()) }
+    }
 
     /// Whether it has what a model shall run on.
     fn has(&self, target: Target) -> bool;
@@ -87,37 +97,80 @@ impl Stop {
     }
 }
 
-/// The back ends that are configured, in their order.
-pub(crate) fn start(
-    configs: &[BackEndConfig],
-    limits: &Limits,
-) -> Result<Vec<Arc<dyn BackEnd>>, StartError> {
-    let in_child = |name, has: &dyn Fn(Target) -> bool, config: &BackEndConfig| {
-        let targets = [Target::Any, Target::Cpu, Target::Gpu, Target::Tpu];
-        let targets = targets.into_iter().filter(|target| has(*target)).collect();
-        let command = Command::this_program().map_err(StartError::Program)?;
-        let (config, limits) = (config.clone(), limits.clone());
-        let back_end = InChild::new(name, targets, command, config, limits);
-        Ok(Arc::new(back_end) as Arc<dyn BackEnd>)
-    };
-    let is_cpu = |target: Target| matches!(target, Target::Any | Target::Cpu);
-    configs
-        .iter()
-        .map(|config| match config {
-            BackEndConfig::Tract => start_here(config),
+/// The back ends that were configured.
+pub(crate) struct Started {
+    /// Those that can be used, in their order.
+    pub(crate) usable: Vec<Arc<dyn BackEnd>>,
+    /// All of them, and what is wrong with those that cannot.
+    pub(crate) about: Vec<wrun_protocol::inference::BackEnd>,
+}
+
+/// Starts what is configured. A native back end is tried out first, each of its providers by a
+/// run: what cannot be had here is said now, once, and left out.
+pub(crate) fn start(configs: &[BackEndConfig], limits: &Limits) -> Result<Started, StartError> {
+    let mut started = Started { usable: Vec::new(), about: Vec::new() };
+    for config in configs {
+        match config {
+            BackEndConfig::Tract => {
+                started.usable.push(start_here(config)?);
+                started.about.push(about_tract());
+            }
             BackEndConfig::TractInChild if !cfg!(feature = "tract") => {
-                Err(StartError::NotBuilt { back_end: "tract" })
+                return Err(StartError::NotBuilt { back_end: "tract" });
             }
-            BackEndConfig::TractInChild => in_child("tract", &is_cpu, &BackEndConfig::Tract),
+            BackEndConfig::TractInChild => {
+                let config = BackEndConfig::Tract;
+                started.usable.push(in_child("tract", &[Provider::Cpu], config, limits)?);
+                started.about.push(about_tract());
+            }
             BackEndConfig::OnnxRuntime(_) if !cfg!(feature = "ort") => {
-                Err(StartError::NotBuilt { back_end: "ort" })
+                return Err(StartError::NotBuilt { back_end: "ort" });
             }
-            BackEndConfig::OnnxRuntime(OnnxRuntimeConfig { providers, .. }) => {
-                let has = |target| providers.iter().any(|provider| provider.is(target));
-                in_child("onnxruntime", &has, config)
+            BackEndConfig::OnnxRuntime(runtime) => {
+                let about =
+                    probe(&this_program()?, "onnxruntime", config, &runtime.providers, limits);
+                let is_usable = |provider: &&Provider| {
+                    about.usable().any(|usable| usable.name == provider.name())
+                };
+                let providers: Vec<Provider> =
+                    runtime.providers.iter().filter(is_usable).copied().collect();
+                if about.is_usable() {
+                    let runtime = OnnxRuntimeConfig { providers, ..runtime.clone() };
+                    let providers = runtime.providers.clone();
+                    let config = BackEndConfig::OnnxRuntime(runtime);
+                    started.usable.push(in_child("onnxruntime", &providers, config, limits)?);
+                }
+                started.about.push(about);
             }
-        })
-        .collect()
+        }
+    }
+    Ok(started)
+}
+
+fn this_program() -> Result<Command, StartError> {
+    Command::this_program().map_err(StartError::Program)
+}
+
+fn in_child(
+    name: &'static str,
+    providers: &[Provider],
+    config: BackEndConfig,
+    limits: &Limits,
+) -> Result<Arc<dyn BackEnd>, StartError> {
+    let targets = [Target::Any, Target::Cpu, Target::Gpu, Target::Tpu].into_iter();
+    let has = |target: &Target| providers.iter().any(|provider| provider.is(*target));
+    let targets = targets.filter(has).collect();
+    Ok(Arc::new(InChild::new(name, targets, this_program()?, config, limits.clone())))
+}
+
+fn about_tract() -> wrun_protocol::inference::BackEnd {
+    let cpu = Provider::Cpu.name().to_owned();
+    wrun_protocol::inference::BackEnd {
+        name: "tract".to_owned(),
+        version: None,
+        problem: None,
+        providers: vec![wrun_protocol::inference::Provider { name: cpu, problem: None }],
+    }
 }
 
 /// A back end in this process, which is the child for those that have one.

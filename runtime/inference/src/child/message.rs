@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::region::{Region, RegionError};
 use crate::back_end::RunError;
-use crate::config::{BackEndConfig, Limits, Target};
+use crate::config::{BackEndConfig, Limits, Provider, Target};
 use crate::error::LoadError;
 use crate::tensor::{ElementType, Tensor};
 
@@ -21,6 +21,8 @@ const MAX_MESSAGE: usize = 1 << 20;
 pub(super) enum Request {
     /// Start this back end; the first request.
     Start(BackEndConfig, Limits),
+    /// Try out whether models can be run on it.
+    Probe(Provider),
     /// Load the model of that length in the region, and call it by this number.
     Load { model: u64, length: u64, target: Target },
     /// Forget the model.
@@ -32,7 +34,9 @@ pub(super) enum Request {
 /// What the child answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Response {
-    Started(Result<(), String>),
+    /// Of which version the library behind it is.
+    Started(Result<Option<String>, String>),
+    Probed(Result<(), String>),
     Loaded(Result<Loaded, Refusal>),
     Unloaded,
     /// The outputs are in the region.

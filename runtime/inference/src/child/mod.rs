@@ -7,11 +7,13 @@
 
 mod graph;
 mod message;
+mod probe;
 mod process;
 mod region;
 mod serve;
 
 pub(crate) use graph::InChild;
+pub(crate) use probe::probe;
 pub(crate) use process::Command;
 pub use serve::main;
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(super) struct Process {
     child: Child,
     stream: UnixStream,
     region: Region,
+    version: Option<String>,
 }
 
 /// A child gives no answer.
@@ -85,13 +86,20 @@ impl Process {
             .stdout(Stdio::from(region.shared()?))
             .spawn()
             .map_err(ProcessError::Start)?;
-        let mut process = Self { child, stream, region };
+        let mut process = Self { child, stream, region, version: None };
         let request = Request::Start(back_end.clone(), limits.clone());
         match process.ask(&request, go_on)? {
-            Response::Started(started) => started.map_err(ProcessError::Refused)?,
+            Response::Started(started) => {
+                process.version = started.map_err(ProcessError::Refused)?;
+            }
             other => return Err(process.confused(&other)),
         }
         Ok(process)
+    }
+
+    /// Of the library behind the back end.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     pub(super) fn region(&self) -> &Region {

@@ -74,8 +74,17 @@ impl Server {
             let response = match request {
                 Request::Start(config, limits) => {
                     self.limits = limits;
-                    let started = start(&config).map(|back_end| self.back_end = Some(back_end));
+                    let started = start(&config).map(|back_end| {
+                        let version = back_end.version();
+                        self.back_end = Some(back_end);
+                        version
+                    });
                     Response::Started(started)
+                }
+                Request::Probe(provider) => {
+                    let not_started = || Err("it is not started".to_owned());
+                    let probed = self.back_end.as_ref().map(|back_end| back_end.probe(provider));
+                    Response::Probed(probed.unwrap_or_else(not_started))
                 }
                 Request::Load { model, length, target } => {
                     Response::Loaded(self.load(region, model, length, target))

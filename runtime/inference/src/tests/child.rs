@@ -10,8 +10,8 @@ use bytes::Bytes;
 use super::env::{call, config, floats, load_with, values, wait, x};
 use super::models;
 use crate::back_end::{BackEnd, Graph, RunError, Stop};
-use crate::child::{Command, InChild, serve};
-use crate::config::{BackEndConfig, BatchAxes, Limits, ModelOptions, Target};
+use crate::child::{Command, InChild, probe, serve};
+use crate::config::{BackEndConfig, BatchAxes, Limits, ModelOptions, Provider, Target};
 use crate::error::{ComputeError, ErrorCode, LoadError};
 use crate::onnx::Outline;
 use crate::tensor::Tensor;
@@ -31,6 +31,19 @@ impl BackEnd for Hostile {
 
     fn has(&self, _: Target) -> bool {
         true
+    }
+
+    fn version(&self) -> Option<String> {
+        Some("0.1\n".to_owned())
+    }
+
+    fn probe(&self, provider: Provider) -> Result<(), String> {
+        match provider {
+            Provider::Cpu => Ok(()),
+            Provider::Cuda => std::process::abort(),
+            Provider::TensorRt => std::process::exit(3),
+            Provider::WebGpu => Err("no\n\tdevice".to_owned()),
+        }
     }
 
     fn load(
@@ -118,6 +131,28 @@ fn failure(model: &Model, value: f32) -> String {
     let error = wait(model.compute(call("a"), x(&[value, 0.0]))).unwrap_err();
     assert_eq!(error.code(), ErrorCode::RuntimeError);
     error.to_string()
+}
+
+#[test]
+fn each_provider_is_tried_whatever_the_one_before_did_to_its_process() {
+    let command = command("tests::child::entry");
+    let about =
+        probe(&command, "hostile", &BackEndConfig::Tract, &Provider::ALL, &Limits::default());
+    assert_eq!((about.version.as_deref(), about.problem.as_deref()), (Some("0.1"), None));
+    let told: Vec<_> =
+        about.providers.iter().map(|it| (&*it.name, it.problem.as_deref())).collect();
+    let expected = [
+        ("tensorrt", Some("its process ended by itself (exit status: 3)")),
+        ("cuda", Some("its process crashed (abort, signal 6)")),
+        ("webgpu", Some("no device")),
+        ("cpu", None),
+    ];
+    assert_eq!(told, expected);
+    let nobody = Command { program: "/no/such/program".into(), arguments: Vec::new() };
+    let about =
+        probe(&nobody, "hostile", &BackEndConfig::Tract, &Provider::ALL, &Limits::default());
+    assert!(about.problem.unwrap().starts_with("its process cannot be started: "));
+    assert!(about.providers.is_empty());
 }
 
 #[test]

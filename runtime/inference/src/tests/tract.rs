@@ -29,7 +29,7 @@ fn a_model_computes() {
     assert_eq!(outputs, [("y".to_owned(), floats(&[2, 2], &[1.5, 1.5, 9.5, 11.5]))]);
     assert!(matches!(model.batching(), Batching::Merged(_)), "{}", model.batching());
     let stats = model.stats();
-    assert_eq!((stats.back_end, &*stats.device, stats.users), ("tract", "CPU", 1));
+    assert_eq!((stats.back_end, &*stats.device, stats.users), ("tract", "cpu", 1));
 }
 
 #[test]

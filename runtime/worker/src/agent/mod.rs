@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wrun_gateway::Gateway;
 use wrun_net::Connection;
+use wrun_protocol::inference::NodeInference;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Content;
@@ -102,6 +103,8 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) info: NodeInfo,
     /// What the node has beside.
     pub(crate) offer: Offer,
+    /// How it runs models.
+    pub(crate) inference: NodeInference,
     /// Where it listens for other nodes.
     pub(crate) listens: Option<SocketAddr>,
     pub(crate) gangs: Arc<Gangs>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wrun_net::close_code;
+use wrun_protocol::inference::NodeInference;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Content;
@@ -69,6 +70,9 @@ impl<E: Executor> Agent<E> {
         let gateway = self.parts.entrance.as_ref().map(Entrance::addresses).unwrap_or_default();
         if gateway != GatewayAddresses::default() {
             self.urgent.push_back(FromWorker::Gateway(gateway));
+        }
+        if self.parts.inference != NodeInference::default() {
+            self.urgent.push_back(FromWorker::Inference(self.parts.inference.clone()));
         }
         self.urgent.push_back(hello);
         if self.is_leaving() {

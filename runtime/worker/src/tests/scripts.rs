@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tokio::sync::{Semaphore, mpsc};
 use wrun_net::{Connection, Peer, RecvStream, SendStream, memory};
+use wrun_protocol::inference::NodeInference;
 use wrun_protocol::job::EncodedSpec;
 use wrun_protocol::service::{HttpService, ServiceKind, ServiceSpec};
 use wrun_protocol::task::{Failure, Outcome, Usage};
@@ -416,7 +417,12 @@ impl World {
         let (connections, dialled) = mpsc::channel(4);
         let dial = ScriptedDial(tokio::sync::Mutex::new(dialled));
         let data = DataDir::open(dir.path()).unwrap();
-        let standing = Standing { node: NodeId(1), warnings: Vec::new(), peers: None };
+        let standing = Standing {
+            node: NodeId(1),
+            warnings: Vec::new(),
+            inference: NodeInference::default(),
+            peers: None,
+        };
         let launched: Result<_, WorkerError> =
             launch(config, timing, data, standing, script.clone(), Box::new(dial)).await;
         Self { script, worker: launched.unwrap(), connections, dir }

@@ -219,6 +219,7 @@ async fn answer(
         Request::Reservations => scheduling::on_reservations(shared, caller).await?,
         Request::Why(job) => scheduling::on_why(shared, caller, job).await?,
         Request::ReservationRows => scheduling::on_reservation_rows(shared, caller).await?,
+        Request::NodeInference { after } => Response::NodeInference(shared.nodes.inference(after)),
         Request::NodeDetails => cluster::on_node_details(shared, caller).await?,
         Request::SubmitWorkflow { id, workflow } => {
             workflows::on_submit(shared, caller, id, &workflow).await?

@@ -7,6 +7,7 @@
 //! parts:COUNT                  one from so many parts of no bytes
 //! run:NAME=TYPE:DIMS:BYTES,…   runs the model; so many bytes of zeros, or values of f32 as 1/2/3
 //! times:COUNT:…                the same so often, and what the last one gave
+//! until-error:COUNT:…          the same until a run fails, and what that one gave
 //! hold:COUNT:BYTES             keeps so many tensors of so many bytes
 //! errors:COUNT:BYTES           keeps so many errors with a text of so many bytes
 //! ```
@@ -34,10 +35,10 @@ fn main() -> Result<(), Failure> {
             "load" => model = loaded(graph::load_by_name(rest)),
             "own" => model = loaded(own(rest)?),
             "parts" => model = loaded(parts(rest.parse()?)),
-            "run" => println!("{}", run(&model, 1, rest)?),
-            "times" => {
+            "run" => println!("{}", run(&model, 1, false, rest)?),
+            "times" | "until-error" => {
                 let (count, rest) = rest.split_once(':').ok_or("say how often")?;
-                println!("{}", run(&model, count.parse()?, rest)?);
+                println!("{}", run(&model, count.parse()?, what == "until-error", rest)?);
             }
             "hold" => {
                 let (count, bytes) = pair(rest)?;
@@ -113,7 +114,12 @@ fn parts(count: usize) -> Result<Graph, Error> {
     graph::load(&vec![Vec::new(); count], GraphEncoding::Onnx, ExecutionTarget::Cpu)
 }
 
-fn run(model: &Option<GraphExecutionContext>, times: u32, inputs: &str) -> Result<String, Failure> {
+fn run(
+    model: &Option<GraphExecutionContext>,
+    times: u32,
+    until_error: bool,
+    inputs: &str,
+) -> Result<String, Failure> {
     let Some(model) = model else { return Ok("no model".to_owned()) };
     let mut line = String::new();
     for _ in 0..times {
@@ -126,6 +132,7 @@ fn run(model: &Option<GraphExecutionContext>, times: u32, inputs: &str) -> Resul
                     .collect();
                 shown.join("; ")
             }
+            Err(error) if until_error => return Ok(said(&error)),
             Err(error) => said(&error),
         };
     }

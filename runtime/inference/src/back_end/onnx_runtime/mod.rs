@@ -2,9 +2,10 @@
 //! of its own: the library is native code, and there can be one only.
 
 mod convert;
+mod library;
+mod probe;
 mod session;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,46 +19,35 @@ use crate::onnx::Outline;
 /// Its name in messages.
 const NAME: &str = "onnxruntime";
 
-/// Where the library is looked for when nobody says where it is; a name alone is left to the
-/// system's own search.
-const USUAL: [&str; 4] = [
-    "libonnxruntime.so",
-    "libonnxruntime.so.1",
-    "/usr/local/lib/libonnxruntime.so",
-    "/opt/onnxruntime/lib/libonnxruntime.so",
-];
-
 /// The back end.
 pub(crate) struct OnnxRuntime {
     environment: Environment,
+    version: String,
     config: OnnxRuntimeConfig,
 }
 
 impl OnnxRuntime {
     /// Loads the library; says which were tried and why none will do.
     pub(super) fn start(config: &OnnxRuntimeConfig) -> Result<Self, String> {
-        let places = match &config.library {
-            Some(library) => vec![library.clone()],
-            None => USUAL.map(PathBuf::from).to_vec(),
-        };
-        let mut reasons = Vec::new();
-        for place in &places {
-            match ort::init_from(place) {
-                Ok(builder) => {
-                    let environment = builder.with_telemetry(false).build();
-                    let environment = environment.map_err(|error| error.to_string())?;
-                    return Ok(Self { environment, config: config.clone() });
-                }
-                Err(error) => reasons.push(error.to_string()),
-            }
-        }
-        Err(reasons.join("; "))
+        let library = library::find(config.library.as_deref())?;
+        let builder = ort::init_from(&library.place).map_err(|error| error.to_string())?;
+        let environment = builder.with_telemetry(false).build();
+        let environment = environment.map_err(|error| error.to_string())?;
+        Ok(Self { environment, version: library.version, config: config.clone() })
     }
 }
 
 impl BackEnd for OnnxRuntime {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn version(&self) -> Option<String> {
+        Some(self.version.clone())
+    }
+
+    fn probe(&self, provider: Provider) -> Result<(), String> {
+        probe::run(&self.environment, provider)
     }
 
     fn has(&self, target: Target) -> bool {
@@ -78,7 +68,7 @@ impl BackEnd for OnnxRuntime {
             match session::load(&self.environment, model, outline, *provider, threads, limits) {
                 Ok(graph) => return Ok(Arc::new(graph)),
                 Err(error) => {
-                    tracing::warn!(%error, ?provider, "the provider cannot be had");
+                    tracing::warn!(provider = provider.name(), %error, "the provider cannot have the model");
                     reason = Some(match reason {
                         None => format!("{}: {error}", provider.name()),
                         Some(before) => format!("{before}; {}: {error}", provider.name()),
@@ -97,17 +87,5 @@ impl BackEnd for OnnxRuntime {
             }
             None => LoadError::Failed { back_end: NAME, problem },
         })
-    }
-}
-
-impl Provider {
-    /// As people call it.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "CPU",
-            Self::Cuda => "CUDA",
-            Self::TensorRt => "TensorRT",
-            Self::WebGpu => "WebGPU",
-        }
     }
 }

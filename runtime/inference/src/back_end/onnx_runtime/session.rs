@@ -24,14 +24,23 @@ pub(super) struct OnnxGraph {
     output_bytes: u64,
 }
 
-pub(super) fn load(
+/// What else may run the nodes of a model that its provider cannot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fallback {
+    /// The processor.
+    Cpu,
+    /// Nothing: the model is refused.
+    None,
+}
+
+/// A session of a model on one provider.
+pub(super) fn open(
     environment: &Environment,
-    model: &Bytes,
-    outline: &Outline,
+    model: &[u8],
     provider: Provider,
     threads: usize,
-    limits: &Limits,
-) -> Result<OnnxGraph, String> {
+    fallback: Fallback,
+) -> Result<Session, String> {
     // An operator's provider that cannot be had is an error here, and not a slow surprise.
     let providers: Vec<ExecutionProviderDispatch> = match provider {
         Provider::Cpu => Vec::new(),
@@ -42,10 +51,25 @@ pub(super) fn load(
     let builder = Session::builder(environment).map_err(|error| error.to_string())?;
     // What goes wrong is said in errors; the library would say it again for each trial run.
     let builder = builder.with_log_level(LogLevel::Fatal).map_err(|error| error.to_string())?;
-    let builder = builder.with_intra_threads(threads).map_err(|error| error.to_string())?;
+    let mut builder = builder.with_intra_threads(threads).map_err(|error| error.to_string())?;
+    if fallback == Fallback::None && provider != Provider::Cpu {
+        let none = builder.with_config_entry("session.disable_cpu_ep_fallback", "1");
+        builder = none.map_err(|error| error.to_string())?;
+    }
     let mut builder =
         builder.with_execution_providers(providers).map_err(|error| error.to_string())?;
-    let session = builder.commit_from_memory(model).map_err(|error| error.to_string())?;
+    builder.commit_from_memory(model).map_err(|error| error.to_string())
+}
+
+pub(super) fn load(
+    environment: &Environment,
+    model: &Bytes,
+    outline: &Outline,
+    provider: Provider,
+    threads: usize,
+    limits: &Limits,
+) -> Result<OnnxGraph, String> {
+    let session = open(environment, model, provider, threads, Fallback::Cpu)?;
     const BOOL: u64 = 9;
     let inputs = outline.inputs.iter().map(|it| (it.name.clone(), it.element.0 == BOOL)).collect();
     // The weights once as they are, and once arranged for the provider.

@@ -14,7 +14,7 @@ use super::load::{chain, for_sizes};
 use super::{NAME, convert, memory};
 use crate::back_end::guard::{Caught, guarded};
 use crate::back_end::{Graph, RunError, Stop};
-use crate::config::Limits;
+use crate::config::{Limits, Provider};
 use crate::tensor::Tensor;
 
 /// What tract runs.
@@ -137,7 +137,7 @@ impl TractGraph {
 
 impl Graph for TractGraph {
     fn device(&self) -> String {
-        "CPU".to_owned()
+        Provider::Cpu.name().to_owned()
     }
 
     fn bytes(&self) -> u64 {
