@@ -28,7 +28,7 @@ pub(super) struct Library {
 /// A file is not the library that is wanted.
 #[derive(Debug, thiserror::Error)]
 enum LibraryError {
-    #[error("`{}` cannot be loaded: {source}", place.display())]
+    #[error("`{}` cannot be loaded: {}", place.display(), system(source))]
     Open { place: PathBuf, source: libloading::Error },
     #[error("`{}` is no ONNX Runtime: it has no `OrtGetApiBase`", place.display())]
     NotOne { place: PathBuf },
@@ -40,6 +40,12 @@ enum LibraryError {
         ORT_API_VERSION
     )]
     TooOld { place: PathBuf, version: String },
+}
+
+/// What the system said, which the error itself leaves to its source.
+fn system(error: &libloading::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), |source| source.to_string())
 }
 
 /// The library at that place, or the first that will do in the usual ones; else what is wrong
