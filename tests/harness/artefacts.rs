@@ -66,6 +66,12 @@ pub fn swiftshader() -> (PathBuf, PathBuf) {
     (folder, device)
 }
 
+/// The folder of a published wheel, unpacked: `NAME-VERSION` as `cargo xtask wheels` pins it.
+pub fn wheel(called: &str) -> PathBuf {
+    let folder = profile().parent().unwrap().join("wheels").join(called);
+    existing(folder, "cargo xtask wheels")
+}
+
 /// The bytes of a guest: one that was built, or one of `tests/guests/wat`.
 pub fn guest_bytes(name: &str) -> Vec<u8> {
     let text = checkout(&format!("tests/guests/wat/{name}.wat"));

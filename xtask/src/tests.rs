@@ -6,7 +6,7 @@ use crate::step::{Failed, cargo, run, target};
 use crate::{swiftshader, tools, wheels};
 
 /// What tests take libraries and models from.
-const WHEELS: [&str; 3] = ["onnxruntime", "onnxruntime-webgpu", "magika"];
+const WHEELS: [&str; 4] = ["onnx", "onnxruntime", "onnxruntime-webgpu", "magika"];
 
 /// Guests are built into one folder beside the root workspace's own artefacts, where
 /// the tests look for them.
