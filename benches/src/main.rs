@@ -1,7 +1,8 @@
 //! Measures wrun beside its peers on this machine and writes docs/benchmarks.md.
 //!
 //! `cargo xtask bench [NAME…]` runs all, or those named. Each benchmark is a file here;
-//! every figure on the page comes from one run of this program.
+//! every figure on the page comes from one run of this program. `--quick` is for who changes a
+//! benchmark: it takes less time where a benchmark can, and the page is not written.
 
 mod answering_node;
 mod cold;
@@ -10,6 +11,7 @@ mod explain;
 mod gang;
 mod http;
 mod idle;
+mod inference;
 mod kueue;
 mod latency;
 mod machine;
@@ -42,6 +44,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("restart", restart::measure),
     ("traces", traces::measure),
     ("gang", gang::measure),
+    ("inference", inference::measure),
     ("http", http::serve::measure),
     ("http-forwarded", http::forwarded::measure),
     ("http-asleep", http::asleep::measure),
@@ -52,12 +55,17 @@ const BENCHMARKS: &[Benchmark] = &[
 ];
 
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let (flags, wanted): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    if let Some(unknown) = flags.iter().find(|flag| *flag != "--quick") {
+        bail!("no flag `{unknown}`; there is --quick");
+    }
+    let quick = !flags.is_empty();
     if let Some(unknown) = wanted.iter().find(|name| !BENCHMARKS.iter().any(|(n, _)| n == name)) {
         let names: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
         bail!("no benchmark `{unknown}`; there are {}", names.join(", "));
     }
-    let mut report = Report::new(machine::describe());
+    let mut report = Report::new(machine::describe(), quick);
     for (name, measure) in BENCHMARKS {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             eprintln!("==> {name}");
@@ -65,7 +73,7 @@ fn main() -> Result<()> {
         }
     }
     let page = report.to_markdown();
-    if wanted.is_empty() {
+    if wanted.is_empty() && !quick {
         let path = harness::artefacts::checkout("docs/benchmarks.md");
         std::fs::write(&path, page).with_context(|| path.display().to_string())?;
         println!("wrote {}", path.display());

@@ -5,6 +5,7 @@ use std::fmt::Write;
 /// Everything measured in one run.
 pub(crate) struct Report {
     machine: String,
+    quick: bool,
     sections: Vec<Section>,
 }
 
@@ -29,8 +30,15 @@ struct Row {
 }
 
 impl Report {
-    pub(crate) fn new(machine: String) -> Self {
-        Self { machine, sections: Vec::new() }
+    /// `quick`: see [`Self::is_quick`].
+    pub(crate) fn new(machine: String, quick: bool) -> Self {
+        Self { machine, quick, sections: Vec::new() }
+    }
+
+    /// Whether it is only to be seen that a benchmark works: its counts may be small, and its figures
+    /// are of no account.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick
     }
 
     pub(crate) fn add(&mut self, section: Section) {

@@ -36,3 +36,32 @@ pub fn bomb() -> Vec<u8> {
         .node("Expand", &["x", "size"], &["y"])
         .model()
 }
+
+/// `y = relu(x)`, for rows of two numbers: next to nothing is computed.
+pub fn relu() -> Vec<u8> {
+    Graph::default()
+        .input("x", FLOAT, &ROWS)
+        .output("y", FLOAT, &ROWS)
+        .node("Relu", &["x"], &["y"])
+        .model()
+}
+
+/// Layers of a square matrix each, for rows of `width` numbers: a row reads all weights, and so
+/// does a batch of them.
+pub fn dense(width: usize, layers: usize) -> Vec<u8> {
+    let size = i64::try_from(width).unwrap();
+    let rows = [Dim::Named("rows"), Dim::Fixed(size)];
+    let weights: Vec<f32> =
+        (0..width * width).map(|index| ((index * 7919) % 1000) as f32 / 1e6 - 5e-4).collect();
+    let mut graph = Graph::default().input("x", FLOAT, &rows).output("y", FLOAT, &rows);
+    let mut from = "x".to_owned();
+    for layer in 1..=layers {
+        let (weight, product) = (format!("w{layer}"), format!("p{layer}"));
+        let to = if layer == layers { "y".to_owned() } else { format!("h{layer}") };
+        graph = graph.floats(&weight, &[size, size], &weights);
+        graph = graph.node("MatMul", &[&from, &weight], &[&product]);
+        graph = graph.node("Relu", &[&product], &[&to]);
+        from = to;
+    }
+    graph.model()
+}

@@ -175,10 +175,10 @@ fn a_service_answers_with_what_a_model_says() {
     let page = shown_loaded(&desk, &["model", "show", "double"]);
     assert_eq!(page["nodes"][0]["loaded"]["counts"]["requests"], 0, "{page}");
     for _ in 0..20 {
-        let answer = http::post(gateway, "/", "[[1.5, 2], [0, -1]]").unwrap();
+        let answer = http::post(gateway, "/double", "[[1.5, 2], [0, -1]]").unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (200, "[3.0,4.0,0.0,-2.0]"));
     }
-    assert_eq!(http::post(gateway, "/", "[[1.5]]").unwrap().status, 400);
+    assert_eq!(http::post(gateway, "/double", "[[1.5]]").unwrap().status, 400);
 }
 
 #[test]

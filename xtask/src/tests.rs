@@ -84,6 +84,7 @@ fn build_published_program() -> Result<(), Failed> {
 /// Hands over to the benchmarks, which need the release build.
 pub(crate) fn bench(arguments: &[String]) -> Result<(), Failed> {
     tools::ensure_wasm_target()?;
+    wheels::ensure(&["magika", "silero-vad"])?;
     build_guests()?;
     run("release build", &mut cargo(".", ["build", "--release", "--locked", "--package", "wrun"]))?;
     let mut bench = cargo(".", ["run", "--release", "--locked", "--package", "wrun-benches", "--"]);

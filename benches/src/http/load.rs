@@ -2,14 +2,14 @@
 //! stay, from one thread.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
 /// Connections, each with one request at a time: what a replica takes at once by default.
 const CONNECTIONS: &str = "16";
-const SECONDS: &str = "1";
+const SECONDS: u32 = 1;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +24,16 @@ pub(super) enum Ask {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answered {
-    pub(super) per_second: f64,
+pub(crate) struct Answered {
+    pub(crate) per_second: f64,
+    /// The middle one of the requests' times, in milliseconds.
+    pub(crate) p50: f64,
     /// 99th percentile of a request's time, in milliseconds.
-    pub(super) p99: f64,
+    pub(crate) p99: f64,
 }
 
 /// A folder with what wrk is told.
-pub(super) struct Load {
+pub(crate) struct Load {
     folder: tempfile::TempDir,
 }
 
@@ -56,41 +58,63 @@ impl Ask {
 }
 
 impl Load {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         if Command::new("wrk").arg("--version").output().is_err() {
             bail!("wrk is missing: install Debian's package `wrk`");
         }
-        let folder = tempfile::tempdir()?;
-        let script = "wrk.method = 'POST'\nwrk.body = string.rep('x', 65536)\n";
-        std::fs::write(folder.path().join("echo.lua"), script)?;
-        Ok(Self { folder })
+        Ok(Self { folder: tempfile::tempdir()? })
     }
 
     /// Asks as often as `server` answers. An answer that is not whole or not a 200 is an
     /// error.
     pub(super) fn on(&self, server: SocketAddr, ask: Ask) -> Result<Answered> {
-        let mut wrk = Command::new("wrk");
-        wrk.args(["--latency", "--threads", "1", "--connections", CONNECTIONS]);
-        wrk.args(["--duration", SECONDS]);
         if ask == Ask::Echo {
-            wrk.arg("--script").arg(self.script());
+            return self.post(server, ask.path(), &[b'x'; 65536], SECONDS);
         }
-        let output = wrk.arg(format!("http://{server}{}", ask.path())).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
-        let lost = ["Socket errors", "Non-2xx"].iter().any(|lost| text.contains(lost));
-        ensure!(!lost, "{server}: requests were lost:\n{text}");
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
-            line.map(str::trim).with_context(|| format!("wrk says nothing of {name}:\n{text}"))
-        };
-        let per_second = field("Requests/sec:")?.parse()?;
-        Ok(Answered { per_second, p99: milliseconds(field("99%")?)? })
+        wrk(server, ask.path(), SECONDS, None)
     }
 
-    fn script(&self) -> PathBuf {
-        Path::join(self.folder.path(), "echo.lua")
+    /// The same by POST of `body`, for so many seconds.
+    pub(crate) fn post(
+        &self,
+        server: SocketAddr,
+        path: &str,
+        body: &[u8],
+        seconds: u32,
+    ) -> Result<Answered> {
+        let (content, script) =
+            (self.folder.path().join("body"), self.folder.path().join("post.lua"));
+        std::fs::write(&content, body)?;
+        let content = content.display();
+        let text = format!(
+            "wrk.method = 'POST'\nlocal file = io.open('{content}', 'rb')\n\
+             wrk.body = file:read('*a')\nfile:close()\n\
+             wrk.headers['content-type'] = 'application/json'\n"
+        );
+        std::fs::write(&script, text)?;
+        wrk(server, path, seconds, Some(&script))
     }
+}
+
+fn wrk(server: SocketAddr, path: &str, seconds: u32, script: Option<&Path>) -> Result<Answered> {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--latency", "--threads", "1", "--connections", CONNECTIONS]);
+    wrk.args(["--duration", &seconds.to_string()]);
+    if let Some(script) = script {
+        wrk.arg("--script").arg(script);
+    }
+    let output = wrk.arg(format!("http://{server}{path}")).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
+    let lost = ["Socket errors", "Non-2xx"].iter().any(|lost| text.contains(lost));
+    ensure!(!lost, "{server}: requests were lost:\n{text}");
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(name));
+        line.map(str::trim).with_context(|| format!("wrk says nothing of {name}:\n{text}"))
+    };
+    let per_second = field("Requests/sec:")?.parse()?;
+    let (p50, p99) = (milliseconds(field("50%")?)?, milliseconds(field("99%")?)?);
+    Ok(Answered { per_second, p50, p99 })
 }
 
 /// A time as wrk prints it.

@@ -5,9 +5,9 @@
 pub(crate) mod asleep;
 pub(crate) mod forwarded;
 pub(crate) mod idle;
-mod load;
+pub(crate) mod load;
 mod nginx;
 pub(crate) mod serve;
-mod service;
+pub(crate) mod service;
 pub(crate) mod spike;
 mod wasmtime;

@@ -7,7 +7,7 @@ use harness::{Cluster, Settings, artefacts};
 use serde_json::Value;
 
 /// A cluster of so many workers, each with a gateway.
-pub(super) fn cluster(workers: usize) -> Cluster {
+pub(crate) fn cluster(workers: usize) -> Cluster {
     Cluster::with(settings(workers))
 }
 
@@ -23,7 +23,7 @@ fn settings(workers: usize) -> Settings {
 
 /// Deploys `guest` as `name` at `route`; `rest` is more of the service file. Returns when
 /// it answers.
-pub(super) fn deploy(
+pub(crate) fn deploy(
     cluster: &Cluster,
     guest: &str,
     name: &str,
