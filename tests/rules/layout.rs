@@ -22,6 +22,8 @@ fn the_root_holds_the_rooms_of_the_house_alone() {
 fn nothing_lies_beside_the_peers_of_the_benchmarks() {
     let entries = std::fs::read_dir(harness::artefacts::checkout("benches/peers")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let strays: Vec<String> = names.filter(|name| !name.ends_with("_tasks.py") && !name.ends_with("_server.py")).collect();
+    let strays: Vec<String> = names
+        .filter(|name| !name.ends_with("_tasks.py") && !name.ends_with("_server.py"))
+        .collect();
     assert!(strays.is_empty(), "not a peer: {strays:?}");
 }
