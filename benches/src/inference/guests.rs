@@ -12,7 +12,7 @@ const CPU: &str = "0.015";
 
 /// How long it takes for as many guests as a benchmark has to have loaded the model, in
 /// milliseconds.
-const START_MS: u128 = 3_000;
+const START_MS: u128 = 8_000;
 
 /// A cluster of one worker with so many CPUs, and as many threads for guests and as many for models.
 /// Memory is declared, not used: that of sandboxes is reserved.

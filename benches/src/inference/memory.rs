@@ -20,30 +20,20 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
         let worker = cluster.workers.first().context("the cluster has a worker")?.id();
         case.push(&cluster, &[])?;
         let before = resident(worker);
-        let first = holding(&cluster, &case, 1)?;
-        let one = resident(worker);
-        let rest = holding(&cluster, &case, SANDBOXES - 1)?;
-        let all = resident(worker);
-        for job in [first, rest] {
-            cluster.stdout(&["cancel", &job]);
-        }
+        let job = holding(&cluster, &case, SANDBOXES)?;
+        let grown = resident(worker) as f64 - before as f64;
+        cluster.stdout(&["cancel", &job]);
         let model = case.file.len() as f64;
         let what = case.what;
-        let growth = |from: u64, to: u64| to as f64 - from as f64;
         section.row(format!("{what}: the model's file"), megabytes(model));
         section.row(
-            format!("{what}: the worker grows with the first sandbox, by"),
-            megabytes(growth(before, one)),
+            format!("{what}: the worker grows with {SANDBOXES} sandboxes, by"),
+            format!(
+                "{}; as many copies of the file are {}",
+                megabytes(grown),
+                megabytes(f64::from(SANDBOXES) * model)
+            ),
         );
-        let more = growth(one, all);
-        let copies = f64::from(SANDBOXES - 1) * model;
-        let figure = format!(
-            "{}, {:.0} kB each; as many copies of the model are {}",
-            megabytes(more),
-            more / f64::from(SANDBOXES - 1) / 1e3,
-            megabytes(copies)
-        );
-        section.row(format!("{what}: it grows with {} more, by", SANDBOXES - 1), figure);
     }
     section.note(
         "Resident memory of the worker's process. Each sandbox has loaded the model, run it once \
