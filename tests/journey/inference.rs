@@ -65,7 +65,7 @@ fn what_a_node_found_in_a_model_and_did_with_it_is_shown() {
     let loaded = &node["loaded"];
     let input = json!({"name": "x", "element": "fp32", "dimensions": ["rows", "2"]});
     assert_eq!(loaded["inputs"], json!([input]), "{page}");
-    assert_eq!((&loaded["back_end"], &loaded["device"]), (&"tract".into(), &"CPU".into()));
+    assert_eq!((&loaded["back_end"], &loaded["device"]), (&"tract".into(), &"cpu".into()));
     let counts = &loaded["counts"];
     assert_eq!((&counts["requests"], &counts["users"]), (&3.into(), &0.into()), "{page}");
     let text = desk.says(&["model", "show", "double"]);

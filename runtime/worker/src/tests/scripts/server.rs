@@ -20,7 +20,10 @@ impl Server {
         let inbox = VecDeque::new();
         let mut server = Self { connection, send, recv, inbox, answers: true, beats: 0 };
         let mut first = server.next().await;
-        while matches!(first, FromWorker::Listens(_) | FromWorker::Gateway(_)) {
+        while matches!(
+            first,
+            FromWorker::Listens(_) | FromWorker::Gateway(_) | FromWorker::Inference(_)
+        ) {
             first = server.next().await;
         }
         match first {
