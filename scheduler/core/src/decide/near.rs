@@ -159,7 +159,7 @@ impl Core {
                 let node = self.state.nodes.get(*ix);
                 node.is_some_and(|node| {
                     let is_spread = arrangement == Arrangement::Spread;
-                    !node.has_cards() && !(is_spread && node.has_task_of(job))
+                    !(node.has_cards() || is_spread && node.has_task_of(job))
                 })
             });
             let free =
