@@ -34,35 +34,36 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
     };
     let answered =
         quote_spanned!(returned=> ::wrun_sdk::http::export::answer(request, #taken #called));
+    // Names that no function or type of a guest has, since its own are looked up in here.
     Ok(quote! {
         const _: () = {
-            async fn answer(request: ::wrun_sdk::http::Request) -> ::wrun_sdk::http::Response {
+            async fn wrun_exported_service(request: ::wrun_sdk::http::Request) -> ::wrun_sdk::http::Response {
                 #answered.await
             }
 
             #[cfg(not(target_family = "wasm"))]
             const _: fn() = || {
-                let _ = answer;
+                let _ = wrun_exported_service;
             };
 
             #[cfg(target_family = "wasm")]
-            struct Component;
+            struct WrunExportedService;
 
             #[cfg(target_family = "wasm")]
             impl ::wrun_sdk::http::export::wasip2::exports::http::incoming_handler::Guest
-                for Component
+                for WrunExportedService
             {
                 fn handle(
                     request: ::wrun_sdk::http::export::IncomingRequest,
                     out: ::wrun_sdk::http::export::ResponseOutparam,
                 ) {
-                    ::wrun_sdk::http::export::serve(request, out, answer);
+                    ::wrun_sdk::http::export::serve(request, out, wrun_exported_service);
                 }
             }
 
             #[cfg(target_family = "wasm")]
             ::wrun_sdk::http::export::wasip2::http::proxy::export!(
-                Component with_types_in ::wrun_sdk::http::export::wasip2
+                WrunExportedService with_types_in ::wrun_sdk::http::export::wasip2
             );
         };
     })
@@ -96,6 +97,12 @@ mod tests {
         assert!(text.starts_with("pub async fn f (r : Request) -> Response { r }"), "{text}");
         assert!(text.contains("| argument : Request | f (argument)"), "{text}");
         assert!(expanded("fn f() -> R { }").contains("| () : () | :: core :: future :: ready"));
+    }
+
+    #[test]
+    fn a_function_may_have_any_name() {
+        let text = expanded("async fn answer(r: Request) -> Response { r }");
+        assert_eq!(text.matches("fn answer").count(), 1, "{text}");
     }
 
     #[test]

@@ -27,9 +27,10 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
     let encoded = quote_spanned! {returned=>
         ::wrun_sdk::export::encode(::wrun_sdk::export::Returned::returned(#call)?)
     };
+    // Names that no function or type of a guest has, since its own are looked up in here.
     Ok(quote! {
         const _: () = {
-            fn run(
+            fn wrun_exported_task(
                 input: ::std::vec::Vec<u8>,
             ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::Error> {
                 let _ = &input;
@@ -39,23 +40,23 @@ fn export(function: &ItemFn) -> Result<TokenStream, Error> {
             #[cfg(not(target_family = "wasm"))]
             const _: fn(
                 ::std::vec::Vec<u8>,
-            ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::Error> = run;
+            ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::Error> = wrun_exported_task;
 
             #[cfg(target_family = "wasm")]
-            struct Component;
+            struct WrunExportedTask;
 
             #[cfg(target_family = "wasm")]
-            impl ::wrun_sdk::export::Guest for Component {
+            impl ::wrun_sdk::export::Guest for WrunExportedTask {
                 fn handle(
                     input: ::std::vec::Vec<u8>,
                 ) -> ::core::result::Result<::std::vec::Vec<u8>, ::wrun_sdk::export::HandlerError>
                 {
-                    run(input).map_err(::wrun_sdk::Error::into)
+                    wrun_exported_task(input).map_err(::wrun_sdk::Error::into)
                 }
             }
 
             #[cfg(target_family = "wasm")]
-            ::wrun_sdk::export::export_task!(Component with_types_in ::wrun_sdk::export::bindings);
+            ::wrun_sdk::export::export_task!(WrunExportedTask with_types_in ::wrun_sdk::export::bindings);
         };
     })
 }
@@ -125,6 +126,13 @@ mod tests {
         let text = expanded("pub fn f(x: u32) -> Result<u32, Error> { Ok(x) }");
         assert!(text.starts_with("pub fn f (x : u32) -> Result < u32 , Error > { Ok (x) }"));
         assert!(text.contains("decode :: < u32 >"), "{text}");
+    }
+
+    #[test]
+    fn a_function_and_a_type_may_have_any_name() {
+        let text = expanded("fn run(x: Component) -> Result<Component, Error> { Ok(x) }");
+        assert_eq!(text.matches("fn run").count(), 1, "{text}");
+        assert!(!text.contains("struct Component"), "{text}");
     }
 
     #[test]
