@@ -17,8 +17,13 @@ const START_MS: u128 = 8_000;
 /// A cluster of one worker with so many CPUs, and as many threads for guests and as many for models.
 /// Memory is declared, not used: that of sandboxes is reserved.
 pub(super) fn cluster(cpus: usize) -> Cluster {
-    let memory = "16GiB".to_owned();
-    Cluster::with(Settings { cpu: cpus.to_string(), memory, ..Settings::default() })
+    cluster_of(cpus, String::new())
+}
+
+/// The same with a file of settings.
+pub(super) fn cluster_of(cpus: usize, worker_file: String) -> Cluster {
+    let (cpu, memory) = (cpus.to_string(), "16GiB".to_owned());
+    Cluster::with(Settings { cpu, memory, worker_file, ..Settings::default() })
 }
 
 /// What a guest measured of each run, in nanoseconds, and what the first output adds up to.

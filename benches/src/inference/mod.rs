@@ -7,6 +7,7 @@ mod guests;
 mod memory;
 mod models;
 mod native;
+mod onnx_runtime;
 mod overhead;
 mod python;
 

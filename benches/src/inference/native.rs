@@ -11,6 +11,30 @@ use tract_onnx::prelude::{
 
 use super::models::{Case, Element, Input, Numbers};
 
+/// A back end that is called directly, again and again.
+pub(super) trait Loop {
+    /// One run; what the numbers of the first output add up to.
+    fn run(&mut self) -> Result<f64>;
+
+    /// How long each of so many runs takes, in nanoseconds.
+    fn times(&mut self, count: usize) -> Result<Vec<f64>> {
+        self.run()?;
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let begun = Instant::now();
+            self.run()?;
+            times.push(begun.elapsed().as_secs_f64() * 1e9);
+        }
+        Ok(times)
+    }
+}
+
+impl Loop for Native {
+    fn run(&mut self) -> Result<f64> {
+        Self::run(self)
+    }
+}
+
 /// A model, ready to run on so many rows at a time.
 pub(super) struct Native {
     plan: Arc<TypedRunnableModel>,
@@ -45,7 +69,7 @@ impl Native {
 
     /// Runs it once: tensors made from numbers, and all numbers of the first
     /// output read, as the guest does. What they add up to.
-    pub(super) fn run(&self) -> Result<f64> {
+    fn run(&self) -> Result<f64> {
         let inputs = self.inputs.iter().map(|input| tensor(input, self.rows));
         let inputs: TVec<TValue> = inputs.collect::<Result<_>>()?;
         let outputs = self.plan.run(inputs).map_err(plain)?;
@@ -53,18 +77,6 @@ impl Native {
         let values = first.try_as_plain_ram().map_err(plain)?;
         let values = values.as_slice::<f32>().map_err(plain)?;
         Ok(values.iter().map(|value| f64::from(*value)).sum())
-    }
-
-    /// How long each of so many runs takes, in nanoseconds.
-    pub(super) fn times(&self, count: usize) -> Result<Vec<f64>> {
-        self.run()?;
-        let mut times = Vec::with_capacity(count);
-        for _ in 0..count {
-            let begun = Instant::now();
-            self.run()?;
-            times.push(begun.elapsed().as_secs_f64() * 1e9);
-        }
-        Ok(times)
     }
 
     /// Rows a second of so many threads that each run it again and again, as long as that.

@@ -1,10 +1,12 @@
 //! What a run of a model costs a guest over what it costs this process, on one thread each.
 
 use anyhow::{Result, ensure};
+use harness::Cluster;
 
 use super::guests;
 use super::models::{self, Case};
-use super::native::Native;
+use super::native::{Loop, Native};
+use super::onnx_runtime::{self, OnnxRuntime};
 use crate::report::{Report, Section};
 use crate::statistics::{median, percentile};
 
@@ -26,65 +28,99 @@ enum Bar {
     Part(f64),
 }
 
+/// What makes a loop of a model.
+type Load<'a> = &'a dyn Fn(&Case) -> Result<Box<dyn Loop>>;
+
 pub(super) fn measure(report: &mut Report) -> Result<()> {
-    let rounds = if report.is_quick() { 2 } else { 20 };
     let scale = if report.is_quick() { 10 } else { 1 };
-    let measured = [
-        Measured { case: models::trivial(), count: 5000, bar: Some(Bar::Microseconds(50.0)) },
-        Measured { case: models::deep(), count: 100, bar: Some(Bar::Part(0.01)) },
-        Measured { case: models::magika()?, count: 100, bar: Some(Bar::Part(0.01)) },
-        Measured { case: models::voice()?, count: 1000, bar: None },
+    let measured = |case, count: usize, bar| Measured { case, count: count / scale, bar };
+    let within = |us| Some(Bar::Microseconds(us));
+    let of_tract = [
+        measured(models::trivial(), 5000, within(50.0)),
+        measured(models::deep(), 100, Some(Bar::Part(0.01))),
+        measured(models::magika()?, 100, Some(Bar::Part(0.01))),
+        measured(models::voice()?, 1000, None),
     ];
-    let cluster = guests::cluster(1);
+    let of_onnx_runtime = [
+        measured(models::trivial(), 5000, within(100.0)),
+        measured(models::deep(), 100, None),
+        measured(models::magika()?, 100, None),
+        measured(models::voice()?, 1000, None),
+    ];
     let mut section =
         Section::new("Inference: one guest, beside the same back end called directly");
-    for Measured { case, count, bar } in &measured {
-        case.push(&cluster, &["--max-batch", "1"])?;
-        let native = Native::load(case, 1)?;
-        let (mut ours, mut theirs, mut more) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            let mut direct = native.times(count / scale)?;
-            let (sum, mut guest) = guests::times(&cluster, case, count / scale)?;
-            let right = native.run()?;
-            let apart = (sum - right).abs();
-            ensure!(apart <= SAME * right.abs().max(1.0), "{}: {sum}, not {right}", case.name);
-            let (direct, guest) = (median(&mut direct), median(&mut guest));
-            theirs.push(direct / 1e3);
-            ours.push(guest / 1e3);
-            more.push((guest - direct) / 1e3);
-        }
-        let direct = median(&mut theirs);
-        section.row(format!("{}: tract, called directly", case.what), format!("{direct:.1} µs"));
-        section.row(
-            format!("{}: through `wasi:nn`, in a guest", case.what),
-            format!("{:.1} µs", median(&mut ours)),
-        );
-        let what = format!("{}: more, median of {rounds} alternating rounds", case.what);
-        let least = percentile(&mut more, 0.25);
-        let most = percentile(&mut more, 0.75);
-        let more = median(&mut more);
-        let figure = format!(
-            "{more:.1} µs, {:.2} % (half of the rounds: {least:.1} to {most:.1} µs)",
-            more / direct * 100.0
-        );
-        match bar {
-            Some(Bar::Microseconds(bar)) => {
-                section.bar(&what, figure, &format!("at most {bar} µs"), more <= *bar);
-            }
-            Some(Bar::Part(bar)) => {
-                let met = more <= direct * bar;
-                section.bar(&what, figure, &format!("at most {} %", bar * 100.0), met);
-            }
-            None => section.row(what, figure),
-        }
-    }
+    let rounds = if report.is_quick() { 2 } else { 20 };
+    let cluster = guests::cluster(1);
+    let tract: Load<'_> = &|case| Ok(Box::new(Native::load(case, 1)?));
+    of_tract
+        .iter()
+        .try_for_each(|of| compare(&mut section, &cluster, "tract", tract, of, rounds))?;
+    drop(cluster);
+    let cluster = guests::cluster_of(1, onnx_runtime::worker_file());
+    let library = onnx_runtime::library()?;
+    let runtime: Load<'_> = &|case| Ok(Box::new(OnnxRuntime::load(&library, case)?));
+    let name = "ONNX Runtime";
+    of_onnx_runtime
+        .iter()
+        .try_for_each(|of| compare(&mut section, &cluster, name, runtime, of, rounds))?;
     section.note(
-        "Both make tensors from numbers, run the model on one thread of tract, and read the first \
-         output. Directly: a loop in a process of its own. In a guest: a program in a sandbox of \
-         `wrun worker`, whose every run goes through `wasi:nn`, the engine's queue and a thread of \
-         the engine, and whose tensors are copied into the guest's memory and out of it. Each \
+        "Both make tensors from numbers, run the model on one thread of the back end, and read the \
+         first output. Directly: a loop in the benchmark's process. In a guest: a program in a \
+         sandbox of `wrun worker`, whose every run goes through `wasi:nn`, the engine's queue and a \
+         thread of the engine, and whose tensors are copied into the guest's memory and out of it; \
+         with ONNX Runtime also through shared memory into a process of its own, and back. Each \
          measures its own runs; a round's figure is their median. Both gave the same.",
     );
     report.add(section);
+    Ok(())
+}
+
+/// A guest and the loop in turns.
+fn compare(
+    section: &mut Section,
+    cluster: &Cluster,
+    back_end: &str,
+    load: Load<'_>,
+    Measured { case, count, bar }: &Measured,
+    rounds: usize,
+) -> Result<()> {
+    case.push(cluster, &["--max-batch", "1"])?;
+    let mut native = load(case)?;
+    let (mut ours, mut theirs, mut more) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut direct = native.times(*count)?;
+        let (sum, mut guest) = guests::times(cluster, case, *count)?;
+        let right = native.run()?;
+        let apart = (sum - right).abs();
+        ensure!(apart <= SAME * right.abs().max(1.0), "{}: {sum}, not {right}", case.name);
+        let (direct, guest) = (median(&mut direct), median(&mut guest));
+        theirs.push(direct / 1e3);
+        ours.push(guest / 1e3);
+        more.push((guest - direct) / 1e3);
+    }
+    let direct = median(&mut theirs);
+    section.row(format!("{}: {back_end}, called directly", case.what), format!("{direct:.1} µs"));
+    section.row(
+        format!("{}: {back_end}, in a guest through `wasi:nn`", case.what),
+        format!("{:.1} µs", median(&mut ours)),
+    );
+    let what = format!("{}: more, median of {rounds} alternating rounds", case.what);
+    let least = percentile(&mut more, 0.25);
+    let most = percentile(&mut more, 0.75);
+    let more = median(&mut more);
+    let figure = format!(
+        "{more:.1} µs, {:.2} % (half of the rounds: {least:.1} to {most:.1} µs)",
+        more / direct * 100.0
+    );
+    match bar {
+        Some(Bar::Microseconds(bar)) => {
+            section.bar(&what, figure, &format!("at most {bar} µs"), more <= *bar);
+        }
+        Some(Bar::Part(bar)) => {
+            let met = more <= direct * bar;
+            section.bar(&what, figure, &format!("at most {} %", bar * 100.0), met);
+        }
+        None => section.row(what, figure),
+    }
     Ok(())
 }
