@@ -1,5 +1,8 @@
 //! Guests that run models through `wasi:nn`, from the model's push to what the guest prints.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use harness::{http, models};
 use serde_json::{Value, json};
 
@@ -191,4 +194,41 @@ fn a_service_whose_model_cannot_be_loaded_does_not_roll_out_and_says_why() {
     assert!(!output.status.success(), "{}", stdout(&output));
     let told = stderr(&output);
     assert!(told.contains("models: `double`: tract has no operator `Triple`"), "{told}");
+}
+
+/// Its requests alone would be held by one replica.
+#[test]
+fn a_service_is_scaled_on_what_it_asks_of_models() {
+    let (desk, gateway) = served();
+    desk.write("double.onnx", models::double());
+    desk.says(&["model", "push", "double", "double.onnx"]);
+    let file = format!(
+        "name = \"double\"\ncomponent = \"{}\"\ncpu = 0.1\nmodels = [\"double\"]\n\
+         [http]\nroutes = [\"/\"]\nconcurrency = 8\n\
+         [scale]\nmin = 1\nmax = 3\non = \"model-queue\"\ntarget = 0.002\n\
+         window = \"10s\"\npanic_window = \"2s\"\n",
+        guest("http_infer")
+    );
+    desk.write("double.toml", file);
+    desk.says(&["deploy", "double.toml"]);
+    let scaling = desk.says(&["service", "double"]);
+    assert!(scaling.contains("1 to 3, 0.002 requests to models at once for each"), "{scaling}");
+    let begun = Instant::now();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                // Whoever waits for replicas waits no longer.
+                while !done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(120) {
+                    let answer = http::post(gateway, "/double", "[[1.5, 2]]").unwrap();
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                }
+            });
+        }
+        until("there are more replicas", || {
+            let page = desk.json(&["service", "double"]);
+            (page["wanted"] == 3 && page["ready"] == 3).then_some(())
+        });
+        done.store(true, Ordering::Relaxed);
+    });
 }

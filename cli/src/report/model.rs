@@ -63,8 +63,12 @@ fn as_loaded(detail: &ModelDetail) -> Vec<(&'static str, String)> {
     let Some(first) = loaded.first() else { return Vec::new() };
     let tensors = |of: &[ModelTensor]| of.iter().map(tensor).collect::<Vec<_>>().join(", ");
     let mut lines = vec![("inputs", tensors(&first.inputs)), ("outputs", tensors(&first.outputs))];
-    let mut told = Vec::new();
+    // Two nodes measure alike and not the same: one speaks for all of a back end.
+    let mut told: Vec<(&str, String)> = Vec::new();
     for of in loaded {
+        if told.iter().any(|(back_end, _)| *back_end == of.back_end) {
+            continue;
+        }
         let merging = match &of.batching {
             ModelBatching::Merged(axes) => {
                 let axes = axes.iter().map(|(tensor, axis)| format!("{tensor}={axis}"));
@@ -72,11 +76,9 @@ fn as_loaded(detail: &ModelDetail) -> Vec<(&'static str, String)> {
             }
             ModelBatching::Alone(reason) => format!("by {} one by one: {reason}", of.back_end),
         };
-        if !told.contains(&merging) {
-            told.push(merging);
-        }
+        told.push((&of.back_end, merging));
     }
-    lines.extend(told.into_iter().map(|merging| ("runs", merging)));
+    lines.extend(told.into_iter().map(|(_, merging)| ("runs", merging)));
     lines
 }
 

@@ -61,6 +61,8 @@ pub(crate) fn load(args: &Deploy) -> Result<Loaded, Error> {
             Kind::Handler => return Err(plan.at("component", is_a_handler(plan))),
         };
         let service = tables.spec(way).map_err(|(key, problem)| plan.misplaced(key, &problem))?;
+        let models = service.check_models(!plan.models.is_empty());
+        models.map_err(|(key, problem)| plan.misplaced(key, &problem))?;
         spec.service = Some(Box::new(service));
         spec.count = MAX_REPLICAS;
         spec.resources.slots = spec.instances();

@@ -237,6 +237,14 @@ fn bad_values_are_placed() {
         ),
         ("[scale]\nmax = 4\non = \"latency\"\ntarget = 5", "5:10: `scale.target`: write a time"),
         ("[scale]\nmax = 4\ntarget = 0", "4:10: `scale.target`: `0`: write a number above 0"),
+        (
+            "[scale]\nmax = 4\non = \"model-queue\"\ntarget = 2",
+            "4:6: `scale.on`: the service names no model",
+        ),
+        (
+            "[scale]\nmax = 4\non = \"model-latency\"\ntarget = 2",
+            "5:10: `scale.target`: write a time",
+        ),
         ("[scale]\ntarget = 5", "3:10: `scale.target`: there are always as many replicas"),
         ("[rollout]\nstrategy = \"canary\"", "3:12: `rollout.strategy`: a canary needs `steps`"),
         ("[rollout]\nsteps = []", "3:9: `rollout.steps`: it is for `strategy = \"canary\"`"),

@@ -22,16 +22,24 @@ impl ServiceSpec {
             ServiceKind::Program(program) => program.check()?,
         }
         self.scale.check(self.http().is_some())?;
-        let on_models = self.scale.on.is_some_and(ScaleOn::is_of_models);
-        ensure(!on_models || !job.inference.models.is_empty(), "scale.on", || {
-            "the service names no model: add those that it asks to `models`".to_owned()
-        })?;
         self.rollout.check(self.http().is_some())?;
         let restart = [
             ("restart.backoff", self.restart.backoff_ms),
             ("restart.max_backoff", self.restart.max_backoff_ms),
         ];
         restart.into_iter().try_for_each(|(field, ms)| time(field, ms))
+    }
+
+    /// Checks that there are models where it is scaled on what is asked of them. Apart from the
+    /// other checks, since a specification is put together before its models are resolved.
+    ///
+    /// # Errors
+    /// The field, and what is wrong with it.
+    pub fn check_models(&self, are_named: bool) -> Result<(), (&'static str, String)> {
+        let on_models = self.scale.on.is_some_and(ScaleOn::is_of_models);
+        ensure(!on_models || are_named, "scale.on", || {
+            "the service names no model: add those that it asks to `models`".to_owned()
+        })
     }
 
     fn check_job(&self, job: &JobSpec) -> Checked {

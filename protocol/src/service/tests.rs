@@ -115,7 +115,7 @@ fn what_makes_no_sense_for_work_that_stays_is_refused_with_what_does() {
 
 #[test]
 fn every_number_of_a_service_has_its_bounds() {
-    let cases: [(JobSpec, &str); 15] = [
+    let cases: [(JobSpec, &str); 14] = [
         (with_http(|http| http.concurrency = 0), "http.concurrency"),
         (with_http(|http| http.timeout_ms = 0), "http.timeout"),
         (with_http(|http| http.retries = 6), "http.retries"),
@@ -129,10 +129,6 @@ fn every_number_of_a_service_has_its_bounds() {
             with(http(), |service| service.scale.on = Some(ScaleOn::Rate { milli: 0 })),
             "scale.target",
         ),
-        (
-            with(http(), |service| service.scale.on = Some(ScaleOn::ModelQueue { milli: 1000 })),
-            "scale.on",
-        ),
         (with(http(), |service| service.rollout.surge = 0), "rollout.surge"),
         (with(http(), |service| service.rollout.max_errors_milli = 1001), "rollout.max_errors"),
         (with(http(), |service| service.rollout.keep = 0), "rollout.keep"),
@@ -142,6 +138,15 @@ fn every_number_of_a_service_has_its_bounds() {
         let error = refused(&spec);
         assert!(error.starts_with(&format!("`{field}`:")), "{field}: {error}");
     }
+}
+
+#[test]
+fn what_is_scaled_on_models_names_some() {
+    let mut service = *http().service.unwrap();
+    assert_eq!(service.check_models(false), Ok(()));
+    service.scale.on = Some(ScaleOn::ModelQueue { milli: 1000 });
+    assert_eq!(service.check_models(false).unwrap_err().0, "scale.on");
+    assert_eq!(service.check_models(true), Ok(()));
 }
 
 #[test]

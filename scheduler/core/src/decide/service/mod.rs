@@ -41,6 +41,8 @@ impl Core {
         };
         check_kind(kind, service)?;
         check_job(&decoded, service)?;
+        let models = service.check_models(!decoded.inference.models.is_empty());
+        models.map_err(|(field, problem)| invalid(format!("`{field}`: {problem}")))?;
         let name = decoded.name.parse();
         let name = name.map_err(|error| invalid(format!("`name`: {error}")))?;
         let of = ServiceId { tenant, name };
