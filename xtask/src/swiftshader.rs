@@ -23,10 +23,17 @@ pub(crate) fn ensure() -> Result<(), Failed> {
     let download = work.join("download");
     fs::create_dir_all(&download).map_err(|error| cannot("make", error))?;
     let fetched = (|| {
-        let mut apt = Command::new("apt-get");
-        apt.current_dir(&download).args(["download", "--quiet", PACKAGE]);
-        run(&format!("download of Debian's {PACKAGE}"), &mut apt).map_err(|failed| {
-            Failed::new(format!("{failed}\n(if the package is not found: `apt-get update` first)"))
+        let what = format!("download of Debian's {PACKAGE}");
+        let get = || {
+            let mut apt = Command::new("apt-get");
+            apt.current_dir(&download).args(["download", "--quiet", PACKAGE]);
+            run(&what, &mut apt)
+        };
+        // A new machine knows no packages, and an old one those that are no more.
+        get().or_else(|_| {
+            let mut update = Command::new("apt-get");
+            run("update of what packages there are", update.args(["update", "--quiet"]))?;
+            get()
         })?;
         let entries = fs::read_dir(&download).map_err(|error| cannot("read", error))?;
         let packages = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
