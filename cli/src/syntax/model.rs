@@ -68,8 +68,8 @@ pub(crate) struct Push {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) max_delay: Option<Span>,
 
-    /// By which axis of a tensor, counted from 0, items of a batch are told apart; may be given
-    /// often [default: nodes find it out]
+    /// By which axis of a tensor, counted from 0, items of a batch are told apart; given for every
+    /// output, and each input that has one [default: nodes find it out]
     #[arg(long, value_name = "TENSOR=AXIS")]
     pub(crate) batch_axis: Vec<Axis>,
 }
