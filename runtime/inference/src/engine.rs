@@ -114,7 +114,8 @@ impl Engine {
 
     /// The model of that key, loaded if it is not yet: once, however many ask at once. `name` is
     /// for people. `fetch` gives its bytes: it is that of the first who asks, in whose name the
-    /// model is loaded, and called on a thread of the engine's, where it may block. Whether the tenant may use the model is the caller's to know.
+    /// model is loaded, and called on a thread of the engine's, where it may block. Whether the
+    /// tenant may use the model is the caller's to know.
     pub async fn load(
         &self,
         tenant: &TenantName,
@@ -171,7 +172,8 @@ impl Engine {
         self.0.registry().digests()
     }
 
-    /// Told, without a waiter once, when a model was loaded or has gone.
+    /// Notified when a model was loaded or has gone. For one waiter: what happens while nobody
+    /// waits is kept as one notice.
     pub fn changed(&self) -> &Notify {
         self.0.registry().changed()
     }

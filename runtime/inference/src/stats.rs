@@ -30,7 +30,7 @@ impl Histogram {
     }
 
     /// Counts a duration, in microseconds.
-    pub(crate) fn add_time(&mut self, time: Duration) {
+    pub fn add_time(&mut self, time: Duration) {
         self.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
@@ -42,6 +42,11 @@ impl Histogram {
     /// What they add up to.
     pub fn sum(&self) -> u64 {
         self.sum
+    }
+
+    /// How many values each bucket has, from the first to the last that is not empty.
+    pub fn counts(&self) -> &[u64] {
+        &self.buckets
     }
 
     /// The buckets that are not empty: the values below which each ends, and how many it has.
@@ -132,7 +137,8 @@ mod tests {
         [0, 1, 2, 3, 900, u64::MAX].into_iter().for_each(|value| histogram.add(value));
         let buckets: Vec<_> = histogram.buckets().collect();
         assert_eq!(buckets, [(1, 1), (2, 1), (4, 2), (1024, 1), (u64::MAX, 1)]);
-        assert_eq!(histogram.count(), 6);
+        assert_eq!((histogram.count(), histogram.counts().len()), (6, 65));
+        assert_eq!(histogram.counts()[..3], [1, 1, 2]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use config::SandboxConfig;
 pub use engines::plain_engine;
 pub use error::{PrepareError, SandboxError, StartError};
 pub use gang::{Charge, GangError, GangSeat, GangWait, Received, TaskMemory};
-pub use model_meter::{ModelMeter, ModelsAsked};
+pub use model_meter::ModelMeter;
 pub use replica::{CallError, Replica, ReplicaEvents, ReplicaStart, ReplicaUsage};
 pub use sandbox::{Prepared, Sandbox, TaskHandle};
 pub use services::{Body, BodyError, ServiceAnswer, ServiceCallError, ServiceCaller};

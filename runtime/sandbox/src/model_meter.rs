@@ -3,47 +3,25 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Powers of two of microseconds that are told apart: the last one is six days.
-const BUCKETS: usize = 40;
+use wrun_inference::Histogram;
 
-/// What was answered since it was last taken. Shared by the tasks of a job on a node, and held
-/// for a few instructions by each answer.
+/// What was answered since it was last taken, errors included, by microseconds. Shared by the
+/// tasks of a job on a node, and held for a few instructions by each answer.
 #[derive(Debug, Default)]
-pub struct ModelMeter(Mutex<ModelsAsked>);
-
-/// What guests asked of models, over a while.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModelsAsked {
-    /// How long all that was answered took together, in microseconds.
-    pub busy_us: u64,
-    /// How much was answered, errors included.
-    pub requests: u64,
-    /// Number `i` counts what took less than `2^i` microseconds and not less than half of that.
-    pub latency: Vec<u64>,
-}
+pub struct ModelMeter(Mutex<Histogram>);
 
 impl ModelMeter {
     /// A model has answered.
     pub(crate) fn answered(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = ((u64::BITS - took.leading_zeros()) as usize).min(BUCKETS - 1);
-        let mut asked = self.asked();
-        asked.busy_us = asked.busy_us.saturating_add(took);
-        asked.requests += 1;
-        if asked.latency.len() <= bucket {
-            asked.latency.resize(bucket + 1, 0);
-        }
-        if let Some(count) = asked.latency.get_mut(bucket) {
-            *count += 1;
-        }
+        self.answers().add_time(took);
     }
 
     /// What came together since the last time.
-    pub fn take(&self) -> ModelsAsked {
-        std::mem::take(&mut *self.asked())
+    pub fn take(&self) -> Histogram {
+        std::mem::take(&mut *self.answers())
     }
 
-    fn asked(&self) -> MutexGuard<'_, ModelsAsked> {
+    fn answers(&self) -> MutexGuard<'_, Histogram> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -58,10 +36,9 @@ mod tests {
         for us in [0, 1, 1000, 900] {
             meter.answered(Duration::from_micros(us));
         }
-        meter.answered(Duration::MAX);
-        let asked = meter.take();
-        assert_eq!((asked.requests, asked.busy_us), (5, u64::MAX));
-        assert_eq!((asked.latency.len(), asked.latency[0], asked.latency[10]), (BUCKETS, 1, 2));
-        assert_eq!(meter.take(), ModelsAsked::default());
+        let answers = meter.take();
+        assert_eq!((answers.count(), answers.sum()), (4, 1901));
+        assert_eq!(answers.counts(), [1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!(meter.take(), Histogram::default());
     }
 }

@@ -188,7 +188,7 @@ fn the_same_bytes_of_another_owner_or_with_other_settings_are_another_model() {
 
 /// Who keeps others informed of what is loaded is told each time.
 #[test]
-fn a_load_an_eviction_and_an_unload_are_told() {
+fn a_load_and_an_unload_are_told() {
     let engine = engine(config(), Arc::new(Directed::echo()));
     drop(relu(&engine));
     wait(engine.changed().notified());

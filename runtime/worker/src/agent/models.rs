@@ -10,7 +10,7 @@ use wrun_protocol::wire::model::Kept;
 use wrun_protocol::wire::service::ModelLoad;
 use wrun_protocol::wire::worker::FromWorker;
 use wrun_protocol::{Digest, JobId};
-use wrun_sandbox::{ModelMeter, ModelsAsked};
+use wrun_sandbox::ModelMeter;
 
 use super::Agent;
 use super::services::LOADS_AT_ONCE;
@@ -55,10 +55,14 @@ impl<E: Executor> Agent<E> {
         self.models.services.retain(|job, _| jobs.contains_key(job));
         let loads = self.models.services.iter_mut().filter_map(|(job, (meter, last))| {
             let over = now.saturating_duration_since(std::mem::replace(last, now));
-            let ModelsAsked { busy_us, requests, latency } = meter.take();
-            let over_ms = u64::try_from(over.as_millis()).unwrap_or(u64::MAX);
-            let busy_ms = busy_us / 1000;
-            (requests > 0).then_some(ModelLoad { job: *job, over_ms, busy_ms, requests, latency })
+            let answers = meter.take();
+            (answers.count() > 0).then(|| ModelLoad {
+                job: *job,
+                over_ms: u64::try_from(over.as_millis()).unwrap_or(u64::MAX),
+                busy_ms: answers.sum() / 1000,
+                requests: answers.count(),
+                latency: answers.counts().to_vec(),
+            })
         });
         let mut loads: Vec<_> = loads.collect();
         // Only of interest now: without a session it is dropped.

@@ -59,6 +59,17 @@ fn withdrawn() -> RequestError {
     RequestError::new(ErrorCode::NotFound, "job 1 may not load the model")
 }
 
+/// A server that has assigned a task of job 1, and answered for its model.
+async fn with_model(world: &World, model: Result<&[u8], RequestError>) -> Server {
+    let mut server = world.connect().await;
+    server.job(1, &naming(MODEL)).await;
+    server.assign(1, 0..1).await;
+    for _ in 0..2 {
+        answer(&server, model.clone()).await;
+    }
+    server
+}
+
 fn files(world: &World, index: u32) -> Vec<Option<Vec<u8>>> {
     world.script.with_task(index, |task| {
         assert!(task.job.load_models);
@@ -70,12 +81,7 @@ fn files(world: &World, index: u32) -> Vec<Option<Vec<u8>>> {
 #[tokio::test]
 async fn a_model_is_on_disk_when_a_task_starts() {
     let world = World::new().await;
-    let mut server = world.connect().await;
-    server.job(1, &naming(MODEL)).await;
-    server.assign(1, 0..1).await;
-    for _ in 0..2 {
-        answer(&server, Ok(MODEL)).await;
-    }
+    let _server = with_model(&world, Ok(MODEL)).await;
     world.script.runs(&[(1, 0)]).await;
     assert_eq!(files(&world, 0), [Some(MODEL.to_vec())]);
 }
@@ -92,12 +98,7 @@ async fn told(server: &mut Server) -> Vec<(Digest, Option<Kept>)> {
 #[tokio::test]
 async fn the_server_hears_what_is_on_disk_and_again_on_a_new_session() {
     let world = World::new().await;
-    let mut server = world.connect().await;
-    server.job(1, &naming(MODEL)).await;
-    server.assign(1, 0..1).await;
-    for _ in 0..2 {
-        answer(&server, Ok(MODEL)).await;
-    }
+    let mut server = with_model(&world, Ok(MODEL)).await;
     let stored = vec![(digest(MODEL), Some(Kept::Stored))];
     assert_eq!(told(&mut server).await, stored.clone());
     drop(server);
@@ -132,12 +133,7 @@ async fn bytes_that_do_not_fit_are_no_model() {
 #[tokio::test]
 async fn the_server_is_asked_for_each_job_though_the_bytes_are_there() {
     let world = World::new().await;
-    let mut server = world.connect().await;
-    server.job(1, &naming(MODEL)).await;
-    server.assign(1, 0..1).await;
-    for _ in 0..2 {
-        answer(&server, Ok(MODEL)).await;
-    }
+    let mut server = with_model(&world, Ok(MODEL)).await;
     world.script.runs(&[(1, 0)]).await;
     server.job(2, &naming(MODEL)).await;
     server.assign(2, 1..2).await;
@@ -155,12 +151,7 @@ async fn the_server_is_asked_for_each_job_though_the_bytes_are_there() {
 #[tokio::test]
 async fn a_job_whose_model_was_withdrawn_runs_without_it() {
     let world = World::new().await;
-    let mut server = world.connect().await;
-    server.job(1, &naming(MODEL)).await;
-    server.assign(1, 0..1).await;
-    for _ in 0..2 {
-        answer(&server, Err(withdrawn())).await;
-    }
+    let _server = with_model(&world, Err(withdrawn())).await;
     world.script.runs(&[(1, 0)]).await;
     assert_eq!(files(&world, 0), [None]);
 }

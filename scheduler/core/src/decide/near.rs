@@ -125,7 +125,8 @@ impl Core {
     /// The job of the group before which the search is not for the same models any more.
     pub(crate) fn same_models_until(&self, group: GroupIx, until: Option<JobId>) -> Option<JobId> {
         let Some(group) = self.state.groups.get(group) else { return until };
-        let Some((job, _)) = self.models_of_next(group) else { return until };
+        let names_any = |job: &JobId| self.state.models.digests_of_job(*job).next().is_some();
+        let Some(job) = group.ready.first().filter(names_any) else { return until };
         group.ready.after(job).next().into_iter().chain(until).min()
     }
 
