@@ -34,11 +34,9 @@ pub trait Element: Copy + sealed::Sealed {
     /// Its type.
     const TYPE: ElementType;
     #[doc(hidden)]
-    const SIZE: usize;
+    fn write(values: &[Self]) -> Vec<u8>;
     #[doc(hidden)]
-    fn write(self, bytes: &mut Vec<u8>);
-    #[doc(hidden)]
-    fn read(bytes: &[u8]) -> Option<Self>;
+    fn read(bytes: &[u8]) -> Vec<Self>;
 }
 
 mod sealed {
@@ -51,16 +49,22 @@ macro_rules! elements {
 
         impl Element for $element {
             const TYPE: ElementType = ElementType::$variant;
-            const SIZE: usize = size_of::<$bits>();
 
-            fn write(self, bytes: &mut Vec<u8>) {
+            // Both in the form that compiles to one copy of all: tensors are large.
+            fn write(values: &[Self]) -> Vec<u8> {
                 let to: fn($element) -> $bits = $to;
-                bytes.extend_from_slice(&to(self).to_le_bytes());
+                let mut bytes = vec![0; size_of_val(values)];
+                let (chunks, _) = bytes.as_chunks_mut::<{ size_of::<$bits>() }>();
+                for (chunk, value) in chunks.iter_mut().zip(values) {
+                    *chunk = to(*value).to_le_bytes();
+                }
+                bytes
             }
 
-            fn read(bytes: &[u8]) -> Option<Self> {
+            fn read(bytes: &[u8]) -> Vec<Self> {
                 let from: fn($bits) -> $element = $from;
-                Some(from(<$bits>::from_le_bytes(bytes.try_into().ok()?)))
+                let (chunks, _) = bytes.as_chunks::<{ size_of::<$bits>() }>();
+                chunks.iter().map(|chunk| from(<$bits>::from_le_bytes(*chunk))).collect()
             }
         }
     )* };
@@ -101,9 +105,7 @@ impl Tensor {
     /// # Errors
     /// The shape has another number of elements.
     pub fn new<T: Element>(shape: &[u32], values: &[T]) -> Result<Self, Error> {
-        let mut data = Vec::with_capacity(values.len() * T::SIZE);
-        values.iter().for_each(|value| value.write(&mut data));
-        Self::from_bytes(shape, T::TYPE, data)
+        Self::from_bytes(shape, T::TYPE, T::write(values))
     }
 
     /// Of bytes as a model takes them: little-endian, row by row, without gaps.
@@ -146,7 +148,7 @@ impl Tensor {
             let text = format!("its elements are {:?}, and not {:?}", self.element, T::TYPE);
             return Err(Error::new(ErrorCode::InvalidArgument, text));
         }
-        Ok(self.data.chunks_exact(T::SIZE).filter_map(T::read).collect())
+        Ok(T::read(&self.data))
     }
 
     /// Where the largest element is; the first of several. NaN is larger than nothing.
