@@ -7,8 +7,13 @@ use harness::{Cluster, Settings, artefacts};
 use serde_json::Value;
 
 /// A cluster of so many workers, each with a gateway.
-pub(crate) fn cluster(workers: usize) -> Cluster {
-    Cluster::with(settings(workers))
+pub(super) fn cluster(workers: usize) -> Cluster {
+    cluster_of(workers, String::new())
+}
+
+/// The same with a file of settings for each.
+pub(crate) fn cluster_of(workers: usize, worker_file: String) -> Cluster {
+    Cluster::with(Settings { worker_file, ..settings(workers) })
 }
 
 /// The same of one worker with so many places.

@@ -13,9 +13,11 @@ use crate::statistics::{median, percentile};
 /// How much the same model's outputs may differ between the two, by what they add up to.
 const SAME: f64 = 1e-4;
 
-/// A model, runs in a round, and its bar.
+/// A model, rounds, runs in each, and its bar. A machine that is now faster and now slower shows
+/// less in many short rounds: a round is long enough where it takes a tenth of a second.
 struct Measured {
     case: Case,
+    rounds: usize,
     count: usize,
     bar: Option<Bar>,
 }
@@ -33,36 +35,35 @@ type Load<'a> = &'a dyn Fn(&Case) -> Result<Box<dyn Loop>>;
 
 pub(super) fn measure(report: &mut Report) -> Result<()> {
     let scale = if report.is_quick() { 10 } else { 1 };
-    let measured = |case, count: usize, bar| Measured { case, count: count / scale, bar };
+    let measured = |case, [rounds, count]: [usize; 2], bar| {
+        let rounds = (rounds / scale).max(2);
+        Measured { case, rounds, count, bar }
+    };
+    let (short, long) = ([40, 2000], [200, 10]);
     let within = |us| Some(Bar::Microseconds(us));
     let of_tract = [
-        measured(models::trivial(), 5000, within(50.0)),
-        measured(models::deep(), 100, Some(Bar::Part(0.01))),
-        measured(models::magika()?, 100, Some(Bar::Part(0.01))),
-        measured(models::voice()?, 1000, None),
+        measured(models::trivial(), short, within(50.0)),
+        measured(models::deep(), long, Some(Bar::Part(0.01))),
+        measured(models::magika()?, long, Some(Bar::Part(0.01))),
+        measured(models::voice()?, [40, 200], None),
     ];
     let of_onnx_runtime = [
-        measured(models::trivial(), 5000, within(100.0)),
-        measured(models::deep(), 100, None),
-        measured(models::magika()?, 100, None),
-        measured(models::voice()?, 1000, None),
+        measured(models::trivial(), short, within(100.0)),
+        measured(models::deep(), long, None),
+        measured(models::magika()?, long, None),
+        measured(models::voice()?, [40, 500], None),
     ];
     let mut section =
         Section::new("Inference: one guest, beside the same back end called directly");
-    let rounds = if report.is_quick() { 2 } else { 20 };
     let cluster = guests::cluster(1);
     let tract: Load<'_> = &|case| Ok(Box::new(Native::load(case, 1)?));
-    of_tract
-        .iter()
-        .try_for_each(|of| compare(&mut section, &cluster, "tract", tract, of, rounds))?;
+    of_tract.iter().try_for_each(|of| compare(&mut section, &cluster, "tract", tract, of))?;
     drop(cluster);
     let cluster = guests::cluster_of(1, onnx_runtime::worker_file());
     let library = onnx_runtime::library()?;
     let runtime: Load<'_> = &|case| Ok(Box::new(OnnxRuntime::load(&library, case)?));
     let name = "ONNX Runtime";
-    of_onnx_runtime
-        .iter()
-        .try_for_each(|of| compare(&mut section, &cluster, name, runtime, of, rounds))?;
+    of_onnx_runtime.iter().try_for_each(|of| compare(&mut section, &cluster, name, runtime, of))?;
     section.note(
         "Both make tensors from numbers, run the model on one thread of the back end, and read the \
          first output. Directly: a loop in the benchmark's process. In a guest: a program in a \
@@ -81,13 +82,12 @@ fn compare(
     cluster: &Cluster,
     back_end: &str,
     load: Load<'_>,
-    Measured { case, count, bar }: &Measured,
-    rounds: usize,
+    Measured { case, rounds, count, bar }: &Measured,
 ) -> Result<()> {
     case.push(cluster, &["--max-batch", "1"])?;
     let mut native = load(case)?;
     let (mut ours, mut theirs, mut more) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
+    for _ in 0..*rounds {
         let mut direct = native.times(*count)?;
         let (sum, mut guest) = guests::times(cluster, case, *count)?;
         let right = native.run()?;

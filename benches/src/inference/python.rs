@@ -7,12 +7,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use harness::artefacts::checkout;
-use harness::{Process, http, models as small};
+use harness::{Cluster, Process, http, models as small};
 use serde_json::Value;
 
-use super::models;
+use super::{models, onnx_runtime};
 use crate::http::load::{Answered, Load};
-use crate::http::service::{cluster, deploy};
+use crate::http::service::{cluster_of, deploy};
 use crate::report::{Report, Section};
 use crate::statistics::median;
 
@@ -33,12 +33,11 @@ struct Ask {
 pub(super) fn measure(report: &mut Report) -> Result<()> {
     let (rounds, seconds) = if report.is_quick() { (1, 1) } else { (5, 5) };
     let load = Load::new()?;
-    let cluster = cluster(1);
-    std::fs::write(cluster.folder().join("double.onnx"), small::double())?;
-    cluster.stdout(&["model", "push", "double", "double.onnx"]);
-    models::magika()?.push(&cluster, &[])?;
-    deploy(&cluster, "http_infer", "infer", "/", "models = [\"double\", \"magika\"]")?;
-    let peer = Python::start(cluster.folder())?;
+    let ours = [
+        ("wrun, tract", serving(String::new())?),
+        ("wrun, ONNX Runtime", serving(onnx_runtime::worker_file())?),
+    ];
+    let peer = Python::start(ours[0].1.folder())?;
     let asks = [
         Ask { path: "/double", body: b"[[1.5, 2], [0, -1]]".to_vec(), what: "two rows, doubled" },
         Ask {
@@ -49,35 +48,58 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
     ];
     let mut section = Section::new("Inference: a service beside FastAPI with ONNX Runtime");
     for ask in &asks {
-        let (ours, theirs) = (answer(cluster.gateway(0), ask)?, answer(peer.address, ask)?);
-        ensure!(same(&ours, &theirs), "{}: wrun says {ours}, the peer {theirs}", ask.path);
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            ours.push(load.post(cluster.gateway(0), ask.path, &ask.body, seconds).context("wrun")?);
-            theirs.push(load.post(peer.address, ask.path, &ask.body, seconds).context("FastAPI")?);
+        let right = answer(peer.address, ask)?;
+        for (who, cluster) in &ours {
+            let said = answer(cluster.gateway(0), ask)?;
+            ensure!(same(&said, &right), "{}: {who} says {said}, the peer {right}", ask.path);
         }
-        section.row(format!("{}: wrun, tract", ask.what), figures(&ours));
-        section.row(format!("{}: FastAPI, ONNX Runtime", ask.what), figures(&theirs));
-        let ratio = |of: fn(&Answered) -> f64| {
-            median(&mut ours.iter().zip(&theirs).map(|(a, b)| of(a) / of(b)).collect::<Vec<_>>())
-        };
-        let (rate, p50, p99) =
-            (ratio(|run| run.per_second), ratio(|run| run.p50), ratio(|run| run.p99));
-        section.row(
-            format!("{}: ratio, median of {rounds} alternating pairs", ask.what),
-            format!("{rate:.2} of its requests a second, {p50:.2} and {p99:.2} of its percentiles"),
-        );
+        let (mut of_ours, mut of_peer) = ([const { Vec::new() }; 2], Vec::new());
+        let run = |who, address| load.post(address, ask.path, &ask.body, seconds).context(who);
+        for _ in 0..rounds {
+            for ((who, cluster), runs) in ours.iter().zip(&mut of_ours) {
+                runs.push(run(*who, cluster.gateway(0))?);
+            }
+            of_peer.push(run("FastAPI", peer.address)?);
+        }
+        section.row(format!("{}: FastAPI, ONNX Runtime", ask.what), figures(&of_peer));
+        for ((who, _), runs) in ours.iter().zip(&of_ours) {
+            section.row(format!("{}: {who}", ask.what), figures(runs));
+            let ratio = |of: fn(&Answered) -> f64| {
+                median(
+                    &mut runs.iter().zip(&of_peer).map(|(a, b)| of(a) / of(b)).collect::<Vec<_>>(),
+                )
+            };
+            let (rate, p50, p99) =
+                (ratio(|run| run.per_second), ratio(|run| run.p50), ratio(|run| run.p99));
+            section.row(
+                format!("{}: {who} to FastAPI, median of {rounds} alternating rounds", ask.what),
+                format!(
+                    "{rate:.2} of its requests a second, {p50:.2} and {p99:.2} of its percentiles"
+                ),
+            );
+        }
     }
     section.note(format!(
         "wrk with one thread and 16 connections for {seconds} s a run. wrun: one replica of \
          `tests/guests/http-infer`, a fresh sandbox for each request, gateway and replica in one \
-         worker. {}: uvicorn with a process for each of the two cores, each with both models on one \
-         thread (`benches/peers/fastapi_server.py`). Percentiles are the 50th and the 99th. Both \
-         gave the same answers.",
+         worker; ONNX Runtime with its two threads in its process beside that. {}: uvicorn with a \
+         process for each of the two cores, each with both models on one thread \
+         (`benches/peers/fastapi_server.py`). Percentiles are the 50th and the 99th. All gave the \
+         same answers.",
         PACKAGES.map(|package| package.replace("==", " ")).join(", "),
     ));
     report.add(section);
     Ok(())
+}
+
+/// A cluster with the service, whose worker has such a file.
+fn serving(worker_file: String) -> Result<Cluster> {
+    let cluster = cluster_of(1, worker_file);
+    std::fs::write(cluster.folder().join("double.onnx"), small::double())?;
+    cluster.stdout(&["model", "push", "double", "double.onnx"]);
+    models::magika()?.push(&cluster, &[])?;
+    deploy(&cluster, "http_infer", "infer", "/", "models = [\"double\", \"magika\"]")?;
+    Ok(cluster)
 }
 
 fn answer(server: SocketAddr, ask: &Ask) -> Result<Value> {
