@@ -5,6 +5,7 @@
 //! plain data with serde derives; enums are only ever added to at their end, because
 //! postcard numbers variants by position (see [`codec`]).
 
+pub mod card;
 pub mod closest;
 pub mod codec;
 pub mod cron;

@@ -8,6 +8,7 @@ pub mod artefacts;
 pub mod client;
 pub mod cluster;
 pub mod http;
+pub mod library;
 pub mod models;
 pub mod process;
 pub mod random;

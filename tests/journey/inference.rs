@@ -156,6 +156,30 @@ fn tensors_and_errors_that_a_guest_keeps_are_memory_of_its_own() {
 }
 
 #[test]
+fn a_guest_that_runs_a_model_and_reads_no_result_ends_at_its_memory_limit_and_alone() {
+    let desk = desk();
+    let guest = guest("nn-obedient");
+    let inputs = "x=fp32:8192x2:65536b";
+    let arguments = ["run", "--memory", "32MiB", "--model", "double", &guest, "--", "load:double"];
+    let few = desk.says(&[&arguments[..], &[&format!("keep:50:{inputs}")]].concat());
+    assert_eq!(few, "loaded\n50 held\n");
+    let neighbour = desk.submit(&[
+        "--model",
+        "double",
+        &guest,
+        "--",
+        "load:double",
+        "times:500:x=fp32:1x2:1/2",
+    ]);
+    let output = desk.wrun(&[&arguments[..], &[&format!("keep:100000:{inputs}")]].concat());
+    assert_eq!(stdout(&output), "loaded\n");
+    let told = stderr(&output);
+    assert!(told.contains("memory"), "{told}");
+    desk.says(&["wait", &neighbour]);
+    assert!(desk.says(&["logs", &neighbour]).ends_with("y Fp32 1x2 2/4\n"));
+}
+
+#[test]
 fn a_model_that_was_removed_by_force_is_not_found_by_what_starts_later() {
     let desk = desk();
     let guest = guest("nn-obedient");

@@ -1,12 +1,12 @@
 //! Nodes with ONNX Runtime itself, in its process beside the worker: what runs on it, what is told
 //! of what cannot be had, and that nothing of it takes the worker along.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::process::PATIENCE;
-use harness::{Cluster, Settings, artefacts, models};
+use harness::{Cluster, Settings, artefacts, library, models};
 
 /// Settings of a worker with the library at that place, and tract beside it.
 fn worker_file(library: &Path, providers: &str) -> String {
@@ -129,6 +129,49 @@ fn restart(cluster: &mut Cluster, file: &str) {
 }
 
 #[test]
+fn a_model_that_makes_room_for_another_is_told_of_as_on_disk_and_comes_back() {
+    let mut cluster = Cluster::with(Settings::default());
+    let model = artefacts::magika();
+    for (name, delay) in [("one", "0ms"), ("two", "1ms")] {
+        let push = ["model", "push", name, model.to_str().unwrap(), "--max-batch", "1"];
+        cluster.stdout(&[&push[..], &["--max-delay", delay]].concat());
+    }
+    let load = |cluster: &Cluster, name: &str| {
+        let guest = artefacts::guest("nn-obedient");
+        let step = format!("load:{name}");
+        let run = ["run", "--model", name, guest.to_str().unwrap(), "--", &step];
+        assert_eq!(cluster.stdout(&run), "loaded\n");
+    };
+    let on_node = |cluster: &Cluster, name: &str| {
+        let shown = cluster.stdout(&["model", "show", name, "--json"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown["nodes"][0].clone()
+    };
+    let until = |cluster: &Cluster, name: &str, state: &str| {
+        let begun = Instant::now();
+        loop {
+            let node = on_node(cluster, name);
+            if node["node_state"] == state {
+                return node;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{name} is not {state}: {node}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    load(&cluster, "one");
+    let bytes = until(&cluster, "one", "loaded")["loaded"]["bytes"].as_u64().unwrap();
+    // Room for one, and for what loading takes besides, and not for two.
+    restart(&mut cluster, &format!("model_memory = {}\n", bytes * 2 - 1));
+    for (loaded, gone) in [("one", "two"), ("two", "one"), ("one", "two")] {
+        load(&cluster, loaded);
+        until(&cluster, loaded, "loaded");
+        if gone != "two" || cluster.workers[0].logged().matches("loaded a model").count() > 1 {
+            until(&cluster, gone, "on-disk");
+        }
+    }
+}
+
+#[test]
 fn a_library_that_will_not_do_is_told_and_the_node_goes_on_with_the_others() {
     let mut cluster = cluster(String::new());
     let folder = cluster.folder().to_owned();
@@ -139,31 +182,31 @@ fn a_library_that_will_not_do_is_told_and_the_node_goes_on_with_the_others() {
     let text = folder.join("text.so");
     std::fs::write(&text, "no library at all").unwrap();
     let none = folder.join("none.so");
-    for (library, told) in [
+    for (place, told) in [
         (none.clone(), format!("`{}` cannot be loaded: ", none.display())),
         (text.clone(), format!("`{}` cannot be loaded: ", text.display())),
         (
-            compiled(&folder, "other", "int other(void) { return 1; }"),
+            library::compiled(&folder, "other.so", "int other(void) { return 1; }"),
             "is no ONNX Runtime: it has no `OrtGetApiBase`".to_owned(),
         ),
         (
-            compiled(&folder, "empty", "void *OrtGetApiBase(void) { return 0; }"),
+            library::compiled(&folder, "empty.so", "void *OrtGetApiBase(void) { return 0; }"),
             "is a broken ONNX Runtime: its base is missing".to_owned(),
         ),
         (
-            compiled(&folder, "old", &format!("{base}{old}")),
+            library::compiled(&folder, "old.so", &format!("{base}{old}")),
             "is ONNX Runtime 1.14.1, and 1.17 or newer is needed".to_owned(),
         ),
         (
-            compiled(
+            library::compiled(
                 &folder,
-                "aborts",
+                "aborts.so",
                 "#include <stdlib.h>\nvoid *OrtGetApiBase(void) { abort(); }",
             ),
             "its process crashed (abort, signal 6)".to_owned(),
         ),
     ] {
-        restart(&mut cluster, &worker_file(&library, "[\"cpu\"]"));
+        restart(&mut cluster, &worker_file(&place, "[\"cpu\"]"));
         let listed = said(&cluster, &told);
         assert!(listed.contains("\nw1: onnxruntime: "), "{listed}");
         let logged = cluster.workers[0].logged();
@@ -243,15 +286,6 @@ fn said(cluster: &Cluster, told: &str) -> String {
         assert!(begun.elapsed() < PATIENCE, "{listed}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// A shared library of that source, by the linker that built these tests.
-fn compiled(folder: &Path, name: &str, source: &str) -> PathBuf {
-    let (from, to) = (folder.join(format!("{name}.c")), folder.join(format!("{name}.so")));
-    std::fs::write(&from, source).unwrap();
-    let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&to).arg(&from).status();
-    assert!(status.unwrap().success());
-    to
 }
 
 /// The process of a back end that a worker started.

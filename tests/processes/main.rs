@@ -1,6 +1,7 @@
 //! Real servers and workers over QUIC on loopback: what holds when they die.
 
 mod burst;
+mod cards;
 mod gangs;
 mod inference;
 mod kills;

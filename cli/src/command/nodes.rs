@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use wrun_protocol::NodeId;
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference::{BackEnd, NodeInference};
 use wrun_protocol::resources::Bytes;
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::wire::policy::NodeDetail;
 use wrun_protocol::wire::user::{NodeSummary, Request, Response};
+use wrun_worker::OWN_LABELS;
 
 use super::{Context, Ended};
 use crate::client::{Client, unexpected};
+use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::table::Listing;
@@ -25,9 +28,13 @@ pub(crate) async fn nodes(context: &Context) -> Ended {
         other => return Err(unexpected(&other)),
     };
     let inference = inference(&client).await?;
+    let cards = cards(&client).await?;
     client.close().await;
     if console.wants_json() {
-        let node = |node| json::Node::new(node, inference.get(&node.summary.id));
+        let node = |node: &NodeDetail| {
+            let id = &node.summary.id;
+            json::Node::new(node, inference.get(id), cards.get(id).map(|cards| &**cards))
+        };
         console.json(&json::NodeList { nodes: nodes.iter().map(node).collect() })?;
         return Ok(Exit::Success);
     }
@@ -58,6 +65,11 @@ pub(crate) async fn nodes(context: &Context) -> Ended {
         );
     }
     console.line(listing.text())?;
+    // What is found on nodes has more to tell than fits beside what it is.
+    if let Some(table) = card_table(console, &nodes, &cards) {
+        console.line("")?;
+        console.line(table)?;
+    }
     for node in &nodes {
         let of_node = inference.get(&node.summary.id);
         for problem in of_node.into_iter().flat_map(problems) {
@@ -69,19 +81,70 @@ pub(crate) async fn nodes(context: &Context) -> Ended {
 
 /// How the connected nodes run models.
 async fn inference(client: &Client) -> Result<BTreeMap<NodeId, NodeInference>, Error> {
+    let ask = |after| Request::NodeInference { after };
+    let pages = by_node(client, ask, |response| match response {
+        Response::NodeInference(page) => Ok(page),
+        other => Err(other),
+    });
+    pages.await
+}
+
+/// How the cards of the connected nodes are.
+async fn cards(client: &Client) -> Result<BTreeMap<NodeId, Vec<CardState>>, Error> {
+    let ask = |after| Request::NodeCards { after };
+    let pages = by_node(client, ask, |response| match response {
+        Response::NodeCards(page) => Ok(page),
+        other => Err(other),
+    });
+    pages.await
+}
+
+/// What is told page by page of each node. A page is as long as a frame allows.
+async fn by_node<T>(
+    client: &Client,
+    ask: impl Fn(Option<NodeId>) -> Request,
+    page: impl Fn(Response) -> Result<Vec<(NodeId, T)>, Response>,
+) -> Result<BTreeMap<NodeId, T>, Error> {
     let mut all = BTreeMap::new();
     loop {
         let after = all.last_key_value().map(|(node, _)| *node);
-        let page = match client.ask(&Request::NodeInference { after }).await? {
-            Response::NodeInference(page) => page,
-            other => return Err(unexpected(&other)),
-        };
-        // A page is as long as a frame allows.
+        let page = page(client.ask(&ask(after)).await?).map_err(|other| unexpected(&other))?;
         if page.is_empty() {
             return Ok(all);
         }
         all.extend(page);
     }
+}
+
+/// One line for each card, where a driver tells of any.
+fn card_table(
+    console: Console,
+    nodes: &[NodeDetail],
+    states: &BTreeMap<NodeId, Vec<CardState>>,
+) -> Option<String> {
+    if !states.values().flatten().any(|state| state.found) {
+        return None;
+    }
+    let columns = ["NODE", ">CARD", "MODEL", ">MEMORY", ">TAKEN", ">GIVEN", ">BUSY", "SOURCE"];
+    let mut listing = Listing::new(console, &columns);
+    for node in nodes {
+        let Some(states) = states.get(&node.summary.id) else { continue };
+        let cards = node.offer.gpus.iter().zip(&node.gpu_used).zip(states).enumerate();
+        for (place, ((gpu, used), state)) in cards {
+            let unknown = || "-".to_owned();
+            listing.row([
+                node.summary.info.name.clone(),
+                place.to_string(),
+                gpu.model.clone(),
+                Bytes(gpu.memory).to_string(),
+                state.memory_used.map_or_else(unknown, |bytes| Bytes(bytes).to_string()),
+                cores(*used),
+                state.busy_milli.map_or_else(unknown, |milli| format!("{} %", milli / 10)),
+                if state.found { "found" } else { "declared" }.to_owned(),
+            ]);
+        }
+    }
+    Some(listing.text())
 }
 
 fn is_usual(inference: &NodeInference) -> bool {
@@ -129,8 +192,9 @@ fn called(back_end: &BackEnd) -> String {
 
 fn row(node: &NodeSummary, now: wrun_protocol::Timestamp) -> [String; 9] {
     let capacity = &node.info.capacity;
-    let labels: Vec<String> =
-        node.info.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    // Those that it gives itself are told of as its back ends.
+    let given = node.info.labels.iter().filter(|(key, _)| !key.starts_with(OWN_LABELS));
+    let labels: Vec<String> = given.map(|(key, value)| format!("{key}={value}")).collect();
     [
         node.id.to_string(),
         node.info.name.clone(),

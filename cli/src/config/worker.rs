@@ -59,6 +59,8 @@ pub(crate) struct WorkerFile {
     #[serde(default, deserialize_with = "texts")]
     #[schemars(with = "Vec<String>")]
     gpus: Vec<Cards>,
+    /// Whether NVIDIA's driver is asked for the cards that there are. True unless set.
+    find_gpus: Option<bool>,
     /// Resources that jobs may ask for by name, with the amount.
     #[serde(default)]
     resources: BTreeMap<String, u64>,
@@ -165,6 +167,7 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     config.labels.extend(args.label.iter().map(|pair| (pair.key.clone(), pair.value.clone())));
     let cards = if args.gpu.is_empty() { file.gpus } else { args.gpu.clone() };
     config.offer.gpus = cards.into_iter().flat_map(|cards| cards.0).collect();
+    config.find_cards = file.find_gpus.unwrap_or(true);
     config.offer.named = file.resources;
     let named = args.resource.iter().map(|amount| (amount.name.clone(), amount.amount));
     config.offer.named.extend(named);

@@ -399,8 +399,14 @@ pub(crate) struct Card {
     pub(crate) model: String,
     /// In bytes.
     pub(crate) memory: u64,
-    /// The part in use, from 0 to 1.
+    /// The part that tasks were given, from 0 to 1.
     pub(crate) in_use: f64,
+    /// `found`: by the driver. `declared`: by the node's operator.
+    pub(crate) source: &'static str,
+    /// Bytes of its memory that are taken, by whatever runs on it. `null`: nobody can tell.
+    pub(crate) memory_used: Option<u64>,
+    /// For how much of the time something ran on it lately, from 0 to 1. `null`: nobody can tell.
+    pub(crate) busy: Option<f64>,
 }
 
 /// A resource that a node declares by name.

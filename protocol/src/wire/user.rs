@@ -15,6 +15,7 @@ use super::service::{
     Deployed, GatewayRow, RolloutAction, ScaleTo, ServiceDetail, ServiceRef, ServiceRow,
 };
 use super::workflow::{JobKind, WorkflowDetail};
+use crate::card::CardState;
 use crate::inference::NodeInference;
 use crate::job::EncodedSpec;
 use crate::model::{ModelId, ModelName, ModelRef, ModelTag, ModelVersion};
@@ -295,6 +296,12 @@ pub enum Request {
         /// Only nodes after this one: the next page.
         after: Option<NodeId>,
     },
+    /// How the cards of the connected nodes are that have any → [`Response::NodeCards`]: no more
+    /// than a frame holds. An empty page is the last.
+    NodeCards {
+        /// Only nodes after this one: the next page.
+        after: Option<NodeId>,
+    },
 }
 
 /// One job to submit.
@@ -425,6 +432,8 @@ pub enum Response {
     ResolvedModels(Vec<(ModelId, ModelVersion)>),
     /// To [`Request::NodeInference`], in order of nodes.
     NodeInference(Vec<(NodeId, NodeInference)>),
+    /// To [`Request::NodeCards`], in order of nodes; the cards of each in the order of its offer.
+    NodeCards(Vec<(NodeId, Vec<CardState>)>),
 }
 
 /// Tasks that did not run: another job of the tenant had given their results.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{Kept, LoadedModel};
 use super::service::{Endpoints, GatewayAddresses, ModelLoad, Readied, ServiceLoad};
 use super::user::LogChunk;
+use crate::card::CardState;
 use crate::inference::NodeInference;
 use crate::job::EncodedSpec;
 use crate::model::ModelVersion;
@@ -237,6 +238,8 @@ pub enum FromWorker {
     ModelLoad(Vec<ModelLoad>),
     /// How it runs models; sent before `Hello`.
     Inference(NodeInference),
+    /// How its cards are, in the order of its offer. Not acknowledged, not repeated.
+    Cards(Vec<CardState>),
 }
 
 /// What a worker must not lose.

@@ -364,7 +364,8 @@ enums! {
         Service(service), Scale { service, to }, Rollout { service, action }, Undeploy(service),
         Gateways, PushModel { name, tag, version }, Models(filter), Model(model),
         RemoveModel { model, force }, ShareModel { model, with },
-        UnshareModel { model, with, force }, ResolveModels(models), NodeInference { after } }
+        UnshareModel { model, with, force }, ResolveModels(models), NodeInference { after },
+        NodeCards { after } }
     Stdin { Data(bytes), End }
     Response { Refused(error), Done, Hello { version, tenant, role }, Submitted(answers),
         Missing(digests), Blob { size }, Jobs(jobs), Job(job), Tasks(tasks), Progress(progress),
@@ -375,7 +376,7 @@ enums! {
         Why(why), ReservationRows(rows), Deployed(deployed), Services(rows), Service(detail),
         Gateways(rows), ModelPushed(pushed), Models(rows), Model(detail),
         ModelWithdrawn { uses }, ResolvedModels(versions),
-        NodeInference(nodes) }
+        NodeInference(nodes), NodeCards(nodes) }
     JobKind { Job, Workflow, Step(workflow), Revision(revision) }
     When { Success, Failure, End }
     ForEach { Lines(step), Json(step), Tasks(step) }
@@ -399,7 +400,7 @@ enums! {
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
         Offer(offer), Listens(address), Load(loads), Gateway(addresses),
         Models(models), ModelLoad(loads),
-        Inference(inference) }
+        Inference(inference), Cards(cards) }
     FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
         Offer { route, size }, AtBarrier(route), Ended(route), Request { attempt } }
     ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }

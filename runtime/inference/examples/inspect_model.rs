@@ -40,7 +40,7 @@ fn inspect(file: &str) -> Result<String, Box<dyn std::error::Error>> {
     }
     let engine = Engine::start(config)?;
     let (tenant, options) = ("me".parse()?, ModelOptions::default());
-    let load = engine.load_bytes(&tenant, file, &options, bytes.into());
+    let load = engine.load_bytes(&tenant, file, &options, &[], bytes.into());
     let start = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let model = runtime.block_on(load)?;

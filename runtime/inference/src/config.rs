@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wrun_protocol::model::{self, ModelSpec};
 
+use crate::device::Card;
+
 /// How an engine works. [`Config::default`] suits a small node.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -18,6 +20,10 @@ pub struct Config {
     pub model_memory: u64,
     /// The back ends, in the order in which they are tried.
     pub back_ends: Vec<BackEndConfig>,
+    /// The cards that the node lends to tasks. Where it lends any, a model is on a card only for
+    /// who was given that card; where it lends none, for whoever asks, on the card that the
+    /// library takes.
+    pub cards: Vec<Card>,
     /// Most rows in a batch where the model's options do not say.
     pub max_batch: u32,
     /// How long a request waits for company where the model's options do not say. A lone
@@ -204,6 +210,7 @@ impl Default for Config {
             loaders: 1,
             model_memory: 2 << 30,
             back_ends: vec![BackEndConfig::Tract],
+            cards: Vec::new(),
             max_batch: 32,
             max_delay: Duration::from_millis(2),
             limits: Limits::default(),

@@ -1,7 +1,7 @@
 //! The engine: loads models once, keeps them within the node's memory, and tells of them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -16,13 +16,14 @@ use crate::back_end::BackEnd;
 use crate::back_end::{self, Started};
 use crate::clock::Clock;
 use crate::config::{Config, Limits, ModelOptions};
+use crate::device::{Card, Device};
 use crate::error::{ComputeError, FetchError, LoadError, StartError, UnloadError};
 use crate::load::{Loaded, Loader};
 use crate::make::{Maker, Source};
 use crate::memory::Memory;
 use crate::model::Model;
 use crate::pool::Pool;
-use crate::registry::{Flight, Found, Registry};
+use crate::registry::{Flight, Found, Registry, Spot};
 use crate::served::Place;
 use crate::stats::{EngineStats, ModelStats};
 
@@ -46,10 +47,9 @@ pub struct ModelKey {
 struct Running {
     maker: Arc<Maker>,
     loader: Arc<Loader>,
-    pools: [Pool; 2],
+    threads: Vec<Pool>,
     clock: Clock,
     limits: Arc<Limits>,
-    models: Arc<Memory>,
     inputs: Arc<Memory>,
     about: NodeInference,
 }
@@ -70,7 +70,7 @@ impl Engine {
         if config.back_ends.is_empty() {
             return Err(StartError::Zero { setting: "back_ends" });
         }
-        let started = back_end::start(&config.back_ends, &config.limits)?;
+        let started = back_end::start(&config.back_ends, &config.cards, &config.limits)?;
         Self::assemble(config, started)
     }
 
@@ -92,50 +92,74 @@ impl Engine {
         }
         let limits = Arc::new(config.limits.clone());
         let clock = Clock::start()?;
-        let pool = Pool::start("wrun-infer", config.threads)?;
+        let shared = Pool::start("wrun-infer", config.threads)?;
+        let each = started.usable.iter().map(|back_end| match back_end.is_alone() {
+            true => Pool::start("wrun-infer-one", 1),
+            false => Ok(shared.clone()),
+        });
+        let pools = each.collect::<Result<Vec<_>, _>>()?;
         let loaders = Pool::start("wrun-load-model", config.loaders)?;
-        let models = Memory::new(config.model_memory);
         let inputs = Memory::new(limits.waiting_bytes);
         let place = Place {
-            pool: pool.clone(),
+            pool: shared.clone(),
             clock: clock.clone(),
             limits: Arc::clone(&limits),
             inputs: Arc::clone(&inputs),
             began: Instant::now(),
         };
         let loader = Loader::new(loaders.clone(), clock.clone(), Arc::clone(&limits));
-        let registry = Registry::new(Arc::clone(&models));
+        let registry = Registry::new(config.model_memory, &config.cards);
         let Started { usable: back_ends, about } = started;
         let about = NodeInference { model_memory: config.model_memory, back_ends: about };
-        let maker = Arc::new(Maker { back_ends, registry, place, config });
-        let pools = [pool, loaders];
-        Ok(Self(Arc::new(Running { maker, loader, pools, clock, limits, models, inputs, about })))
+        let threads = pools.iter().cloned().chain([shared, loaders]).collect();
+        let maker = Arc::new(Maker { back_ends, pools, registry, place, config });
+        Ok(Self(Arc::new(Running { maker, loader, threads, clock, limits, inputs, about })))
     }
 
-    /// The model of that key, loaded if it is not yet: once, however many ask at once. `name` is
-    /// for people. `fetch` gives its bytes: it is that of the first who asks, in whose name the
-    /// model is loaded, and called on a thread of the engine's, where it may block. Whether the
-    /// tenant may use the model is the caller's to know.
+    /// The model of that key, loaded if it is not yet: once on each device, however many ask at
+    /// once. It is where the first back end has it that can, of those on the processor and on
+    /// `cards`, which are the caller's for the time: who has several names the one first on which
+    /// the model is to be. `name` is for people. `fetch` gives its bytes: it is that of the first
+    /// who asks, in whose name the model is loaded, and called on a thread of the engine's, where
+    /// it may block. Whether the tenant may use the model is the caller's to know.
     pub async fn load(
         &self,
         tenant: &TenantName,
         name: &str,
         key: &ModelKey,
+        cards: &[u16],
         fetch: impl FnOnce() -> Result<Bytes, FetchError> + Send + 'static,
     ) -> Result<Model, LoadError> {
-        let found = self.0.registry().find(key, || self.flight(tenant, name, key, fetch));
-        match found {
-            Found::Loaded(handle) => Ok(Model(handle)),
-            Found::Loading(flight) => flight.await.map(Model),
+        let file = File::new(fetch);
+        let mut refusals = Vec::new();
+        for device in self.0.maker.devices(key.options.target, cards)? {
+            let spot = Spot { key: key.clone(), device };
+            let flight = || self.flight(tenant, name, &spot, &file);
+            let loaded = match self.0.registry().find(&spot, flight) {
+                Found::Loaded(handle) => Ok(handle),
+                Found::Loading(flight) => flight.await,
+                Found::Not(error) => Err(error),
+            };
+            match loaded {
+                Ok(handle) => {
+                    self.0.registry().refused(refusals);
+                    return Ok(Model(handle));
+                }
+                Err(error) if error.is_of_the_device() => refusals.push((spot, error)),
+                Err(error) => return Err(error),
+            }
         }
+        Err(first(refusals))
     }
 
-    /// A guest's own model: never shared, and gone with its last handle.
+    /// A guest's own model: never shared, and gone with its last handle. It is where
+    /// [`Engine::load`] would have it.
     pub async fn load_bytes(
         &self,
         tenant: &TenantName,
         name: &str,
         options: &ModelOptions,
+        cards: &[u16],
         bytes: Bytes,
     ) -> Result<Model, LoadError> {
         let source = Source {
@@ -146,9 +170,19 @@ impl Engine {
             bytes,
         };
         source.check_size()?;
-        let handle = self.0.make(tenant, || Ok(source)).await?;
-        self.0.registry().brought(handle.served());
-        Ok(Model(handle))
+        let mut refusals = Vec::new();
+        for device in self.0.maker.devices(options.target, cards)? {
+            let source = source.clone();
+            match self.0.make(tenant, device, || Ok(source)).await {
+                Ok(handle) => {
+                    self.0.registry().brought(handle.served());
+                    return Ok(Model(handle));
+                }
+                Err(error) if error.is_of_the_device() => refusals.push((device, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first(refusals))
     }
 
     /// Unloads a model that nobody uses; by force also one that is used, whose requests are
@@ -162,9 +196,9 @@ impl Engine {
         self.0.registry().all().iter().map(|served| served.stats()).collect()
     }
 
-    /// What there is to tell of a model, where it is loaded. It is no use of it.
-    pub fn model(&self, key: &ModelKey) -> Option<ModelStats> {
-        self.0.registry().get(key).map(|served| served.stats())
+    /// What there is to tell of a model, for each device on which it is loaded. It is no use of it.
+    pub fn model(&self, key: &ModelKey) -> Vec<ModelStats> {
+        self.0.registry().of(key).iter().map(|served| served.stats()).collect()
     }
 
     /// The digests of the models that are loaded, in order; guests' own are not among them.
@@ -181,10 +215,11 @@ impl Engine {
     /// The engine as a whole.
     pub fn stats(&self) -> EngineStats {
         let totals = self.0.registry().totals();
+        let memory = self.0.registry().memory(Device::Processor).ok();
         EngineStats {
             models: self.0.registry().all().len(),
-            model_bytes: self.0.models.used(),
-            model_memory: self.0.models.limit(),
+            model_bytes: memory.map_or(0, |memory| memory.used()),
+            model_memory: memory.map_or(0, |memory| memory.limit()),
             waiting_bytes: self.0.inputs.used(),
             loads: totals.loads,
             evictions: totals.evictions,
@@ -196,30 +231,30 @@ impl Engine {
         &self.0.about
     }
 
+    /// The cards that the node lends to tasks.
+    pub fn cards(&self) -> &[Card] {
+        &self.0.maker.config.cards
+    }
+
     /// Names of the back ends that can be used, in the order in which they are tried.
     pub fn back_ends(&self) -> Vec<&'static str> {
         self.0.maker.back_ends.iter().map(|back_end| back_end.name()).collect()
     }
 
-    fn flight(
-        &self,
-        tenant: &TenantName,
-        name: &str,
-        key: &ModelKey,
-        fetch: impl FnOnce() -> Result<Bytes, FetchError> + Send + 'static,
-    ) -> Flight {
+    fn flight(&self, tenant: &TenantName, name: &str, spot: &Spot, file: &Arc<File>) -> Flight {
         let running = Arc::clone(&self.0);
-        let (tenant, name, key) = (tenant.clone(), name.to_owned(), key.clone());
+        let (tenant, name, spot) = (tenant.clone(), name.to_owned(), spot.clone());
+        let file = Arc::clone(file);
         let load = async move {
             let limit = running.limits.model_bytes;
             // In its turn, so that few models are in memory that are not loaded yet.
-            let (of, options) = (key.clone(), key.options.clone());
+            let key = spot.key.clone();
             let source = move || {
-                let bytes = fetch()?;
-                Ok(Source { name, key: Some(of), options, limit, bytes })
+                let (options, bytes) = (key.options.clone(), file.bytes()?);
+                Ok(Source { name, key: Some(key), options, limit, bytes })
             };
-            let loaded = running.make(&tenant, source).await;
-            running.registry().landed(key, &loaded);
+            let loaded = running.make(&tenant, spot.device, source).await;
+            running.registry().landed(spot, &loaded);
             loaded
         };
         load.boxed().shared()
@@ -235,21 +270,56 @@ impl Running {
     async fn make(
         &self,
         tenant: &TenantName,
+        device: Device,
         source: impl FnOnce() -> Result<Source, LoadError> + Send + 'static,
     ) -> Loaded {
         let maker = Arc::clone(&self.maker);
         let make = Box::new(move |stop: &back_end::Stop| {
             let source = source()?;
             source.check_size()?;
-            maker.make(source, stop)
+            maker.make(source, device, stop)
         });
         self.loader.submit(tenant, make)?.await.unwrap_or(Err(LoadError::Stopped))
     }
 }
 
+/// The bytes of a model, had when a loader first wants them, and kept for the device that is tried
+/// next.
+struct File(Mutex<Bring>);
+
+enum Bring {
+    First(Option<Box<dyn FnOnce() -> Result<Bytes, FetchError> + Send>>),
+    Brought(Result<Bytes, FetchError>),
+}
+
+impl File {
+    fn new(fetch: impl FnOnce() -> Result<Bytes, FetchError> + Send + 'static) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Bring::First(Some(Box::new(fetch))))))
+    }
+
+    fn bytes(&self) -> Result<Bytes, FetchError> {
+        let mut bring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *bring {
+            Bring::Brought(bytes) => bytes.clone(),
+            Bring::First(fetch) => {
+                let broke = || Err(FetchError::Failed("it broke off".to_owned()));
+                let bytes = fetch.take().map_or_else(broke, |fetch| fetch());
+                *bring = Bring::Brought(bytes.clone());
+                bytes
+            }
+        }
+    }
+}
+
+/// Why the first device that was tried cannot have the model.
+fn first<T>(refusals: Vec<(T, LoadError)>) -> LoadError {
+    let first = refusals.into_iter().next();
+    first.map_or(LoadError::NoBackEnd, |(_, error)| error)
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.pools.iter().for_each(Pool::stop);
+        self.threads.iter().for_each(Pool::stop);
         self.clock.stop();
         self.registry().clear(&ComputeError::Stopped);
     }

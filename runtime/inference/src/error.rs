@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::config::{Encoding, Target};
+use crate::device::Device;
 use crate::tensor::{ElementType, TensorError};
 
 /// The codes of `wasi:nn`, and no others.
@@ -103,13 +104,18 @@ pub enum BusyReason {
         limit: usize,
     },
     /// Models in use fill the memory for models.
-    #[error("the model needs {needed} bytes and models in use leave {free} of the node's {budget}")]
+    #[error(
+        "the model needs {needed} bytes, and models in use leave {free} of the {budget} that \
+         {device} has for models"
+    )]
     Memory {
+        /// Where.
+        device: Device,
         /// What it needs.
         needed: u64,
         /// What is free when everything idle is gone.
         free: u64,
-        /// The engine's `model_memory`.
+        /// What there is for models there.
         budget: u64,
     },
 }
@@ -132,6 +138,9 @@ pub enum LoadError {
     /// No back end has what it shall run on.
     #[error("no back end of this node has a {0}: load the model for another target")]
     Target(Target),
+    /// It shall run on a card, or nothing but cards can run it, and who asks was given none.
+    #[error("the model needs a card, and the task was given none: ask for one with `gpu`")]
+    NoCard,
     /// None of the back ends that the node is configured with can be used.
     #[error("no back end of this node can be used; `wrun nodes` says why")]
     NoBackEnd,
@@ -352,6 +361,7 @@ impl LoadError {
                 ErrorCode::InvalidEncoding
             }
             Self::Target(_)
+            | Self::NoCard
             | Self::UnsupportedOperator { .. }
             | Self::UnsupportedType { .. }
             | Self::Unsupported { .. } => ErrorCode::UnsupportedOperation,
@@ -361,6 +371,20 @@ impl LoadError {
                 ErrorCode::RuntimeError
             }
         }
+    }
+}
+
+impl LoadError {
+    /// Whether it says nothing of what another device would do with the model.
+    pub(crate) fn is_of_the_device(&self) -> bool {
+        matches!(
+            self,
+            Self::UnsupportedOperator { .. }
+                | Self::UnsupportedType { .. }
+                | Self::Unsupported { .. }
+                | Self::TooLarge { .. }
+                | Self::Failed { .. }
+        )
     }
 }
 

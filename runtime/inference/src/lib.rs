@@ -18,6 +18,7 @@ mod batch;
 pub mod child;
 mod clock;
 mod config;
+mod device;
 mod engine;
 mod error;
 mod fence;
@@ -41,6 +42,7 @@ pub use config::{
     BackEndConfig, BatchAxes, Config, Encoding, Limits, ModelOptions, OnnxRuntimeConfig, Provider,
     Target, TensorAxes,
 };
+pub use device::{Card, Device};
 pub use engine::{Engine, ModelKey};
 pub use error::{
     BusyReason, ComputeError, ErrorCode, FetchError, InputError, LoadError, StartError, UnloadError,

@@ -9,11 +9,13 @@ use crate::back_end::{BackEnd, Graph, Stop};
 use crate::batch::axes::{AloneReason, Axes, Batching};
 use crate::batch::prove::prove;
 use crate::batch::queue::Settings;
-use crate::config::{BatchAxes, Config, Encoding, Limits, ModelOptions};
+use crate::config::{BatchAxes, Config, Encoding, Limits, ModelOptions, Target};
+use crate::device::Device;
 use crate::engine::ModelKey;
 use crate::error::LoadError;
 use crate::load::Loaded;
 use crate::onnx::{Declared, Outline, detect, outline};
+use crate::pool::Pool;
 use crate::registry::Registry;
 use crate::served::{About, Handle, Place, Served};
 use crate::signature::{Signature, TensorSignature};
@@ -21,12 +23,16 @@ use crate::signature::{Signature, TensorSignature};
 /// What makes models.
 pub(crate) struct Maker {
     pub(crate) back_ends: Vec<Arc<dyn BackEnd>>,
+    /// The threads of each.
+    pub(crate) pools: Vec<Pool>,
     pub(crate) registry: Registry,
+    /// What all have in common of where models run.
     pub(crate) place: Place,
     pub(crate) config: Config,
 }
 
 /// A model that is to be made.
+#[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) name: String,
     /// `None` for a guest's own.
@@ -52,41 +58,72 @@ impl Source {
 }
 
 impl Maker {
-    /// Makes a model, or says what is wrong with it. It takes long.
-    pub(crate) fn make(&self, source: Source, stop: &Stop) -> Loaded {
+    /// Where a model may be, in the order in which that is tried, for who was given those cards:
+    /// the card first that comes first.
+    pub(crate) fn devices(&self, target: Target, cards: &[u16]) -> Result<Vec<Device>, LoadError> {
+        if self.back_ends.is_empty() {
+            return Err(LoadError::NoBackEnd);
+        }
+        let mut devices = Vec::new();
+        let fitting: Vec<_> = self.back_ends.iter().filter(|it| it.has(target)).collect();
+        for back_end in &fitting {
+            let here: &mut dyn Iterator<Item = Device> = match back_end.device() {
+                Device::Card(_) => &mut cards.iter().map(|card| Device::Card(*card)),
+                device => &mut std::iter::once(device),
+            };
+            for device in here {
+                let is_there = fitting.iter().any(|it| it.device() == device);
+                if is_there && !devices.contains(&device) {
+                    devices.push(device);
+                }
+            }
+        }
+        match (devices.is_empty(), fitting.is_empty()) {
+            (false, _) => Ok(devices),
+            (true, false) => Err(LoadError::NoCard),
+            (true, true) => Err(LoadError::Target(target)),
+        }
+    }
+
+    /// Makes a model on that device, or says what is wrong with it. It takes long.
+    pub(crate) fn make(&self, source: Source, device: Device, stop: &Stop) -> Loaded {
         let Source { name, key, options, bytes, .. } = source;
         check_encoding(&bytes, options.encoding)?;
         let outline = outline(&bytes, &self.config.limits)?;
         let signature = signature(&outline)?;
         // While it loads there are the file, what is parsed of it, and what is made of that.
         let while_loading = (bytes.len() as u64).saturating_add(outline.weights.saturating_mul(2));
-        let mut memory = self.registry.reserve(while_loading)?;
-        let (back_end, graph) = self.load(&bytes, &outline, &options)?;
+        let mut memory = self.registry.reserve(device, while_loading)?;
+        let (back_end, pool, graph) = self.load(&bytes, &outline, &options, device)?;
         drop(bytes);
-        self.registry.resize(&mut memory, graph.bytes())?;
+        self.registry.resize(device, &mut memory, graph.bytes())?;
+        let beside = self.registry.reserve(Device::Processor, graph.bytes_beside())?;
         let settings = self.settings(&options, &*graph);
         let batching = batching(&*graph, &signature, &options, settings.max_batch, stop);
-        let device = graph.device();
-        tracing::info!(model = name, back_end, device, batching = %batching.0, "loaded a model");
-        let about = About { key, name, back_end, device, signature };
-        let place = self.place.clone();
+        let runs_on = device.describe(&graph.device());
+        tracing::info!(
+            model = name, back_end, device = runs_on, batching = %batching.0, "loaded a model"
+        );
+        let about = About { key, name, back_end, device, runs_on, signature };
+        let place = Place { pool: pool.clone(), ..self.place.clone() };
+        let memory = [memory, beside];
         Ok(Handle::new(&Served::new(about, place, memory, graph, batching, settings)))
     }
 
-    /// The first back end that can, or why the first that was tried cannot.
+    /// The first back end there that can, or why the first that was tried cannot.
     fn load(
         &self,
         bytes: &Bytes,
         outline: &Outline,
         options: &ModelOptions,
-    ) -> Result<(&'static str, Arc<dyn Graph>), LoadError> {
-        if self.back_ends.is_empty() {
-            return Err(LoadError::NoBackEnd);
-        }
+        device: Device,
+    ) -> Result<(&'static str, &Pool, Arc<dyn Graph>), LoadError> {
         let mut reason = None;
-        for back_end in self.back_ends.iter().filter(|it| it.has(options.target)) {
+        let all = self.back_ends.iter().zip(&self.pools);
+        let there = all.filter(|(it, _)| it.device() == device && it.has(options.target));
+        for (back_end, pool) in there {
             match back_end.load(bytes, outline, options.target, &self.config.limits) {
-                Ok(graph) => return Ok((back_end.name(), graph)),
+                Ok(graph) => return Ok((back_end.name(), pool, graph)),
                 Err(error) => {
                     let name = back_end.name();
                     tracing::info!(back_end = name, %error, "the back end cannot load the model");

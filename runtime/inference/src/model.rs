@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use wrun_protocol::{Digest, TenantName};
 
 use crate::batch::axes::Batching;
 use crate::batch::queue::RequestId;
+use crate::device::Device;
 use crate::error::ComputeError;
 use crate::served::{Asked, Handle, Outputs};
 use crate::signature::Signature;
@@ -53,6 +55,21 @@ impl Model {
     /// Its digest; `None` for one that a guest brought itself.
     pub fn digest(&self) -> Option<Digest> {
         self.0.about.key.as_ref().map(|key| key.digest)
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.0.about.device
+    }
+
+    /// Tells it from other loaded models, as long as a handle to it is held.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(self.0.served()).addr()
+    }
+
+    /// Bytes that it takes of its device's memory.
+    pub fn bytes_on_device(&self) -> u64 {
+        self.0.bytes_on_device()
     }
 
     /// Bytes that it takes on this node, which a guest that brought it can be charged for.

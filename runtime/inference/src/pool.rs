@@ -1,8 +1,14 @@
-//! Threads for work that takes long. Work that is given up while it runs is replaced by
+//! Threads for work that takes long, of many tenants. Work that is given up while it runs is replaced by
 //! another thread, so that what hangs costs a processor's time, but not the pool.
+
+mod shares;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shares::Shares;
+use wrun_protocol::TenantName;
 
 use crate::error::StartError;
 
@@ -31,7 +37,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     /// Bounded by who submits: each has one entry at most, or counts its own.
-    waiting: VecDeque<Arc<dyn Work>>,
+    waiting: VecDeque<(Option<TenantName>, Arc<dyn Work>)>,
+    shares: Shares,
     idle: usize,
     /// Threads whose work was given up, and which end when it is over.
     lost: usize,
@@ -48,18 +55,31 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Queues work; after [`Self::stop`] it is dropped.
-    pub(crate) fn submit(&self, work: Arc<dyn Work>) {
+    /// Queues work, which will do something for that tenant first; after [`Self::stop`] it is
+    /// dropped.
+    pub(crate) fn submit(&self, tenant: Option<TenantName>, work: Arc<dyn Work>) {
         let mut state = self.0.state();
         if state.stopped {
             return;
         }
-        state.waiting.push_back(work);
+        state.waiting.push_back((tenant, work));
         let wake = state.idle > 0;
         drop(state);
         if wake {
             self.0.changed.notify_one();
         }
+    }
+
+    /// Tenants had so much time of a thread together, each the same, for what their weights are.
+    pub(crate) fn charge<'a>(
+        &self,
+        tenants: impl ExactSizeIterator<Item = (&'a TenantName, u32)>,
+        time: Duration,
+    ) {
+        let each = time / u32::try_from(tenants.len().max(1)).unwrap_or(u32::MAX);
+        let each = u64::try_from(each.as_nanos()).unwrap_or(u64::MAX);
+        let mut state = self.0.state();
+        tenants.for_each(|(tenant, weight)| state.shares.charge(tenant, weight, each));
     }
 
     /// Puts a thread in the place of one whose work hangs. Who does that work calls
@@ -108,11 +128,22 @@ thread_local! {
     static ENDS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
+impl State {
+    /// The work whose tenant has had least, of these what has waited longest.
+    fn next(&mut self) -> Option<Arc<dyn Work>> {
+        let far = |(tenant, _): &(Option<TenantName>, _)| self.shares.of(tenant.as_ref());
+        let waiting = self.waiting.iter().map(far).enumerate();
+        let (place, at) = waiting.min_by_key(|(place, at)| (*at, *place))?;
+        self.shares.begin(at);
+        self.waiting.remove(place).map(|(_, work)| work)
+    }
+}
+
 impl Shared {
     fn run(&self) {
         let mut state = self.state();
         while !state.stopped {
-            match state.waiting.pop_front() {
+            match state.next() {
                 Some(work) => {
                     drop(state);
                     work.work();

@@ -1,16 +1,17 @@
 //! Which models are loaded, or being loaded, and which go when there is no room. A model that
 //! is used never goes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{Shared, WeakShared};
 use tokio::sync::Notify;
 use wrun_protocol::Digest;
 
+use crate::device::{Card, Device};
 use crate::engine::ModelKey;
 use crate::error::{BusyReason, ComputeError, LoadError, UnloadError};
 use crate::load::Loaded;
@@ -20,16 +21,30 @@ use crate::served::{Handle, Served};
 /// A load that several may wait for: whoever is polled drives it.
 pub(crate) type Flight = Shared<Pin<Box<dyn Future<Output = Loaded> + Send>>>;
 
+/// For how long it is remembered that a model cannot be had on a device, where it can be on
+/// another: trying again takes a loader's time from others, and a driver may be mended meanwhile.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
 /// The models of a node.
 pub(crate) struct Registry {
-    memory: Arc<Memory>,
+    /// What models may take of each device.
+    memory: BTreeMap<Device, Arc<Memory>>,
     models: Mutex<Models>,
     changed: Notify,
 }
 
+/// A model on a device.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Spot {
+    pub(crate) key: ModelKey,
+    pub(crate) device: Device,
+}
+
 #[derive(Default)]
 struct Models {
-    shared: HashMap<ModelKey, Slot>,
+    shared: HashMap<Spot, Slot>,
+    /// Where models cannot be that are loaded elsewhere, and since when that is known.
+    elsewhere: HashMap<Spot, (LoadError, Instant)>,
     /// What guests brought themselves. They hold it; here it is only known.
     own: Vec<Weak<Served>>,
     loads: u64,
@@ -45,6 +60,8 @@ enum Slot {
 pub(crate) enum Found {
     Loaded(Handle),
     Loading(Flight),
+    /// Not there, as was seen before.
+    Not(LoadError),
 }
 
 /// Counts for statistics.
@@ -54,14 +71,29 @@ pub(crate) struct Totals {
 }
 
 impl Registry {
-    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+    /// `bytes` for models on the processor, and the memory of each card for those on it.
+    pub(crate) fn new(bytes: u64, cards: &[Card]) -> Self {
+        let of_cards = (0..).zip(cards).map(|(place, card)| (Device::Card(place), card.memory));
+        let all = of_cards.chain([(Device::Processor, bytes)]);
+        let memory = all.map(|(device, bytes)| (device, Memory::new(bytes))).collect();
         Self { memory, models: Mutex::default(), changed: Notify::new() }
     }
 
+    /// Of which memory a model takes there.
+    pub(crate) fn memory(&self, device: Device) -> Result<&Arc<Memory>, LoadError> {
+        let device = if device == Device::Unlisted { Device::Processor } else { device };
+        self.memory.get(&device).ok_or(LoadError::NoCard)
+    }
+
     /// The model, or the load that is under way, or the one that `flight` begins.
-    pub(crate) fn find(&self, key: &ModelKey, flight: impl FnOnce() -> Flight) -> Found {
+    pub(crate) fn find(&self, spot: &Spot, flight: impl FnOnce() -> Flight) -> Found {
         let mut models = self.models();
-        match models.shared.get(key) {
+        if let Some((error, since)) = models.elsewhere.get(spot)
+            && since.elapsed() < REMEMBERED
+        {
+            return Found::Not(error.clone());
+        }
+        match models.shared.get(spot) {
             Some(Slot::Loaded(served)) => {
                 served.touch(Instant::now());
                 return Found::Loaded(Handle::new(served));
@@ -80,27 +112,43 @@ impl Registry {
             Slot::Loaded(_) => true,
         });
         if let Some(weak) = flight.downgrade() {
-            models.shared.insert(key.clone(), Slot::Loading(weak));
+            models.shared.insert(spot.clone(), Slot::Loading(weak));
         }
         Found::Loading(flight)
     }
 
     /// Ends a load: what was loaded is known from now on.
-    pub(crate) fn landed(&self, key: ModelKey, loaded: &Loaded) {
+    pub(crate) fn landed(&self, spot: Spot, loaded: &Loaded) {
         let mut models = self.models();
         match loaded {
             Ok(handle) => {
                 models.loads += 1;
                 handle.touch(Instant::now());
-                models.shared.insert(key, Slot::Loaded(Arc::clone(handle.served())));
+                models.shared.insert(spot, Slot::Loaded(Arc::clone(handle.served())));
                 self.changed.notify_one();
             }
             Err(_) => {
-                if let Some(Slot::Loading(_)) = models.shared.get(&key) {
-                    models.shared.remove(&key);
+                if let Some(Slot::Loading(_)) = models.shared.get(&spot) {
+                    models.shared.remove(&spot);
                 }
             }
         }
+    }
+
+    /// A model that is loaded now was refused before on other devices: so it will be again.
+    pub(crate) fn refused(&self, refusals: Vec<(Spot, LoadError)>) {
+        if refusals.is_empty() {
+            return;
+        }
+        let mut models = self.models();
+        let Models { shared, elsewhere, .. } = &mut *models;
+        // No more than models that are loaded have devices.
+        elsewhere.retain(|spot, (_, since)| {
+            let is_loaded = shared.keys().any(|loaded| loaded.key == spot.key);
+            is_loaded && since.elapsed() < REMEMBERED
+        });
+        let now = Instant::now();
+        elsewhere.extend(refusals.into_iter().map(|(spot, error)| (spot, (error, now))));
     }
 
     /// Knows of a guest's own model.
@@ -111,24 +159,29 @@ impl Registry {
         models.own.push(Arc::downgrade(served));
     }
 
-    /// Memory for a model. Those that were not used for longest make room.
-    pub(crate) fn reserve(&self, bytes: u64) -> Result<Held, LoadError> {
-        self.check_budget(bytes)?;
-        self.make_room(bytes)
+    /// Memory for a model. Those there that were not used for longest make room.
+    pub(crate) fn reserve(&self, device: Device, bytes: u64) -> Result<Held, LoadError> {
+        self.check_budget(self.memory(device)?, bytes)?;
+        self.make_room(device, bytes)
     }
 
     /// More or less memory for a model, when it is known how much it needs.
-    pub(crate) fn resize(&self, held: &mut Held, bytes: u64) -> Result<(), LoadError> {
-        self.check_budget(bytes)?;
+    pub(crate) fn resize(
+        &self,
+        device: Device,
+        held: &mut Held,
+        bytes: u64,
+    ) -> Result<(), LoadError> {
+        self.check_budget(self.memory(device)?, bytes)?;
         match bytes.checked_sub(held.bytes()) {
-            Some(more) => held.join(self.make_room(more)?),
+            Some(more) => held.join(self.make_room(device, more)?),
             None => held.shrink(bytes),
         }
         Ok(())
     }
 
-    fn check_budget(&self, size: u64) -> Result<(), LoadError> {
-        let limit = self.memory.limit();
+    fn check_budget(&self, memory: &Memory, size: u64) -> Result<(), LoadError> {
+        let limit = memory.limit();
         if size > limit {
             let what = "the memory that the model needs, in bytes,".to_owned();
             return Err(LoadError::TooLarge { what, size, limit });
@@ -136,38 +189,42 @@ impl Registry {
         Ok(())
     }
 
-    fn make_room(&self, bytes: u64) -> Result<Held, LoadError> {
+    fn make_room(&self, device: Device, bytes: u64) -> Result<Held, LoadError> {
+        let memory = self.memory(device)?;
         loop {
-            if let Some(held) = self.memory.hold(bytes) {
+            if let Some(held) = memory.hold(bytes) {
                 return Ok(held);
             }
+            let is_there = |other| self.memory(other).is_ok_and(|of| Arc::ptr_eq(of, memory));
             // Dropped without the lock: it may be large.
-            let evicted = self.models().evict();
+            let evicted = self.models().evict(is_there);
             let Some(Slot::Loaded(served)) = evicted else {
-                let budget = self.memory.limit();
-                let free = budget.saturating_sub(self.memory.used());
-                return Err(LoadError::Busy(BusyReason::Memory { needed: bytes, free, budget }));
+                let budget = memory.limit();
+                let free = budget.saturating_sub(memory.used());
+                let needed = bytes;
+                let reason = BusyReason::Memory { device, needed, free, budget };
+                return Err(LoadError::Busy(reason));
             };
             served.close(&ComputeError::Unloaded);
             self.changed.notify_one();
         }
     }
 
+    /// From all devices.
     pub(crate) fn unload(&self, key: &ModelKey, force: bool) -> Result<(), UnloadError> {
         let mut models = self.models();
-        let Some(Slot::Loaded(served)) = models.shared.get(key) else {
+        let of_it = models.of(key);
+        if of_it.is_empty() {
             return Err(UnloadError::NotLoaded);
-        };
-        let users = served.users();
+        }
+        let users = of_it.iter().map(|served| served.users()).sum();
         if users > 0 && !force {
             return Err(UnloadError::InUse { users });
         }
-        let removed = models.shared.remove(key);
+        models.shared.retain(|spot, slot| spot.key != *key || matches!(slot, Slot::Loading(_)));
         drop(models);
         self.changed.notify_one();
-        if let Some(Slot::Loaded(served)) = removed {
-            served.close(&ComputeError::Unloaded);
-        }
+        of_it.iter().for_each(|served| served.close(&ComputeError::Unloaded));
         Ok(())
     }
 
@@ -184,19 +241,16 @@ impl Registry {
         &self.changed
     }
 
-    /// A model that is loaded.
-    pub(crate) fn get(&self, key: &ModelKey) -> Option<Arc<Served>> {
-        match self.models().shared.get(key)? {
-            Slot::Loaded(served) => Some(Arc::clone(served)),
-            Slot::Loading(_) => None,
-        }
+    /// A model on each device on which it is loaded, in their order.
+    pub(crate) fn of(&self, key: &ModelKey) -> Vec<Arc<Served>> {
+        self.models().of(key)
     }
 
     /// Of the models that are loaded and are no guest's own.
     pub(crate) fn digests(&self) -> BTreeSet<Digest> {
         let models = self.models();
         let loaded = models.shared.iter().filter(|(_, slot)| matches!(slot, Slot::Loaded(_)));
-        loaded.map(|(key, _)| key.digest).collect()
+        loaded.map(|(spot, _)| spot.key.digest).collect()
     }
 
     /// All models.
@@ -221,14 +275,26 @@ impl Registry {
 }
 
 impl Models {
-    /// The model that nobody uses, and that was used least recently.
-    fn evict(&mut self) -> Option<Slot> {
-        let idle = self.shared.iter().filter_map(|(key, slot)| match slot {
-            Slot::Loaded(served) if served.users() == 0 => Some((served.used(), key)),
+    fn of(&self, key: &ModelKey) -> Vec<Arc<Served>> {
+        let loaded = self.shared.iter().filter_map(|(spot, slot)| match slot {
+            Slot::Loaded(served) if spot.key == *key => Some(Arc::clone(served)),
             Slot::Loaded(_) | Slot::Loading(_) => None,
         });
-        let key = idle.min_by_key(|(used, _)| *used).map(|(_, key)| key.clone())?;
+        let mut loaded: Vec<_> = loaded.collect();
+        loaded.sort_by_key(|served| served.about.device);
+        loaded
+    }
+
+    /// The model there that nobody uses, and that was used least recently.
+    fn evict(&mut self, is_there: impl Fn(Device) -> bool) -> Option<Slot> {
+        let idle = self.shared.iter().filter_map(|(spot, slot)| match slot {
+            Slot::Loaded(served) if served.users() == 0 && is_there(spot.device) => {
+                Some((served.used(), spot))
+            }
+            Slot::Loaded(_) | Slot::Loading(_) => None,
+        });
+        let spot = idle.min_by_key(|(used, _)| *used).map(|(_, spot)| spot.clone())?;
         self.evictions += 1;
-        self.shared.remove(&key)
+        self.shared.remove(&spot)
     }
 }

@@ -19,6 +19,7 @@ use crate::batch::merge::MergeKey;
 use crate::batch::queue::{Output, Queue, Refused, Request, RequestId, RunId, Settings};
 use crate::clock::{Clock, Timer, Wake};
 use crate::config::Limits;
+use crate::device::Device;
 use crate::engine::ModelKey;
 use crate::error::{BusyReason, ComputeError};
 use crate::input::arrange;
@@ -37,7 +38,9 @@ pub(crate) struct About {
     pub(crate) key: Option<ModelKey>,
     pub(crate) name: String,
     pub(crate) back_end: &'static str,
-    pub(crate) device: String,
+    pub(crate) device: Device,
+    /// What it runs on there, as people are told.
+    pub(crate) runs_on: String,
     pub(crate) signature: Signature,
 }
 
@@ -57,7 +60,8 @@ pub(crate) struct Place {
 pub(crate) struct Served {
     pub(crate) about: About,
     place: Place,
-    bytes: u64,
+    /// What it takes of its device, and of this machine's memory beside that.
+    bytes: [u64; 2],
     state: Mutex<State>,
     me: Weak<Self>,
     /// When it was used last, in nanoseconds since the engine began.
@@ -99,11 +103,13 @@ struct State {
 /// only when the last thread has left.
 struct Resident {
     graph: Arc<dyn Graph>,
-    _memory: Held,
+    _memory: [Held; 2],
 }
 
 /// What a queued request carries.
 struct Payload {
+    tenant: TenantName,
+    weight: u32,
     inputs: Vec<Tensor>,
     rows: u32,
     /// Until the run is over, since it uses the inputs until then.
@@ -154,12 +160,12 @@ impl Served {
     pub(crate) fn new(
         about: About,
         place: Place,
-        memory: Held,
+        memory: [Held; 2],
         graph: Arc<dyn Graph>,
         (batching, axes): (Batching, Option<Axes>),
         settings: Settings,
     ) -> Arc<Self> {
-        let bytes = memory.bytes();
+        let bytes = memory.each_ref().map(Held::bytes);
         let state = State {
             graph: Some(Arc::new(Resident { graph, _memory: memory })),
             closed: ComputeError::Unloaded,
@@ -204,7 +210,12 @@ impl Served {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.iter().sum()
+    }
+
+    pub(crate) fn bytes_on_device(&self) -> u64 {
+        let [on_device, _] = self.bytes;
+        on_device
     }
 
     /// Queues a request, and says how to get its answer.
@@ -236,14 +247,15 @@ impl Served {
         };
         let key = state.axes.as_ref().and_then(|axes| axes.key(&inputs));
         let (key, rows) = key.map_or((None, 1), |(key, rows)| (Some(key), rows));
+        let Asked { tenant, weight, .. } = asked;
         let request = Request {
-            tenant: asked.tenant,
-            weight: asked.weight,
+            tenant: tenant.clone(),
+            weight,
             key,
             rows,
             cost: bytes,
             deadline,
-            payload: Payload { inputs, rows, _held: held },
+            payload: Payload { tenant, weight, inputs, rows, _held: held },
         };
         let id = match state.queue.push(now, request) {
             Ok(id) => id,
@@ -297,7 +309,7 @@ impl Served {
             key: self.about.key.clone(),
             name: self.about.name.clone(),
             back_end: self.about.back_end,
-            device: self.about.device.clone(),
+            device: self.about.runs_on.clone(),
             bytes: self.bytes(),
             signature: self.about.signature.clone(),
             batching: state.batching.clone(),
@@ -330,9 +342,10 @@ impl Served {
             let (who, instead) = (Weak::<Self>::clone(&self.me), state.timer);
             state.timer = Some(self.place.clock.at(at, who, instead));
         }
+        let next = if submit { state.queue.next_tenant() } else { None };
         drop(state);
         if submit && let Some(me) = self.me.upgrade() {
-            self.place.pool.submit(me);
+            self.place.pool.submit(next, me);
         }
         answers
     }

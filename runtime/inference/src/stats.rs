@@ -34,6 +34,16 @@ impl Histogram {
         self.add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Counts what another one has counted.
+    pub fn add_all(&mut self, other: &Self) {
+        if self.buckets.len() < other.buckets.len() {
+            self.buckets.resize(other.buckets.len(), 0);
+        }
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(count, more)| *count += more);
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
     /// How many values there were.
     pub fn count(&self) -> u64 {
         self.count
@@ -139,6 +149,20 @@ mod tests {
         assert_eq!(buckets, [(1, 1), (2, 1), (4, 2), (1024, 1), (u64::MAX, 1)]);
         assert_eq!((histogram.count(), histogram.counts().len()), (6, 65));
         assert_eq!(histogram.counts()[..3], [1, 1, 2]);
+    }
+
+    #[test]
+    fn two_histograms_make_one() {
+        let of = |values: &[u64]| {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|value| histogram.add(*value));
+            histogram
+        };
+        for (one, other) in [(&[1, 2][..], &[900, 0][..]), (&[900], &[1]), (&[], &[u64::MAX])] {
+            let mut sum = of(one);
+            sum.add_all(&of(other));
+            assert_eq!(sum, of(&[one, other].concat()));
+        }
     }
 
     #[test]

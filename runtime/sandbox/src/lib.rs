@@ -9,6 +9,7 @@ mod account;
 mod bindings;
 mod bodies;
 mod cache;
+mod cards;
 mod clock;
 mod compiled;
 mod config;
@@ -48,6 +49,7 @@ mod store;
 mod task;
 mod ticker;
 
+pub use cards::LentCards;
 pub use config::SandboxConfig;
 pub use engines::plain_engine;
 pub use error::{PrepareError, SandboxError, StartError};

@@ -17,6 +17,7 @@ use wrun_protocol::task::Limit;
 
 use crate::GrantedModel;
 use crate::bindings::nn::wasi::nn::{errors, graph, inference, tensor};
+use crate::cards::{CardFull, OnCard};
 use crate::control::Control;
 use crate::gang::{Charge, TaskMemory};
 use crate::state::TaskState;
@@ -42,6 +43,8 @@ pub struct HeldContext(Arc<Loaded>);
 
 struct Loaded {
     model: Model,
+    /// For one that is on a card.
+    _on_card: Option<OnCard>,
     /// For one that the guest brought itself.
     _charge: Option<Charge>,
 }
@@ -124,13 +127,31 @@ fn granted(control: &Control, name: &str) -> Result<GrantedModel, Refusal> {
 
 async fn load_granted(control: &Control, name: &str) -> Result<HeldGraph, Refusal> {
     let granted = granted(control, name)?;
-    let model = granted.load(&engine(control)?, &control.job().tenant).await?;
-    Ok(HeldGraph(Arc::new(Loaded { model, _charge: None })))
+    let model = granted.load(&engine(control)?, &control.job().tenant, &cards(control)).await?;
+    hold(control, model, None)
+}
+
+/// The cards that the task was given, in the order in which a model is tried on them.
+fn cards(control: &Control) -> Vec<u16> {
+    control.job().cards.as_ref().map(|cards| cards.in_order()).unwrap_or_default()
+}
+
+/// Counts the model among those of the task.
+fn hold(control: &Control, model: Model, charge: Option<Charge>) -> Result<HeldGraph, Refusal> {
+    let cards = control.job().cards.as_ref();
+    let on_card = cards.map(|cards| cards.hold(&model)).transpose()?.flatten();
+    Ok(HeldGraph(Arc::new(Loaded { model, _on_card: on_card, _charge: charge })))
 }
 
 impl GrantedModel {
-    /// Loads it on this node, if it is not yet, in the name of the tenant that uses it.
-    pub async fn load(&self, engine: &Engine, tenant: &TenantName) -> Result<Model, LoadError> {
+    /// Loads it on this node, if it is not yet, in the name of the tenant that uses it, and for
+    /// who was given those cards.
+    pub async fn load(
+        &self,
+        engine: &Engine,
+        tenant: &TenantName,
+        cards: &[u16],
+    ) -> Result<Model, LoadError> {
         let Some(file) = self.file.clone() else {
             let text = format!("`{}` was removed", self.name);
             return Err(LoadError::Fetch(FetchError::NotFound(text)));
@@ -138,7 +159,7 @@ impl GrantedModel {
         let key = ModelKey::of(&self.owner, &self.version);
         let read = move || std::fs::read(file).map(Bytes::from);
         let fetch = || read().map_err(|error| FetchError::Failed(error.to_string()));
-        engine.load(tenant, &self.name, &key, fetch).await
+        engine.load(tenant, &self.name, &key, cards, fetch).await
     }
 }
 
@@ -160,9 +181,9 @@ async fn load_own(
     options: ModelOptions,
     charge: Charge,
 ) -> Result<HeldGraph, Refusal> {
-    let tenant = &control.job().tenant;
-    let model = engine(control)?.load_bytes(tenant, "of the guest", &options, bytes).await?;
-    Ok(HeldGraph(Arc::new(Loaded { model, _charge: Some(charge) })))
+    let (tenant, cards) = (&control.job().tenant, cards(control));
+    let load = engine(control)?.load_bytes(tenant, "of the guest", &options, &cards, bytes).await;
+    hold(control, load?, Some(charge))
 }
 
 fn refusal(code: ErrorCode, text: String) -> Refusal {
@@ -172,6 +193,12 @@ fn refusal(code: ErrorCode, text: String) -> Refusal {
 impl From<LoadError> for Refusal {
     fn from(error: LoadError) -> Self {
         refusal(error.code(), error.to_string())
+    }
+}
+
+impl From<CardFull> for Refusal {
+    fn from(full: CardFull) -> Self {
+        refusal(ErrorCode::TooLarge, full.to_string())
     }
 }
 

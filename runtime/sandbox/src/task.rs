@@ -13,6 +13,7 @@ use wrun_protocol::wire::user::LogStream;
 use wrun_protocol::wire::worker::ComponentKind;
 use wrun_protocol::{JobId, Resources, TenantName};
 
+use crate::LentCards;
 use crate::ModelMeter;
 use crate::ServiceCaller;
 use crate::gang::{GangSeat, TaskMemory};
@@ -45,6 +46,8 @@ pub struct JobContext {
     pub listen: Vec<u16>,
     /// Carries requests to services of the cluster; `None`: there is nobody who does.
     pub services: Option<Arc<dyn ServiceCaller>>,
+    /// The node's cards that the task was given.
+    pub cards: Option<Arc<LentCards>>,
     /// Models that the guest may load by name.
     pub models: Vec<GrantedModel>,
     /// The share of its requests in the queue of a model, against those of other tenants.

@@ -27,8 +27,11 @@ pub struct WorkerConfig {
     pub capacity: Resources,
     /// Labels that jobs may ask for.
     pub labels: BTreeMap<String, String>,
-    /// Devices and named resources. Empty on most nodes.
+    /// Devices and named resources that its operator declares. Empty on most nodes.
     pub offer: Offer,
+    /// Whether NVIDIA's driver is asked for the cards that there are. They come before those that
+    /// are declared.
+    pub find_cards: bool,
     /// Where it listens for other nodes, for messages between tasks of a gang. An unspecified
     /// address stands for the one from which the server sees this node; port 0 for one chosen
     /// by the system.
@@ -95,6 +98,7 @@ impl WorkerConfig {
             capacity: Resources { cpu_milli: 2000, memory: 4 << 30, scratch: 16 << 30, slots: 256 },
             labels: BTreeMap::new(),
             offer: Offer::default(),
+            find_cards: true,
             peer_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             http: HttpConfig::default(),
             threads: 2,

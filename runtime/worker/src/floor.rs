@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use wrun_inference::{Card, Engine};
 use wrun_protocol::service::HttpService;
 use wrun_protocol::task::{Failure, Outcome, Usage};
 use wrun_protocol::wire::user::LogStream;
@@ -25,6 +26,7 @@ use crate::gang::Gangs;
 use crate::held::Held;
 use crate::job::Setup;
 use crate::log::SpillDir;
+use crate::models;
 use crate::service::{Hosted, News, Replicas, watch_program, watch_replica};
 use crate::slots::{Following, Past, Running, Slots, Starting, Stopping};
 use crate::streams::Streams;
@@ -83,6 +85,11 @@ impl<E: Executor> Floor<E> {
         &self.executor
     }
 
+    /// The node's cards.
+    fn cards(&self) -> &[Card] {
+        self.executor.inference().map_or(&[], Engine::cards)
+    }
+
     /// Starts what fits now.
     pub(crate) fn start_ready(&self) {
         let Some(events) = self.this.upgrade().map(|this| this as Arc<dyn TaskEvents>) else {
@@ -132,11 +139,11 @@ impl<E: Executor> Floor<E> {
         let Starting { token, job, index, attempt, .. } = starting;
         let start = ReplicaStart {
             token: *token,
-            job: setup.context_of(job.request(starting.granted)),
+            job: setup.context_of(job, &starting.granted, self.cards()),
             index: *index,
             attempt: *attempt,
             http: http.clone(),
-            memory_of_instance: job.takes(starting.granted).memory
+            memory_of_instance: job.takes(&starting.granted).memory
                 / u64::from(http.instances().max(1)),
             scratch: setup.wants_scratch().then(|| self.scratch_of(*token)),
         };
@@ -147,9 +154,11 @@ impl<E: Executor> Floor<E> {
         Ok(hosted)
     }
 
-    /// Has the server told when a replica can have requests.
+    /// Has the server told when a replica can have requests: not before its models are on the
+    /// cards that it was given.
     fn watch(&self, starting: &Starting<E>, held: Held<E>) {
         let (token, this) = (starting.token, self.this.clone());
+        let warm = self.warm(starting);
         let tell = move |news| {
             if let Some(floor) = this.upgrade() {
                 floor.on_news(token, news);
@@ -157,13 +166,34 @@ impl<E: Executor> Floor<E> {
         };
         match (held, starting.job.http(), starting.job.program()) {
             (Held::Replica(hosted), Some(http), _) => {
-                self.runtime.spawn(watch_replica(hosted, http.readiness.clone(), tell));
+                let readiness = http.readiness.clone();
+                self.runtime.spawn(async move {
+                    match warm.await {
+                        Ok(()) => watch_replica(hosted, readiness, tell).await,
+                        Err(problem) => hosted.fail(problem),
+                    }
+                });
             }
             (Held::Task(_), _, Some(program)) => {
                 let after = Duration::from_millis(program.ready_after_ms);
                 self.runtime.spawn(watch_program(after, tell));
             }
             _ => {}
+        }
+    }
+
+    /// Loads the models of a service on the cards of a replica.
+    fn warm(&self, starting: &Starting<E>) -> impl Future<Output = Result<(), String>> + use<E> {
+        let engine = self.executor.inference().cloned();
+        let (job, granted) = (Arc::clone(&starting.job), starting.granted.clone());
+        async move {
+            match (engine, job.setup.get()) {
+                (Some(engine), Some(setup)) if !granted.cards().is_empty() => {
+                    let models = &setup.context.models;
+                    models::warm(&engine, &job.tenant, models, granted.cards()).await
+                }
+                _ => Ok(()),
+            }
         }
     }
 
@@ -191,7 +221,7 @@ impl<E: Executor> Floor<E> {
         };
         TaskStart {
             token: starting.token,
-            job: setup.context_of(starting.job.request(starting.granted)),
+            job: setup.context_of(&starting.job, &starting.granted, self.cards()),
             index: starting.index,
             attempt: starting.attempt,
             input,

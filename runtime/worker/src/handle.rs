@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use wrun_gateway::{Gateway, Upstream};
 use wrun_inference::Engine;
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference::NodeInference;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::wire::service::GatewayAddresses;
@@ -16,6 +17,7 @@ use wrun_sandbox::{Sandbox, SandboxConfig};
 use crate::agent::{Agent, Command, Parts};
 use crate::artefacts::Artefacts;
 use crate::blobs::Blobs;
+use crate::cards::Cards;
 use crate::data_dir::DataDir;
 use crate::executor::Executor;
 use crate::floor::{Floor, start_spiller};
@@ -75,12 +77,15 @@ pub struct WorkerHandle {
 
 /// Takes the data directory, joins if it must, builds the sandbox and starts the agent,
 /// which connects and reconnects on its own from then on.
-pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
+pub async fn start(mut config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
     check(&config)?;
     let root = config.data_dir.clone();
     let data = off_thread(move || DataDir::open(&root)).await??;
     let member = membership(&config, &data).await?;
+    let Cards { gpus, cards, states } = Cards::of_node(config.find_cards, &config.offer.gpus).await;
+    config.offer.gpus = gpus;
     let inference = wrun_inference::Config {
+        cards,
         threads: config.threads,
         model_memory: config.model_memory,
         back_ends: config.back_ends.clone(),
@@ -110,7 +115,8 @@ pub async fn start(config: WorkerConfig) -> Result<WorkerHandle, WorkerError> {
         identity: member.identity,
         authority: member.authority,
     };
-    let standing = Standing { node: member.node, warnings, inference, peers: Some(peers) };
+    let standing =
+        Standing { node: member.node, warnings, inference, cards: states, peers: Some(peers) };
     launch(config, Timing::default(), data, standing, sandbox, Box::new(dial)).await
 }
 
@@ -120,6 +126,8 @@ pub(crate) struct Standing {
     pub(crate) warnings: Vec<String>,
     /// How it runs models.
     pub(crate) inference: NodeInference,
+    /// How its cards are.
+    pub(crate) cards: watch::Receiver<Vec<CardState>>,
     /// How it reaches other nodes; tests of one worker have none.
     pub(crate) peers: Option<Arc<Peers>>,
 }
@@ -172,7 +180,7 @@ pub(crate) async fn launch<E: Executor>(
     let artefacts =
         Artefacts::open(&data.artefacts(), &data.incoming(), config.artefact_bytes, blobs.clone())
             .map_err(in_data)?;
-    let Standing { node, warnings, inference, peers } = standing;
+    let Standing { node, warnings, inference, cards, peers } = standing;
     let listens = peers.as_ref().map(|peers| peers.local_addr());
     let replicas = Arc::new(Replicas::new());
     let carrier = Arc::new(Carrier::new(node, Arc::clone(&replicas), peers.clone()));
@@ -207,6 +215,7 @@ pub(crate) async fn launch<E: Executor>(
         },
         offer: config.offer,
         inference,
+        cards,
         listens,
         gangs,
         gateway,

@@ -11,13 +11,17 @@ pub const OWN_LABELS: &str = "nn.";
 /// The value of a label that says that something is there.
 const THERE: &str = "yes";
 
-/// `nn.onnxruntime = VERSION`, and `nn.provider.NAME = yes` for each that models were run on. A
-/// back end without a version is part of wrun, which every node is.
+/// `nn.onnxruntime = VERSION`, and `nn.provider.NAME = yes` for each that models were run on;
+/// `nn.tract = yes`, since what is part of wrun has no version of its own.
 pub(crate) fn labels(inference: &NodeInference) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::new();
     for back_end in inference.back_ends.iter().filter(|back_end| back_end.is_usable()) {
-        let Some(version) = &back_end.version else { continue };
-        labels.insert(format!("{OWN_LABELS}{}", back_end.name), version.clone());
+        let label = format!("{OWN_LABELS}{}", back_end.name);
+        let Some(version) = &back_end.version else {
+            labels.insert(label, THERE.to_owned());
+            continue;
+        };
+        labels.insert(label, version.clone());
         let providers = back_end.usable().map(|provider| &provider.name);
         let label = |name| (format!("{OWN_LABELS}provider.{name}"), THERE.to_owned());
         labels.extend(providers.map(label));
@@ -47,9 +51,10 @@ mod tests {
         let both =
             vec![back_end("onnxruntime", Some("1.27.0"), None), back_end("tract", None, None)];
         let labels = of(both).into_iter().collect::<Vec<_>>();
-        let expected = [("nn.onnxruntime", "1.27.0"), ("nn.provider.cpu", "yes")];
+        let expected =
+            [("nn.onnxruntime", "1.27.0"), ("nn.provider.cpu", "yes"), ("nn.tract", "yes")];
         assert_eq!(labels, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
         assert!(of(vec![back_end("onnxruntime", Some("1.2.0"), Some("too old"))]).is_empty());
-        assert!(of(vec![back_end("tract", None, None)]).is_empty());
+        assert_eq!(of(vec![back_end("tract", None, None)]).len(), 1);
     }
 }

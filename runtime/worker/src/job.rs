@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use wrun_inference::Card;
 use wrun_protocol::job::{EncodedSpec, Input, OnDisconnect, SpecError};
 use wrun_protocol::remembered::Keys;
+use wrun_protocol::scheduling::GpuRequest;
 use wrun_protocol::service::{HttpService, ProgramService, ServiceKind};
-use wrun_protocol::wire::worker::ComponentKind;
+use wrun_protocol::wire::worker::{ComponentKind, Grant};
 use wrun_protocol::{JobId, JobSpec, Resources, TenantName};
-use wrun_sandbox::{GrantedModel, JobContext, ServiceCaller, TaskInput};
+use wrun_sandbox::{GrantedModel, JobContext, LentCards, ServiceCaller, TaskInput};
 
 use crate::artefacts::Pinned;
 use crate::executor::Executor;
@@ -24,6 +26,29 @@ pub(crate) struct Job<E: Executor> {
     pub(crate) spec: JobSpec,
     /// Set once everything that its tasks need is on this node.
     pub(crate) setup: OnceLock<Setup<E>>,
+}
+
+/// What a task was granted of what its job asks for. Of most tasks that is the first request, and
+/// no cards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Granted(Option<Arc<Grant>>);
+
+impl Granted {
+    /// Which of the job's requests: 0 is the first, then the alternatives.
+    pub(crate) fn request(&self) -> u8 {
+        self.0.as_ref().map_or(0, |grant| grant.request)
+    }
+
+    /// Which of the node's cards.
+    pub(crate) fn cards(&self) -> &[u16] {
+        self.0.as_ref().map_or(&[], |grant| &grant.gpus)
+    }
+}
+
+impl From<Grant> for Granted {
+    fn from(grant: Grant) -> Self {
+        Self((grant != Grant::default()).then(|| Arc::new(grant)))
+    }
 }
 
 /// What the tasks of a job share while they run.
@@ -93,14 +118,21 @@ impl SharedInput {
 }
 
 impl<E: Executor> Setup<E> {
-    /// What the tasks that were granted that request share.
-    pub(crate) fn context_of(&self, granted: Option<&Resources>) -> Arc<JobContext> {
-        match granted.filter(|granted| **granted != self.context.resources) {
-            None => self.context.clone(),
-            Some(granted) => {
-                Arc::new(JobContext { resources: *granted, ..(*self.context).clone() })
-            }
+    /// What a task is told that was granted that. `cards` are those of the node. Tasks that were
+    /// granted the job's first request and no cards share it.
+    pub(crate) fn context_of(
+        &self,
+        job: &Job<E>,
+        granted: &Granted,
+        cards: &[Card],
+    ) -> Arc<JobContext> {
+        let resources = *job.takes(granted);
+        if resources == self.context.resources && granted.cards().is_empty() {
+            return self.context.clone();
         }
+        let lent = job.gpu(granted).map(|gpu| Arc::new(lent(gpu, granted.cards(), cards)));
+        let model_weight = job.model_weight(granted);
+        Arc::new(JobContext { resources, cards: lent, model_weight, ..(*self.context).clone() })
     }
 
     /// What makes task `index` deterministic, where its result is remembered.
@@ -125,18 +157,34 @@ impl<E: Executor> Job<E> {
         Ok(Self { id, tenant, kind, spec: spec.decode()?, setup: OnceLock::new() })
     }
 
-    /// What a task takes that was granted the job's request of that number: 0 is the first,
-    /// then the alternatives. `None` where the job has fewer.
-    pub(crate) fn request(&self, granted: u8) -> Option<&Resources> {
-        match usize::from(granted).checked_sub(1) {
+    /// What a task takes that was granted that. `None` where the job has fewer requests.
+    pub(crate) fn request(&self, granted: &Granted) -> Option<&Resources> {
+        match usize::from(granted.request()).checked_sub(1) {
             None => Some(&self.spec.resources),
             Some(place) => Some(&self.spec.scheduling.alternatives.get(place)?.resources),
         }
     }
 
     /// What a task takes.
-    pub(crate) fn takes(&self, granted: u8) -> &Resources {
+    pub(crate) fn takes(&self, granted: &Granted) -> &Resources {
         self.request(granted).unwrap_or(&self.spec.resources)
+    }
+
+    /// Whether any of its requests is for cards.
+    pub(crate) fn may_have_cards(&self) -> bool {
+        let scheduling = &self.spec.scheduling;
+        let others = scheduling.alternatives.iter().map(|request| &request.devices);
+        others.chain([&scheduling.devices]).any(|devices| devices.gpu.is_some())
+    }
+
+    /// What a task asked for of cards that was granted that.
+    fn gpu(&self, granted: &Granted) -> Option<&GpuRequest> {
+        let scheduling = &self.spec.scheduling;
+        let devices = match usize::from(granted.request()).checked_sub(1) {
+            None => &scheduling.devices,
+            Some(place) => &scheduling.alternatives.get(place)?.devices,
+        };
+        devices.gpu.as_ref()
     }
 
     /// Whether its tasks end when the worker's lease does.
@@ -204,15 +252,53 @@ impl<E: Executor> Job<E> {
             listen: program.map_or_else(Vec::new, |program| program.ports.clone()),
             services,
             models,
-            model_weight: self.model_weight(),
+            cards: None,
+            model_weight: self.model_weight(&Granted::default()),
             models_asked: Arc::default(),
             load_models: self.spec.inference.load,
         }
     }
 
     /// In thousandths: the part of a card that a task was given, or of a core where it has none.
-    fn model_weight(&self) -> u32 {
-        let gpu = self.spec.scheduling.devices.gpu.as_ref();
-        gpu.map_or(self.spec.resources.cpu_milli, |gpu| gpu.milli).max(1)
+    fn model_weight(&self, granted: &Granted) -> u32 {
+        self.gpu(granted).map_or(self.takes(granted).cpu_milli, |gpu| gpu.milli).max(1)
+    }
+}
+
+/// These cards, of each as much memory as was asked for, or the part of it that belongs to the part
+/// of the card.
+fn lent(gpu: &GpuRequest, granted: &[u16], cards: &[Card]) -> LentCards {
+    let of_card = |place: &u16| {
+        let all = cards.get(usize::from(*place))?.memory;
+        let part = u128::from(all) * u128::from(gpu.milli.min(1000)) / 1000;
+        let asked = (gpu.memory > 0).then_some(gpu.memory.min(all));
+        Some((*place, asked.unwrap_or(u64::try_from(part).unwrap_or(all))))
+    };
+    LentCards::new(granted.iter().filter_map(of_card).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(memory: u64) -> Card {
+        Card { visible: String::new(), memory }
+    }
+
+    #[test]
+    fn a_task_has_the_memory_that_it_asked_for_or_its_part_of_the_card() {
+        let cards = [card(1000), card(2001)];
+        let lent = |milli, memory, granted: &[u16]| {
+            let lent = lent(&GpuRequest { milli, memory, models: Vec::new() }, granted, &cards);
+            format!("{lent:?}")
+        };
+        let memory = |memory: &[(u16, u64)]| {
+            format!("{:?}", LentCards::new(memory.iter().copied().collect()))
+        };
+        assert_eq!(lent(500, 0, &[1]), memory(&[(1, 1000)]));
+        assert_eq!(lent(500, 300, &[1]), memory(&[(1, 300)]));
+        assert_eq!(lent(2000, 0, &[0, 1]), memory(&[(0, 1000), (1, 2001)]));
+        assert_eq!(lent(2000, 1500, &[0, 1]), memory(&[(0, 1000), (1, 1500)]));
+        assert_eq!(lent(1000, 0, &[7]), memory(&[]), "no such card");
     }
 }

@@ -9,6 +9,7 @@
 mod agent;
 mod artefacts;
 mod blobs;
+mod cards;
 mod config;
 mod data_dir;
 mod error;

@@ -45,15 +45,16 @@ fn is_withdrawn(error: &ArtefactError) -> bool {
     error.code == ErrorCode::NotFound
 }
 
-/// Loads what the replicas of a service will ask for, so that their first requests do not wait for
-/// it. One that cannot be loaded is the service's fault, and said before a request fails by it.
+/// Loads what the replicas of a service will ask for, on the processor or on the cards that one of
+/// them was given, so that their first requests do not wait for it. One that cannot be loaded is the service's fault, and said before a request fails by it.
 pub(crate) async fn warm(
     engine: &Engine,
     tenant: &TenantName,
     models: &[GrantedModel],
+    cards: &[u16],
 ) -> Result<(), String> {
     for model in models.iter().filter(|model| model.file.is_some()) {
-        match model.load(engine, tenant).await {
+        match model.load(engine, tenant, cards).await {
             Ok(_) => {}
             // Not for good: the guest may find it less busy.
             Err(LoadError::Busy(reason)) => {
@@ -84,7 +85,9 @@ pub(crate) fn told(
     owner: &TenantName,
     version: &ModelVersion,
 ) -> Option<LoadedModel> {
-    let stats = engine.model(&ModelKey::of(owner, version))?;
+    let mut devices = engine.model(&ModelKey::of(owner, version)).into_iter();
+    let mut stats = devices.next()?;
+    devices.for_each(|other| add(&mut stats, other));
     let batching = match &stats.batching {
         Batching::Merged(axes) => {
             let named = axes.inputs.iter().chain(&axes.outputs);
@@ -101,6 +104,20 @@ pub(crate) fn told(
         batching,
         counts: Some(counts(&stats)),
     })
+}
+
+/// The model on another device: what it does there is told in one with what it does here.
+fn add(stats: &mut ModelStats, other: ModelStats) {
+    stats.device = format!("{}, {}", stats.device, other.device);
+    stats.bytes += other.bytes;
+    stats.users += other.users;
+    stats.waiting += other.waiting;
+    stats.requests += other.requests;
+    stats.refused += other.refused;
+    stats.timeouts += other.timeouts;
+    stats.failed += other.failed;
+    stats.batch_size.add_all(&other.batch_size);
+    stats.latency.add_all(&other.latency);
 }
 
 fn tensor(of: &TensorSignature) -> ModelTensor {

@@ -128,10 +128,12 @@ impl<E: Executor> Workshop<E> {
         let (program, (input, input_pin), (mounts, mut pins, tree), (models, model_pins)) =
             tokio::try_join!(self.compile(job), self.input(job), self.mount(job), models)?;
         pins.extend(input_pin.into_iter().chain(model_pins));
+        // On a card they are loaded for each replica that was given one.
         if job.spec.service.is_some()
+            && !job.may_have_cards()
             && let Some(engine) = self.floor.executor().inference()
         {
-            models::warm(engine, &job.tenant, &models).await?;
+            models::warm(engine, &job.tenant, &models, &[]).await?;
         }
         let context = self.context(job, mounts, models);
         let (keys, files) = (job.keys(), JobFiles::new(pins, tree));

@@ -16,7 +16,7 @@ use wrun_protocol::{IndexRange, JobId, Resources, TaskId};
 
 use crate::executor::Executor;
 use crate::held::Held;
-use crate::job::{GivenInput, Job};
+use crate::job::{GivenInput, Granted, Job};
 use crate::service::Hosted;
 use crate::streams::Streams;
 
@@ -30,8 +30,7 @@ pub(crate) struct Run<E: Executor> {
     pub(crate) attempt: u32,
     pub(crate) tasks: IndexRange,
     pub(crate) checkpoint: Option<Bytes>,
-    /// Which of the job's requests they were granted.
-    granted: u8,
+    granted: Granted,
     /// Place in the order of assignment.
     order: u64,
 }
@@ -41,7 +40,7 @@ pub(crate) struct Running<E: Executor> {
     pub(crate) job: Arc<Job<E>>,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
-    granted: u8,
+    granted: Granted,
     /// `None` for the moment between taking its place and being started.
     pub(crate) handle: Option<Held<E>>,
     /// Made when it first logs or is followed.
@@ -76,7 +75,7 @@ pub(crate) struct Starting<E: Executor> {
     pub(crate) job: Arc<Job<E>>,
     pub(crate) index: u32,
     pub(crate) attempt: u32,
-    pub(crate) granted: u8,
+    pub(crate) granted: Granted,
     pub(crate) checkpoint: Option<Bytes>,
     pub(crate) streams: Option<Arc<Streams>>,
 }
@@ -160,18 +159,18 @@ impl<E: Executor> Slots<E> {
         tasks: IndexRange,
         checkpoint: Option<Bytes>,
     ) -> Result<(), IndexRange> {
-        self.enqueue_granted(job, attempt, tasks, checkpoint, 0)
+        self.enqueue_granted(job, attempt, tasks, checkpoint, Granted::default())
     }
 
-    /// Adds attempts to the queue, which were granted the job's request of that number; gives
-    /// them back where too many wait already.
+    /// Adds attempts to the queue, which were granted that; gives them
+    /// back where too many wait already.
     pub(crate) fn enqueue_granted(
         &mut self,
         job: &Arc<Job<E>>,
         attempt: u32,
         tasks: IndexRange,
         checkpoint: Option<Bytes>,
-        granted: u8,
+        granted: Granted,
     ) -> Result<(), IndexRange> {
         let count = u64::from(tasks.end() - tasks.first);
         if self.queued + count > MAX_QUEUED {
@@ -220,8 +219,8 @@ impl<E: Executor> Slots<E> {
             return None;
         }
         let run = self.queue.front_mut()?;
-        self.free = self.free.checked_sub(run.job.takes(run.granted))?;
-        let granted = run.granted;
+        self.free = self.free.checked_sub(run.job.takes(&run.granted))?;
+        let granted = run.granted.clone();
         let (index, attempt, job) = (run.tasks.first, run.attempt, run.job.clone());
         let checkpoint = run.checkpoint.take();
         self.take_first();
@@ -230,7 +229,7 @@ impl<E: Executor> Slots<E> {
             job: job.clone(),
             index,
             attempt,
-            granted,
+            granted: granted.clone(),
             handle: None,
             streams: streams.clone(),
             stopping: None,
@@ -306,7 +305,6 @@ impl<E: Executor> Slots<E> {
         let run = self.queue.front()?;
         let (index, attempt) = (run.tasks.first, run.attempt);
         let is_plain = run.checkpoint.is_none() && !run.job.is_attached();
-        let granted = run.granted;
         let place = self.places.get_mut(token as u32 as usize)?;
         let running = place.running.as_mut().filter(|_| {
             // As everywhere: a token of an earlier attempt names nothing.
@@ -316,7 +314,7 @@ impl<E: Executor> Slots<E> {
             // What it holds is not what the next one takes.
             return None;
         }
-        if !is_plain || running.granted != granted || !Arc::ptr_eq(&running.job, &run.job) {
+        if !is_plain || running.granted != run.granted || !Arc::ptr_eq(&running.job, &run.job) {
             return None;
         }
         let setup = running.job.setup.get()?;
@@ -352,7 +350,7 @@ impl<E: Executor> Slots<E> {
         let running = place.running.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.vacant.push(at);
-        let mut request = *running.job.takes(running.granted);
+        let mut request = *running.job.takes(&running.granted);
         if running.frozen {
             request.cpu_milli = 0;
         }
@@ -462,7 +460,7 @@ impl<E: Executor> Slots<E> {
     pub(crate) fn freeze(&mut self, wanted: &Assignment, frozen: bool) -> Option<Held<E>> {
         let running = self.find(wanted)?;
         let was = std::mem::replace(&mut running.frozen, frozen);
-        let (cpu, handle) = (running.job.takes(running.granted).cpu_milli, running.handle.clone());
+        let (cpu, handle) = (running.job.takes(&running.granted).cpu_milli, running.handle.clone());
         match (was, frozen) {
             (false, true) => {
                 self.free.cpu_milli = self.free.cpu_milli.saturating_add(cpu);
@@ -589,7 +587,7 @@ fn cut_all<E: Executor>(
             attempt: run.attempt,
             tasks,
             checkpoint: run.checkpoint.clone(),
-            granted: run.granted,
+            granted: run.granted.clone(),
             order: run.order,
         });
     }

@@ -109,6 +109,7 @@ impl Caller {
             | Request::Undeploy(_)
             | Request::Gateways
             | Request::NodeInference { .. }
+            | Request::NodeCards { .. }
             | Request::PushModel { .. }
             | Request::Models(_)
             | Request::Model(_)

@@ -14,7 +14,7 @@ use wrun_net::{Connection, RecvStream, SendStream, close_code};
 use wrun_protocol::inference::NodeInference;
 use wrun_protocol::limits::{MAX_LIST, MAX_NAME};
 use wrun_protocol::node::NodeInfo;
-use wrun_protocol::scheduling::Offer;
+use wrun_protocol::scheduling::{MAX_GPUS, Offer};
 use wrun_protocol::wire::service::GatewayAddresses;
 use wrun_protocol::wire::user::{ErrorCode, RequestError};
 use wrun_protocol::wire::worker::{Assignment, BlobReply, BlobRequest, FromWorker, ToWorker};
@@ -156,7 +156,13 @@ async fn run(shared: &Arc<Shared>, connection: &Connection, node: NodeId, greete
     let outbox = Arc::new(Outbox::new());
     let session = outbox.number();
     tracing::info!(%node, name = info.name, session, "node connected");
-    let connected = Connected { session, connection: connection.clone(), gateway, inference };
+    let connected = Connected {
+        session,
+        connection: connection.clone(),
+        gateway,
+        inference,
+        cards: Vec::new(),
+    };
     shared.nodes.insert(node, connected);
     let connect = Command::Connect {
         node,
@@ -231,6 +237,11 @@ async fn read(shared: &Shared, node: NodeId, session: u64, mut recv: RecvStream)
             Err(error) => return (close_code::PROTOCOL, error.to_string()),
         }
         for message in messages.drain(..) {
+            if let FromWorker::Cards(mut cards) = message {
+                cards.truncate(MAX_GPUS as usize);
+                shared.nodes.set_cards(node, session, cards);
+                continue;
+            }
             let Some(input) = input(node, message) else {
                 return (close_code::PROTOCOL, "a second hello on one session".to_owned());
             };
@@ -251,7 +262,8 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         | FromWorker::Offer(_)
         | FromWorker::Listens(_)
         | FromWorker::Gateway(_)
-        | FromWorker::Inference(_) => return None,
+        | FromWorker::Inference(_)
+        | FromWorker::Cards(_) => return None,
         FromWorker::Load(loads) => Input::Load { node, loads },
         FromWorker::ModelLoad(loads) => Input::ModelLoad { node, loads },
         FromWorker::Models(models) => Input::ModelsKept { node, models },

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wrun_net::{Authority, Connection};
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference::NodeInference;
 use wrun_protocol::limits::MAX_FRAME;
 use wrun_protocol::wire::service::GatewayAddresses;
@@ -108,6 +109,9 @@ impl Connections {
 /// Bytes of what nodes said that one answer holds.
 const MAX_LISTED: usize = MAX_FRAME / 4;
 
+/// Bytes of how a card is, in a message: at least as many as it takes.
+const MAX_CARD: usize = 32;
+
 /// The nodes that have a session: their connections, for logs and attachments, and what they
 /// said of themselves that is only true while they are there.
 #[derive(Default)]
@@ -123,6 +127,8 @@ pub(crate) struct Connected {
     pub(crate) gateway: GatewayAddresses,
     /// How it runs models, if it said.
     pub(crate) inference: Option<NodeInference>,
+    /// How its cards are, as it said last.
+    pub(crate) cards: Vec<CardState>,
 }
 
 impl Nodes {
@@ -156,19 +162,44 @@ impl Nodes {
 
     /// How nodes said that they run models: those after this one, as many as a frame holds.
     pub(crate) fn inference(&self, after: Option<NodeId>) -> Vec<(NodeId, NodeInference)> {
+        self.said(after, |node| node.inference.as_ref(), NodeInference::bytes)
+    }
+
+    /// How the cards are of nodes that have any: those after this one, as many as a frame holds.
+    pub(crate) fn cards(&self, after: Option<NodeId>) -> Vec<(NodeId, Vec<CardState>)> {
+        self.said(
+            after,
+            |node| Some(&node.cards).filter(|cards| !cards.is_empty()),
+            |cards| cards.len() * MAX_CARD,
+        )
+    }
+
+    /// How the cards of a node are now.
+    pub(crate) fn set_cards(&self, node: NodeId, session: u64, cards: Vec<CardState>) {
+        if let Some(connected) = self.lock().get_mut(&node).filter(|it| it.session == session) {
+            connected.cards = cards;
+        }
+    }
+
+    /// What the nodes after this one said, as much as a frame holds.
+    fn said<T: Clone>(
+        &self,
+        after: Option<NodeId>,
+        what: impl Fn(&Connected) -> Option<&T>,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Vec<(NodeId, T)> {
         let connected = self.lock();
         let later = (after.map_or(Unbounded, Excluded), Unbounded);
-        let said = connected
-            .range::<NodeId, _>(later)
-            .filter_map(|(node, connected)| Some((*node, connected.inference.as_ref()?)));
+        let all = connected.range::<NodeId, _>(later);
+        let said = all.filter_map(|(node, connected)| Some((*node, what(connected)?)));
         let mut room = MAX_LISTED;
         // The first always fits: what a node says is bounded.
-        let fits = |(_, inference): &(NodeId, &NodeInference)| {
+        let fits = |(_, said): &(NodeId, &T)| {
             let has_room = room > 0;
-            room = room.saturating_sub(inference.bytes());
+            room = room.saturating_sub(bytes(said));
             has_room
         };
-        said.take_while(fits).map(|(node, inference)| (node, inference.clone())).collect()
+        said.take_while(fits).map(|(node, said)| (node, said.clone())).collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Connected>> {

@@ -1,5 +1,6 @@
 //! What the server answers, as the types that are printed.
 
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference;
 use wrun_protocol::job::{Input, JobSpec};
 use wrun_protocol::task::{self, Content};
@@ -133,9 +134,12 @@ impl Node {
     pub(crate) fn new(
         detail: &policy::NodeDetail,
         inference: Option<&inference::NodeInference>,
+        cards: Option<&[CardState]>,
     ) -> Self {
         let node = &detail.summary;
-        let cards = detail.offer.gpus.iter().zip(&detail.gpu_used);
+        let states = cards.unwrap_or_default().iter().copied();
+        let states = states.chain(std::iter::repeat(CardState::default()));
+        let cards = detail.offer.gpus.iter().zip(&detail.gpu_used).zip(states);
         let named = detail.offer.named.iter().map(|(name, amount)| {
             let taken = detail.named_used.get(name).copied().unwrap_or_default();
             (name.clone(), NamedResource { amount: *amount, taken })
@@ -151,10 +155,13 @@ impl Node {
             version: node.info.version.clone(),
             last_seen_ms: node.last_seen.0,
             gpus: cards
-                .map(|(gpu, used)| Card {
+                .map(|((gpu, used), state)| Card {
                     model: gpu.model.clone(),
                     memory: gpu.memory,
                     in_use: f64::from(*used) / 1000.0,
+                    source: if state.found { "found" } else { "declared" },
+                    memory_used: state.memory_used,
+                    busy: state.busy_milli.map(|milli| f64::from(milli) / 1000.0),
                 })
                 .collect(),
             resources: named.collect(),

@@ -1,5 +1,6 @@
 //! Messages about models, and what specifications say of them.
 
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference::{BackEnd, NodeInference, Provider};
 use wrun_protocol::model::{
     Encoding, Inference, ModelGrant, ModelId, ModelRef, ModelSpec, ModelVersion, Target,
@@ -58,7 +59,12 @@ fn node_inference() -> NodeInference {
     NodeInference { model_memory: 70_000, back_ends: vec![onnx_runtime, tract] }
 }
 
-pub(super) fn requests() -> [Request; 8] {
+fn cards() -> Vec<CardState> {
+    let found = CardState { found: true, memory_used: Some(70_000), busy_milli: Some(300) };
+    vec![found, CardState::default()]
+}
+
+pub(super) fn requests() -> [Request; 9] {
     let after = Some((id(), named().tag));
     [
         Request::PushModel { name: id().name, tag: named().tag, version: version() },
@@ -69,10 +75,11 @@ pub(super) fn requests() -> [Request; 8] {
         Request::UnshareModel { model: named(), with: tenant(), force: true },
         Request::ResolveModels(vec![named()]),
         Request::NodeInference { after: Some(NODE) },
+        Request::NodeCards { after: Some(NODE) },
     ]
 }
 
-pub(super) fn responses() -> [Response; 6] {
+pub(super) fn responses() -> [Response; 7] {
     let by = ModelUser::Job(JOB);
     let detail = ModelDetail {
         row: row(),
@@ -94,10 +101,11 @@ pub(super) fn responses() -> [Response; 6] {
         Response::ModelWithdrawn { uses: 300 },
         Response::ResolvedModels(vec![(id(), version())]),
         Response::NodeInference(vec![(NODE, node_inference())]),
+        Response::NodeCards(vec![(NODE, cards())]),
     ]
 }
 
-pub(super) fn from_worker() -> [FromWorker; 3] {
+pub(super) fn from_worker() -> [FromWorker; 4] {
     let load = ModelLoad {
         job: JOB,
         over_ms: 1000,
@@ -109,6 +117,7 @@ pub(super) fn from_worker() -> [FromWorker; 3] {
         FromWorker::Models(vec![(DIGEST, Some(Kept::Loaded)), (DIGEST, None)]),
         FromWorker::ModelLoad(vec![load]),
         FromWorker::Inference(node_inference()),
+        FromWorker::Cards(cards()),
     ]
 }
 

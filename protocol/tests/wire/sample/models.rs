@@ -1,5 +1,6 @@
 //! What is said of models.
 
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference::{BackEnd, NodeInference, Provider};
 use wrun_protocol::model::{
     Encoding, Inference, ModelGrant, ModelId, ModelName, ModelRef, ModelSpec, ModelTag,
@@ -40,6 +41,7 @@ structs! {
         latency_p99_us
     }
     NodeInference { model_memory, back_ends }
+    CardState { found, memory_used, busy_milli }
     BackEnd { name, version, problem, providers }
     Provider { name, problem }
 }

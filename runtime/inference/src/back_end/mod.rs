@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use wrun_protocol::inference;
 
 use crate::child::{Command, InChild, probe};
 use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider, Target};
+use crate::device::{Card, Device};
 use crate::error::{LoadError, StartError};
 use crate::onnx::Outline;
 use crate::tensor::Tensor;
@@ -32,6 +34,17 @@ pub(crate) trait BackEnd: Send + Sync {
     /// Whether models can be run on that provider here; why not, where they cannot.
     fn probe(&self, provider: Provider) -> Result<(), String> {
         if provider == Provider::Cpu { Ok(()) } else { Err("it runs on the processor".to_owned()) }
+    }
+
+    /// Where its models are.
+    fn device(&self) -> Device {
+        Device::Processor
+    }
+
+    /// Whether it does one thing at a time, whatever model that is for: then it has a thread of its
+    /// own, and who waits for it keeps no thread from others.
+    fn is_alone(&self) -> bool {
+        false
     }
 
     /// Whether it has what a model shall run on.
@@ -52,8 +65,13 @@ pub(crate) trait Graph: Send + Sync {
     /// On what it runs.
     fn device(&self) -> String;
 
-    /// Bytes that it takes, as far as the back end can tell.
+    /// Bytes that it takes on its device, as far as the back end can tell.
     fn bytes(&self) -> u64;
+
+    /// Bytes that it takes of this machine's memory beside those.
+    fn bytes_beside(&self) -> u64 {
+        0
+    }
 
     /// How many runs can go on at once; what waits for more than that had better wait in the
     /// queue, where it may find company.
@@ -102,12 +120,19 @@ pub(crate) struct Started {
     /// Those that can be used, in their order.
     pub(crate) usable: Vec<Arc<dyn BackEnd>>,
     /// All of them, and what is wrong with those that cannot.
-    pub(crate) about: Vec<wrun_protocol::inference::BackEnd>,
+    pub(crate) about: Vec<inference::BackEnd>,
 }
 
 /// Starts what is configured. A native back end is tried out first, each of its providers by a
 /// run: what cannot be had here is said now, once, and left out.
-pub(crate) fn start(configs: &[BackEndConfig], limits: &Limits) -> Result<Started, StartError> {
+///
+/// A native library has one process for the processor and one for each card, so that what a
+/// driver does to the models on one card is nothing to those on another.
+pub(crate) fn start(
+    configs: &[BackEndConfig],
+    cards: &[Card],
+    limits: &Limits,
+) -> Result<Started, StartError> {
     let mut started = Started { usable: Vec::new(), about: Vec::new() };
     for config in configs {
         match config {
@@ -119,26 +144,24 @@ pub(crate) fn start(configs: &[BackEndConfig], limits: &Limits) -> Result<Starte
                 return Err(StartError::NotBuilt { back_end: "tract" });
             }
             BackEndConfig::TractInChild => {
-                let config = BackEndConfig::Tract;
-                started.usable.push(in_child("tract", &[Provider::Cpu], config, limits)?);
+                let (command, config) = (this_program()?, BackEndConfig::Tract);
+                let tract = InChild::new("tract", Device::Processor, command, config, limits);
+                started.usable.push(Arc::new(tract));
                 started.about.push(about_tract());
             }
             BackEndConfig::OnnxRuntime(_) if !cfg!(feature = "ort") => {
                 return Err(StartError::NotBuilt { back_end: "ort" });
             }
             BackEndConfig::OnnxRuntime(runtime) => {
-                let about =
-                    probe(&this_program()?, "onnxruntime", config, &runtime.providers, limits);
-                let is_usable = |provider: &&Provider| {
-                    about.usable().any(|usable| usable.name == provider.name())
-                };
-                let providers: Vec<Provider> =
-                    runtime.providers.iter().filter(is_usable).copied().collect();
+                let about = probe_onnx_runtime(runtime, cards.len(), limits)?;
                 if about.is_usable() {
+                    let is_usable = |provider: &&Provider| {
+                        about.usable().any(|usable| usable.name == provider.name())
+                    };
+                    let providers: Vec<Provider> =
+                        runtime.providers.iter().filter(is_usable).copied().collect();
                     let runtime = OnnxRuntimeConfig { providers, ..runtime.clone() };
-                    let providers = runtime.providers.clone();
-                    let config = BackEndConfig::OnnxRuntime(runtime);
-                    started.usable.push(in_child("onnxruntime", &providers, config, limits)?);
+                    start_onnx_runtime(&runtime, cards, limits, &mut started.usable)?;
                 }
                 started.about.push(about);
             }
@@ -151,25 +174,63 @@ fn this_program() -> Result<Command, StartError> {
     Command::this_program().map_err(StartError::Program)
 }
 
-fn in_child(
-    name: &'static str,
-    providers: &[Provider],
-    config: BackEndConfig,
+/// What of it can be had here. WebGPU takes a card by itself: where there are several it cannot be
+/// held to the one that a task was given.
+fn probe_onnx_runtime(
+    runtime: &OnnxRuntimeConfig,
+    cards: usize,
     limits: &Limits,
-) -> Result<Arc<dyn BackEnd>, StartError> {
-    let targets = [Target::Any, Target::Cpu, Target::Gpu, Target::Tpu].into_iter();
-    let has = |target: &Target| providers.iter().any(|provider| provider.is(*target));
-    let targets = targets.filter(has).collect();
-    Ok(Arc::new(InChild::new(name, targets, this_program()?, config, limits.clone())))
+) -> Result<inference::BackEnd, StartError> {
+    let (takes_any, tried): (Vec<Provider>, Vec<Provider>) =
+        runtime.providers.iter().partition(|it| cards > 1 && **it == Provider::WebGpu);
+    let config = BackEndConfig::OnnxRuntime(runtime.clone());
+    let mut about = probe(&this_program()?, "onnxruntime", &config, &tried, limits);
+    about.providers.extend(takes_any.into_iter().map(|provider| {
+        let name = provider.name().to_owned();
+        let problem = format!("it cannot be told which of the node's {cards} cards to take");
+        inference::Provider { name, problem: Some(problem) }
+    }));
+    Ok(about)
 }
 
-fn about_tract() -> wrun_protocol::inference::BackEnd {
+/// One back end for the providers before, between and behind the processor each, and of those that
+/// run on cards one for each card: they are tried in the order of the providers.
+fn start_onnx_runtime(
+    runtime: &OnnxRuntimeConfig,
+    cards: &[Card],
+    limits: &Limits,
+    back_ends: &mut Vec<Arc<dyn BackEnd>>,
+) -> Result<(), StartError> {
+    let is_cpu = |provider: Provider| provider == Provider::Cpu;
+    for providers in runtime.providers.chunk_by(|one, next| is_cpu(*one) == is_cpu(*next)) {
+        let providers = providers.to_vec();
+        let devices: Vec<(Device, Command)> = if providers.contains(&Provider::Cpu) {
+            vec![(Device::Processor, this_program()?)]
+        } else if cards.is_empty() {
+            vec![(Device::Unlisted, this_program()?)]
+        } else {
+            let each = (0..).zip(cards).map(|(place, card): (u16, _)| {
+                Ok((Device::Card(place), this_program()?.on_card(&card.visible)))
+            });
+            each.collect::<Result<_, StartError>>()?
+        };
+        for (device, command) in devices {
+            let runtime = OnnxRuntimeConfig { providers: providers.clone(), ..runtime.clone() };
+            let config = BackEndConfig::OnnxRuntime(runtime);
+            let back_end = InChild::new("onnxruntime", device, command, config, limits);
+            back_ends.push(Arc::new(back_end));
+        }
+    }
+    Ok(())
+}
+
+fn about_tract() -> inference::BackEnd {
     let cpu = Provider::Cpu.name().to_owned();
-    wrun_protocol::inference::BackEnd {
+    inference::BackEnd {
         name: "tract".to_owned(),
         version: None,
         problem: None,
-        providers: vec![wrun_protocol::inference::Provider { name: cpu, problem: None }],
+        providers: vec![inference::Provider { name: cpu, problem: None }],
     }
 }
 

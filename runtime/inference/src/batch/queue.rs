@@ -131,6 +131,11 @@ impl<K: Ord + Clone, T> Queue<K, T> {
         self.waiting.len()
     }
 
+    /// The tenant who is looked at first when a run is put together.
+    pub(crate) fn next_tenant(&self) -> Option<TenantName> {
+        self.turns.first().cloned()
+    }
+
     /// How many requests run whose results are wanted.
     pub(crate) fn running(&self) -> usize {
         self.started.len()

@@ -45,6 +45,11 @@ impl<K: Ord + Clone, T> Turns<K, T> {
         self.tenants.get(tenant).map_or(0, |tenant| tenant.waiting)
     }
 
+    /// The tenant who comes first in the round.
+    pub(super) fn first(&self) -> Option<&TenantName> {
+        self.round.front()
+    }
+
     pub(super) fn push(&mut self, id: RequestId, request: Request<K, T>) {
         let Request { tenant, weight, key, rows, cost, deadline, payload } = request;
         let round = &mut self.round;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use super::message::{Loaded, Refusal, Request, Response, place, take};
 use super::process::{Command, Process, ProcessError};
 use crate::back_end::{BackEnd, Graph, RunError, Stop};
-use crate::config::{BackEndConfig, Limits, Target};
+use crate::config::{BackEndConfig, Limits, Provider, Target};
+use crate::device::Device;
 use crate::error::LoadError;
 use crate::onnx::Outline;
 use crate::tensor::Tensor;
@@ -22,7 +23,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct InChild {
     shared: Arc<Shared>,
     name: &'static str,
-    targets: Vec<Target>,
+    device: Device,
 }
 
 struct Shared {
@@ -55,16 +56,17 @@ struct GraphInChild {
 impl InChild {
     pub(crate) fn new(
         name: &'static str,
-        targets: Vec<Target>,
+        device: Device,
         command: Command,
         config: BackEndConfig,
-        limits: Limits,
+        limits: &Limits,
     ) -> Self {
         let running = Mutex::default();
         let models = AtomicU64::new(0);
         let dropped = Mutex::default();
+        let limits = limits.clone();
         let shared = Arc::new(Shared { command, config, limits, running, dropped, models });
-        Self { shared, name, targets }
+        Self { shared, name, device }
     }
 }
 
@@ -73,8 +75,21 @@ impl BackEnd for InChild {
         self.name
     }
 
+    fn device(&self) -> Device {
+        self.device
+    }
+
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn has(&self, target: Target) -> bool {
-        self.targets.contains(&target)
+        match &self.shared.config {
+            BackEndConfig::Tract | BackEndConfig::TractInChild => Provider::Cpu.is(target),
+            BackEndConfig::OnnxRuntime(runtime) => {
+                runtime.providers.iter().any(|provider| provider.is(target))
+            }
+        }
     }
 
     fn load(
@@ -106,7 +121,11 @@ impl Graph for GraphInChild {
     }
 
     fn bytes(&self) -> u64 {
-        self.about.bytes.saturating_add(self.file.len() as u64)
+        self.about.bytes
+    }
+
+    fn bytes_beside(&self) -> u64 {
+        self.file.len() as u64
     }
 
     fn at_once(&self) -> usize {

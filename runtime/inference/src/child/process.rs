@@ -27,6 +27,8 @@ const KEPT: [&str; 9] =
 pub(crate) struct Command {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    /// Set beside what is kept of this process's own environment.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 /// A running child.
@@ -59,7 +61,14 @@ impl Command {
     /// This program again.
     pub(crate) fn this_program() -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
-        Ok(Self { program, arguments: vec![super::ARGUMENT.into()] })
+        Ok(Self { program, arguments: vec![super::ARGUMENT.into()], environment: Vec::new() })
+    }
+
+    /// With that card for CUDA and no other. Cards are counted as NVML counts them.
+    pub(crate) fn on_card(mut self, visible: &str) -> Self {
+        let order = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID".into());
+        self.environment.extend([order, ("CUDA_VISIBLE_DEVICES", visible.into())]);
+        self
     }
 }
 
@@ -82,6 +91,7 @@ impl Process {
             .args(&command.arguments)
             .env_clear()
             .envs(kept)
+            .envs(command.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(OwnedFd::from(its)))
             .stdout(Stdio::from(region.shared()?))
             .spawn()

@@ -24,7 +24,10 @@ struct Begun {
 impl Work for Served {
     fn work(self: Arc<Self>) {
         let Some(begun) = self.begin() else { return };
+        let since = Instant::now();
         let (outputs, wrong) = self.compute(&begun);
+        let tenants = begun.payloads.iter().map(|it| (&it.tenant, it.weight));
+        self.place.pool.charge(tenants, since.elapsed());
         self.finish(begun, outputs, wrong);
     }
 }

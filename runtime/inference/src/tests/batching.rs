@@ -60,6 +60,24 @@ fn a_batch_is_no_larger_than_it_may_be() {
     assert_eq!(rows, [1, 3, 3, 1]);
 }
 
+#[test]
+fn many_models_give_a_tenant_no_more_of_a_thread_than_one() {
+    let (engine, model, gate, runs) = gated(config());
+    let options = ModelOptions { axes: BatchAxes::Never, ..ModelOptions::default() };
+    let more: Vec<Model> = (2..6)
+        .map(|number| load_with(&engine, number, models::relu(), &options).unwrap())
+        .collect();
+    let first = model.compute(call("c"), x(&[0.0; 2]));
+    gate.wait_for(1);
+    // Those of `a` have waited for longer.
+    let of_a: Vec<_> = more[..3].iter().map(|it| it.compute(call("a"), x(&[0.0; 4]))).collect();
+    let of_b = vec![more[3].compute(call("b"), x(&[0.0; 6]))];
+    gate.let_through(5);
+    [vec![first], of_a, of_b].concat_wait();
+    let rows: Vec<_> = runs.lock().unwrap().iter().map(|dimensions| dimensions[0]).collect();
+    assert_eq!(rows, [1, 2, 3, 2, 2]);
+}
+
 trait ConcatWait {
     fn concat_wait(self);
 }

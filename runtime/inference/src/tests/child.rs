@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::env::{call, config, floats, load_with, values, wait, x};
+use super::env::{call, config, floats, key, load_with, tenant, values, wait, x};
 use super::models;
 use crate::back_end::{BackEnd, Graph, RunError, Stop};
 use crate::child::{Command, InChild, probe, serve};
-use crate::config::{BackEndConfig, BatchAxes, Limits, ModelOptions, Provider, Target};
+use crate::config::{BackEndConfig, BatchAxes, Config, Limits, ModelOptions, Provider, Target};
+use crate::device::{Card, Device};
 use crate::error::{ComputeError, ErrorCode, LoadError};
 use crate::onnx::Outline;
 use crate::tensor::Tensor;
@@ -63,7 +64,8 @@ impl BackEnd for Hostile {
 
 impl Graph for Hostile {
     fn device(&self) -> String {
-        "child".to_owned()
+        let visible = std::env::var("CUDA_VISIBLE_DEVICES");
+        visible.map_or_else(|_| "child".to_owned(), |card| format!("child that sees {card}"))
     }
 
     fn bytes(&self) -> u64 {
@@ -106,20 +108,22 @@ fn command(entry: &str) -> Command {
     Command {
         program: std::env::current_exe().unwrap(),
         arguments: arguments.into_iter().map(Into::into).collect(),
+        environment: Vec::new(),
     }
 }
 
+fn program(path: &str) -> Command {
+    Command { program: path.into(), arguments: Vec::new(), environment: Vec::new() }
+}
+
 fn start() -> Engine {
+    let command = command("tests::child::entry");
+    Engine::with(config(), vec![in_child("hostile", Device::Processor, command)]).unwrap()
+}
+
+fn in_child(name: &'static str, device: Device, command: Command) -> Arc<dyn BackEnd> {
     let limits = Limits::default();
-    let targets = vec![Target::Any];
-    let back_end = InChild::new(
-        "hostile",
-        targets,
-        command("tests::child::entry"),
-        BackEndConfig::Tract,
-        limits,
-    );
-    Engine::with(config(), vec![Arc::new(back_end)]).unwrap()
+    Arc::new(InChild::new(name, device, command, BackEndConfig::Tract, &limits))
 }
 
 fn load(engine: &Engine, number: u8, file: Vec<u8>) -> Result<Model, LoadError> {
@@ -148,7 +152,7 @@ fn each_provider_is_tried_whatever_the_one_before_did_to_its_process() {
         ("cpu", None),
     ];
     assert_eq!(told, expected);
-    let nobody = Command { program: "/no/such/program".into(), arguments: Vec::new() };
+    let nobody = program("/no/such/program");
     let about =
         probe(&nobody, "hostile", &BackEndConfig::Tract, &Provider::ALL, &Limits::default());
     assert!(about.problem.unwrap().starts_with("its process cannot be started: "));
@@ -165,6 +169,32 @@ fn a_model_in_a_child_computes() {
         let outputs = wait(model.compute(call("a"), vec![("x".to_owned(), given.clone())]));
         assert_eq!(outputs.unwrap()[0].1, given);
     }
+}
+
+#[test]
+fn each_card_has_a_child_that_sees_no_other_and_fails_alone() {
+    let cards = ["GPU-1", "MIG-2"].map(|visible| Card { visible: visible.into(), memory: 5000 });
+    let on_card = |place: u16, visible: &str| {
+        let command = command("tests::child::entry").on_card(visible);
+        in_child("hostile", Device::Card(place), command)
+    };
+    let back_ends = vec![on_card(0, "GPU-1"), on_card(1, "MIG-2")];
+    let config = Config { cards: cards.into(), ..config() };
+    let engine = Engine::with(config, back_ends).unwrap();
+    let options = ModelOptions { axes: BatchAxes::Never, ..ModelOptions::default() };
+    let load = |cards: &[u16]| {
+        let fetch = || Ok(Bytes::from(models::relu()));
+        wait(engine.load(&tenant("a"), "it", &key(1, &options), cards, fetch))
+    };
+    let (one, other) = (load(&[0]).unwrap(), load(&[1]).unwrap());
+    assert_eq!(one.stats().device, "child that sees GPU-1:0");
+    assert_eq!(other.stats().device, "child that sees MIG-2:1");
+    assert_eq!(engine.model(&key(1, &options)).len(), 2);
+    let slow = other.compute(call("a"), x(&[HANGS, 0.0]));
+    assert!(failure(&one, ABORTS).contains("crashed"));
+    assert_eq!(values(&wait(one.compute(call("a"), x(&[7.0, 8.0]))).unwrap()), [7.0, 8.0]);
+    drop(slow);
+    assert_eq!(values(&wait(other.compute(call("a"), x(&[7.0, 8.0]))).unwrap()), [7.0, 8.0]);
 }
 
 #[test]
@@ -210,11 +240,9 @@ fn a_model_that_crashes_the_child_is_not_loaded_and_the_others_stay() {
 
 #[test]
 fn a_program_that_is_no_child_is_told_so() {
-    let command = Command { program: "/bin/false".into(), arguments: Vec::new() };
-    let limits = Limits::default();
-    let back_end =
-        InChild::new("hostile", vec![Target::Any], command, BackEndConfig::Tract, limits);
-    let engine = Engine::with(config(), vec![Arc::new(back_end)]).unwrap();
+    let command = program("/bin/false");
+    let back_end = in_child("hostile", Device::Processor, command);
+    let engine = Engine::with(config(), vec![back_end]).unwrap();
     let error = load(&engine, 1, models::relu()).unwrap_err();
     assert!(error.to_string().contains("ended by itself (exit status: 1)"), "{error}");
 }
@@ -223,9 +251,8 @@ fn a_program_that_is_no_child_is_told_so() {
 #[test]
 fn tract_in_a_child_gives_what_it_gives_here_and_says_what_it_lacks() {
     let command = command("tests::child::real_entry");
-    let limits = Limits::default();
-    let back_end = InChild::new("tract", vec![Target::Any], command, BackEndConfig::Tract, limits);
-    let engine = Engine::with(config(), vec![Arc::new(back_end)]).unwrap();
+    let back_end = in_child("tract", Device::Processor, command);
+    let engine = Engine::with(config(), vec![back_end]).unwrap();
     let model = load_with(&engine, 1, models::affine(), &ModelOptions::default()).unwrap();
     assert!(matches!(model.batching(), crate::Batching::Merged(_)), "{}", model.batching());
     let input = floats(&[2, 3], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0]);

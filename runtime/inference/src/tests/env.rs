@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -12,6 +12,7 @@ use wrun_protocol::{Digest, TenantName};
 use super::models;
 use crate::back_end::{BackEnd, Graph, RunError, Stop};
 use crate::config::{Config, Limits, ModelOptions, Target};
+use crate::device::Device;
 use crate::engine::{Engine, ModelKey};
 use crate::error::LoadError;
 use crate::model::{Call, Compute, Model};
@@ -61,6 +62,9 @@ pub(super) struct Directed {
     pub(super) loads: AtomicUsize,
     pub(super) load_gate: Option<Arc<Gate>>,
     pub(super) bytes: u64,
+    pub(super) device: Device,
+    /// Whether it lacks what every model needs.
+    pub(super) refuses: AtomicBool,
     pub(super) behaviour: Arc<Behaviour>,
 }
 
@@ -74,7 +78,19 @@ impl Directed {
         behaviour: impl Fn(Vec<Tensor>, &Stop) -> Result<Vec<Tensor>, RunError> + Send + Sync + 'static,
     ) -> Self {
         let behaviour = Arc::new(behaviour);
-        Self { loads: AtomicUsize::new(0), load_gate: None, bytes: 1000, behaviour }
+        Self {
+            loads: AtomicUsize::new(0),
+            load_gate: None,
+            bytes: 1000,
+            device: Device::Processor,
+            refuses: AtomicBool::new(false),
+            behaviour,
+        }
+    }
+
+    /// The same on that device.
+    pub(super) fn on(device: Device) -> Arc<Self> {
+        Arc::new(Self { device, ..Self::echo() })
     }
 
     /// Gives its input as its output.
@@ -88,8 +104,13 @@ impl BackEnd for Directed {
         "directed"
     }
 
+    fn device(&self) -> Device {
+        self.device
+    }
+
     fn has(&self, target: Target) -> bool {
-        matches!(target, Target::Any | Target::Cpu)
+        let own = if self.device == Device::Processor { Target::Cpu } else { Target::Gpu };
+        [Target::Any, own].contains(&target)
     }
 
     fn load(
@@ -102,6 +123,10 @@ impl BackEnd for Directed {
         self.loads.fetch_add(1, Ordering::SeqCst);
         if let Some(gate) = &self.load_gate {
             gate.pass();
+        }
+        if self.refuses.load(Ordering::SeqCst) {
+            let problem = "it will not".to_owned();
+            return Err(LoadError::Failed { back_end: "directed", problem });
         }
         let behaviour = Arc::clone(&self.behaviour);
         Ok(Arc::new(DirectedGraph { bytes: self.bytes, behaviour }))
@@ -155,7 +180,7 @@ pub(super) fn load_with(
     options: &ModelOptions,
 ) -> Result<Model, LoadError> {
     let fetch = move || Ok(Bytes::from(file));
-    wait(engine.load(&tenant("a"), &format!("model-{number}"), &key(number, options), fetch))
+    wait(engine.load(&tenant("a"), &format!("model-{number}"), &key(number, options), &[], fetch))
 }
 
 /// The file of `models::relu`, loaded.

@@ -33,7 +33,7 @@ fn a_model_is_fetched_and_loaded_once_however_many_ask_at_once() {
     let (key, other) = (key(1, &options()), key(2, &options()));
     let load = |key| {
         let fetched = Arc::clone(&fetched);
-        engine.load(&tenant, "it", key, move || {
+        engine.load(&tenant, "it", key, &[], move || {
             fetched.fetch_add(1, Ordering::SeqCst);
             Ok(Bytes::from(models::relu()))
         })
@@ -56,7 +56,7 @@ fn a_load_goes_on_when_the_one_who_began_it_goes_away() {
     let engine = engine(config(), Arc::clone(&back_end));
     let (tenant, key) = (tenant("a"), key(1, &options()));
     let load = || {
-        let load = engine.load(&tenant, "it", &key, || Ok(Bytes::from(models::relu())));
+        let load = engine.load(&tenant, "it", &key, &[], || Ok(Bytes::from(models::relu())));
         load.boxed_local()
     };
     let (mut first, mut second) = (load(), load());
@@ -78,7 +78,7 @@ fn a_load_that_failed_is_tried_again_by_the_next() {
         (FetchError::Failed("disk".to_owned()), ErrorCode::RuntimeError),
     ] {
         let fails = error.clone();
-        let load = engine.load(&tenant, "it", &key, move || Err(fails));
+        let load = engine.load(&tenant, "it", &key, &[], move || Err(fails));
         let found = wait(load).unwrap_err();
         assert_eq!((&found, found.code()), (&LoadError::Fetch(error), code));
     }
@@ -126,7 +126,8 @@ fn a_guests_own_model_is_not_shared_and_goes_with_its_handle() {
     let back_end = Arc::new(Directed::echo());
     let engine = engine(config(), Arc::clone(&back_end));
     let (tenant, options) = (tenant("a"), options());
-    let bring = || wait(engine.load_bytes(&tenant, "own", &options, Bytes::from(models::relu())));
+    let bring =
+        || wait(engine.load_bytes(&tenant, "own", &options, &[], Bytes::from(models::relu())));
     let (first, second) = (bring().unwrap(), bring().unwrap());
     assert_eq!(back_end.loads.load(Ordering::SeqCst), 2);
     assert_eq!((first.digest(), engine.stats().model_bytes), (None, 2000));
@@ -175,14 +176,14 @@ fn the_same_bytes_of_another_owner_or_with_other_settings_are_another_model() {
     let keys = [own.clone(), key(1, &declared), ModelKey { owner: tenant("b"), ..own.clone() }];
     for key in &keys {
         let fetch = || Ok(Bytes::from(models::relu()));
-        drop(wait(engine.load(&tenant("a"), "it", key, fetch)).unwrap());
+        drop(wait(engine.load(&tenant("a"), "it", key, &[], fetch)).unwrap());
     }
     assert_eq!(back_end.loads.load(Ordering::SeqCst), 3);
     assert_eq!(engine.loaded().len(), 1, "they are the same bytes");
-    let known: Vec<_> = keys.iter().map(|key| engine.model(key).unwrap().key.unwrap()).collect();
+    let known: Vec<_> = keys.iter().map(|key| engine.model(key).remove(0).key.unwrap()).collect();
     assert_eq!(known, keys);
     engine.unload(&own, false).unwrap();
-    assert!(engine.model(&own).is_none());
+    assert!(engine.model(&own).is_empty());
     assert_eq!(engine.models().len(), 2);
 }
 
@@ -213,7 +214,7 @@ fn loads_are_bounded_for_the_node_and_for_each_tenant_and_go_in_turn() {
     let load = |name: &str| {
         let (engine, tenant, options) = (engine.clone(), tenant(name), options.clone());
         let load = async move {
-            engine.load_bytes(&tenant, "own", &options, Bytes::from(models::relu())).await
+            engine.load_bytes(&tenant, "own", &options, &[], Bytes::from(models::relu())).await
         };
         load.boxed_local()
     };
@@ -247,7 +248,7 @@ fn the_bytes_of_a_model_are_fetched_when_its_turn_to_be_loaded_has_come() {
             fetched.fetch_add(1, Ordering::SeqCst);
             Ok(Bytes::from(models::relu()))
         };
-        async move { engine.load(&tenant("a"), "it", &key(number, &options()), fetch).await }
+        async move { engine.load(&tenant("a"), "it", &key(number, &options()), &[], fetch).await }
             .boxed_local()
     };
     let mut first = load(1);
@@ -272,7 +273,7 @@ fn a_load_that_hangs_is_given_up_and_the_next_one_has_a_thread() {
     // Both hang now: one of them on the thread in the place of the first.
     let (tenant, key) = (tenant("a"), key(2, &options()));
     let file = || Ok(Bytes::from(models::relu()));
-    let mut second = engine.load(&tenant, "it", &key, file).boxed_local();
+    let mut second = engine.load(&tenant, "it", &key, &[], file).boxed_local();
     assert!(second.as_mut().now_or_never().is_none());
     gate.wait_for(2);
     gate.let_through(2);

@@ -1,11 +1,12 @@
 //! The engine as a whole: with a back end that tests direct, and with tract.
 
-#[expect(dead_code, reason = "the encoder is shared with the benchmark")]
+#[expect(dead_code, reason = "the encoder is shared with other tests")]
 #[path = "../../tests/support/onnx.rs"]
 pub(crate) mod onnx_file;
 
 mod batching;
 mod child;
+mod devices;
 mod env;
 mod loading;
 pub(crate) mod models;

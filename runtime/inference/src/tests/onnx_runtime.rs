@@ -9,7 +9,8 @@ use super::env::{call, config, floats, load, wait};
 use super::models;
 use super::onnx_file::{FLOAT, FLOAT16, Graph};
 use crate::child::{Command, InChild, main, probe};
-use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider, Target};
+use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider};
+use crate::device::Device;
 use crate::error::ErrorCode;
 use crate::{Batching, Engine};
 
@@ -26,14 +27,15 @@ fn command() -> Command {
     Command {
         program: std::env::current_exe().unwrap(),
         arguments: arguments.into_iter().map(Into::into).collect(),
+        environment: Vec::new(),
     }
 }
 
 fn start_with(library: PathBuf, providers: Vec<Provider>) -> Engine {
     let runtime = OnnxRuntimeConfig { library: Some(library), providers, threads: 1 };
-    let targets = vec![Target::Any, Target::Cpu];
+    let (device, limits) = (Device::Processor, Limits::default());
     let config_of_it = BackEndConfig::OnnxRuntime(runtime);
-    let back_end = InChild::new("onnxruntime", targets, command(), config_of_it, Limits::default());
+    let back_end = InChild::new("onnxruntime", device, command(), config_of_it, &limits);
     Engine::with(config(), vec![Arc::new(back_end)]).unwrap()
 }
 

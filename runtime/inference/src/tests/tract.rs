@@ -36,7 +36,7 @@ fn a_model_computes() {
 fn a_guests_own_model_computes() {
     let engine = start();
     let (tenant, options) = (tenant("a"), crate::ModelOptions::default());
-    let load = engine.load_bytes(&tenant, "own", &options, models::relu().into());
+    let load = engine.load_bytes(&tenant, "own", &options, &[], models::relu().into());
     let model = wait(load).unwrap();
     let outputs = wait(model.compute(call("a"), x(&[-1.0, 2.0]))).unwrap();
     assert_eq!(values(&outputs), [0.0, 2.0]);

@@ -161,6 +161,7 @@ pub fn job() -> JobContext {
         models: Vec::new(),
         model_weight: 1,
         models_asked: Arc::default(),
+        cards: None,
         load_models: false,
     }
 }

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wrun_gateway::Gateway;
 use wrun_net::Connection;
+use wrun_protocol::card::CardState;
 use wrun_protocol::inference::NodeInference;
 use wrun_protocol::node::NodeInfo;
 use wrun_protocol::scheduling::Offer;
@@ -36,7 +37,7 @@ use crate::executor::Executor;
 use crate::floor::Floor;
 use crate::gang::Gangs;
 use crate::handle::Timing;
-use crate::job::{Job, Setup};
+use crate::job::{Granted, Job, Setup};
 use crate::lease::Lease;
 use crate::link::LinkEvent;
 use crate::outbox::Outbox;
@@ -58,7 +59,7 @@ pub(crate) enum Done<E: Executor> {
     /// A job was set up, or cannot be.
     SetUp(JobId, Result<Setup<E>, String>),
     /// A checkpoint to start from was fetched, or cannot be; by which request of the job.
-    Resumable(AttemptId, u8, Result<Bytes, String>),
+    Resumable(AttemptId, Granted, Result<Bytes, String>),
     /// The large parts of a result were uploaded.
     Uploaded(AttemptId, Box<TaskResult>),
     /// A checkpoint was uploaded, or cannot be.
@@ -105,6 +106,8 @@ pub(crate) struct Parts<E: Executor> {
     pub(crate) offer: Offer,
     /// How it runs models.
     pub(crate) inference: NodeInference,
+    /// How its cards are.
+    pub(crate) cards: watch::Receiver<Vec<CardState>>,
     /// Where it listens for other nodes.
     pub(crate) listens: Option<SocketAddr>,
     pub(crate) gangs: Arc<Gangs>,
@@ -210,6 +213,7 @@ impl<E: Executor> Agent<E> {
             () = floor.events.wait(), if !gathering => self.on_events(),
             () = gateway.urgent().notified() => self.on_urgent_load(),
             () = models_changed(&floor) => self.tell_models_soon(),
+            () = changed(&mut self.parts.cards) => self.tell_cards(),
             () = writable(blocked.as_ref()), if blocked.is_some() => {}
             () = until(timeout), if timeout.is_some() => {}
         }
@@ -304,6 +308,13 @@ async fn models_changed<E: Executor>(floor: &Floor<E>) {
     match floor.executor().inference() {
         Some(engine) => engine.changed().notified().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Told of a change that was not looked at.
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

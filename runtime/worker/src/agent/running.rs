@@ -12,7 +12,7 @@ use super::server::one;
 use super::{Agent, BUSY, Done, GATHER, GATHER_AMONG_MANY, Saved};
 use crate::events::{Checkpoint, Ended, Event};
 use crate::executor::Executor;
-use crate::job::Setup;
+use crate::job::{Granted, Setup};
 use crate::outbox::add_usage;
 use crate::results::{immediate, store_checkpoint, uploaded};
 use crate::slots::Stopping;
@@ -189,7 +189,7 @@ impl<E: Executor> Agent<E> {
     fn on_resumable(
         &mut self,
         attempt: AttemptId,
-        granted: u8,
+        granted: Granted,
         bytes: Result<bytes::Bytes, String>,
     ) {
         if !self.resuming.remove(&attempt) {

@@ -15,7 +15,7 @@ use wrun_protocol::{AttemptId, IndexRange, JobId, TenantName};
 
 use super::{Agent, Done, JobEntry, Session};
 use crate::executor::Executor;
-use crate::job::Job;
+use crate::job::{Granted, Job};
 use crate::link::LinkEvent;
 use crate::results::not_set_up;
 use crate::service::Entrance;
@@ -111,7 +111,9 @@ impl<E: Executor> Agent<E> {
             ToWorker::Welcome { .. } => self.refuse_session("a second welcome"),
             ToWorker::Job { job, tenant, kind, spec } => self.on_job(job, tenant, kind, &spec),
             ToWorker::Assign(assignments) => self.on_assign(&assignments),
-            ToWorker::Resume { attempt, checkpoint } => self.on_resume(attempt, checkpoint, 0),
+            ToWorker::Resume { attempt, checkpoint } => {
+                self.on_resume(attempt, checkpoint, Granted::default())
+            }
             ToWorker::Stop(assignments) => self.on_stop(&assignments),
             ToWorker::Recall(assignments) => self.on_recall(&assignments),
             ToWorker::Forget(job) => self.on_forget(job),
@@ -123,12 +125,12 @@ impl<E: Executor> Agent<E> {
             ToWorker::Acknowledge { report } => self.on_acknowledged(report),
             ToWorker::HeartbeatAck { beat } => self.lease.on_answer(beat),
             ToWorker::AssignWith { tasks, grant } => {
-                self.enqueue_granted(&tasks, None, grant.request);
+                self.enqueue_granted(&tasks, None, grant.into());
                 self.start_ready();
             }
             ToWorker::Preempt { attempt, notice_ms } => self.on_preempt(attempt, notice_ms),
             ToWorker::ResumeWith { attempt, checkpoint, grant } => {
-                self.on_resume(attempt, checkpoint, grant.request);
+                self.on_resume(attempt, checkpoint, grant.into());
             }
             ToWorker::Gang { job, attempt, members } => {
                 self.parts.gangs.on_members(job, attempt, &members);
@@ -157,6 +159,15 @@ impl<E: Executor> Agent<E> {
         self.on_stop(&stale);
         self.tell_readiness();
         self.tell_models_anew();
+        self.tell_cards();
+    }
+
+    /// Tells how the cards are, where there are any.
+    pub(super) fn tell_cards(&mut self) {
+        let cards = self.parts.cards.borrow_and_update().clone();
+        if !cards.is_empty() && self.session.as_ref().is_some_and(|session| session.welcomed) {
+            self.urgent.push_back(FromWorker::Cards(cards));
+        }
     }
 
     fn on_job(&mut self, id: JobId, tenant: TenantName, kind: ComponentKind, spec: &EncodedSpec) {
@@ -183,7 +194,7 @@ impl<E: Executor> Agent<E> {
 
     fn on_assign(&mut self, assignments: &[Assignment]) {
         for assignment in assignments {
-            self.enqueue_granted(assignment, None, 0);
+            self.enqueue_granted(assignment, None, Granted::default());
         }
         self.start_ready();
     }
@@ -193,7 +204,7 @@ impl<E: Executor> Agent<E> {
         &mut self,
         assignment: &Assignment,
         checkpoint: Option<bytes::Bytes>,
-        granted: u8,
+        granted: Granted,
     ) {
         // A range that ends beyond all numbers is cut to those that are.
         let first = assignment.tasks.first;
@@ -215,8 +226,11 @@ impl<E: Executor> Agent<E> {
             // Losing against a set-up that ended right now changes nothing.
             let _ = entry.job.setup.set(setup);
         }
-        if entry.job.request(granted).is_none() {
+        if entry.job.request(&granted).is_none() {
             return self.fail(&assignment, "the server granted a request that the job has not");
+        }
+        if granted.cards().iter().any(|card| usize::from(*card) >= self.parts.offer.gpus.len()) {
+            return self.fail(&assignment, "the server granted a card that this node has not");
         }
         let queued = self.parts.floor.slots().enqueue_granted(
             &entry.job,
@@ -272,7 +286,7 @@ impl<E: Executor> Agent<E> {
     }
 
     /// Fetches the checkpoint; then the attempt is queued with what was granted to it.
-    fn on_resume(&mut self, attempt: AttemptId, checkpoint: Content, granted: u8) {
+    fn on_resume(&mut self, attempt: AttemptId, checkpoint: Content, granted: Granted) {
         let Some(entry) = self.jobs.get_mut(&attempt.task.job) else {
             return self.refuse_unknown(&one(attempt));
         };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use wrun_protocol::scheduling::{Devices, Request};
+use wrun_protocol::scheduling::{Devices, Gpu, GpuRequest, Request};
 use wrun_protocol::wire::worker::{Grant, Report, ToWorker};
 use wrun_protocol::{JobId, Resources};
 
@@ -50,6 +50,29 @@ async fn tasks_take_what_the_request_asks_for_that_they_were_granted() {
     let grant = Grant { request: 2, gpus: Vec::new() };
     server.say(ToWorker::AssignWith { tasks: tasks(1, 9..10), grant }).await;
     assert!(matches!(server.report().await, Report::Ended { .. }), "there is no such request");
+}
+
+#[tokio::test]
+async fn tasks_are_told_which_cards_they_were_given_and_none_that_are_not_there() {
+    let gpu = Gpu { model: "a100".to_owned(), memory: 1 << 30 };
+    let world = World::with(|config, _| config.offer.gpus = vec![gpu; 2]).await;
+    let mut server = world.connect().await;
+    let mut spec = spec();
+    let wanted = GpuRequest { milli: 500, memory: 0, models: Vec::new() };
+    spec.scheduling.devices.gpu = Some(wanted);
+    spec.resources.cpu_milli = 100;
+    server.job(1, &spec).await;
+    for (index, card) in [(0, 1), (1, 2)] {
+        let grant = Grant { request: 0, gpus: vec![card] };
+        server.say(ToWorker::AssignWith { tasks: tasks(1, index..index + 1), grant }).await;
+    }
+    assert!(matches!(server.report().await, Report::Ended { .. }), "there is no such card");
+    server.serve_blob(COMPONENT).await;
+    world.script.runs(&[(1, 0)]).await;
+    let (cards, weight) =
+        world.script.with_task(0, |task| (task.job.cards.clone(), task.job.model_weight));
+    assert!(cards.is_some());
+    assert_eq!(weight, 500);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use wrun_net::{Connection, Peer, RecvStream, SendStream, memory};
 use wrun_protocol::inference::NodeInference;
 use wrun_protocol::job::EncodedSpec;
@@ -421,6 +421,7 @@ impl World {
             node: NodeId(1),
             warnings: Vec::new(),
             inference: NodeInference::default(),
+            cards: watch::channel(Vec::new()).1,
             peers: None,
         };
         let launched: Result<_, WorkerError> =
@@ -525,6 +526,7 @@ pub(super) fn context() -> JobContext {
         models: Vec::new(),
         model_weight: 1,
         models_asked: Arc::default(),
+        cards: None,
         load_models: false,
     }
 }

@@ -62,6 +62,16 @@ pub(super) async fn on_node_details(
     Ok(Response::NodeDetails(nodes))
 }
 
+pub(super) fn on_node_cards(shared: &Shared, caller: &Caller, after: Option<NodeId>) -> Response {
+    let mut nodes = shared.nodes.cards(after);
+    if !caller.may_see_load() {
+        for card in nodes.iter_mut().flat_map(|(_, cards)| cards) {
+            (card.memory_used, card.busy_milli) = (None, None);
+        }
+    }
+    Response::NodeCards(nodes)
+}
+
 pub(super) async fn on_drain(
     shared: &Shared,
     caller: &Caller,

@@ -220,6 +220,7 @@ async fn answer(
         Request::Why(job) => scheduling::on_why(shared, caller, job).await?,
         Request::ReservationRows => scheduling::on_reservation_rows(shared, caller).await?,
         Request::NodeInference { after } => Response::NodeInference(shared.nodes.inference(after)),
+        Request::NodeCards { after } => cluster::on_node_cards(shared, caller, after),
         Request::NodeDetails => cluster::on_node_details(shared, caller).await?,
         Request::SubmitWorkflow { id, workflow } => {
             workflows::on_submit(shared, caller, id, &workflow).await?

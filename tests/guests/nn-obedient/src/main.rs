@@ -8,6 +8,7 @@
 //! run:NAME=TYPE:DIMS:BYTES,…   runs the model; so many bytes of zeros, or values of f32 as 1/2/3
 //! times:COUNT:…                the same so often, and what the last one gave
 //! until-error:COUNT:…          the same until a run fails, and what that one gave
+//! keep:COUNT:…                 the same so often, and keeps all that it gave
 //! hold:COUNT:BYTES             keeps so many tensors of so many bytes
 //! errors:COUNT:BYTES           keeps so many errors with a text of so many bytes
 //! ```
@@ -39,6 +40,14 @@ fn main() -> Result<(), Failure> {
             "times" | "until-error" => {
                 let (count, rest) = rest.split_once(':').ok_or("say how often")?;
                 println!("{}", run(&model, count.parse()?, what == "until-error", rest)?);
+            }
+            "keep" => {
+                let (count, rest) = rest.split_once(':').ok_or("say how often")?;
+                let Some(model) = &model else { return Err("no model".into()) };
+                for _ in 0..count.parse()? {
+                    held.extend(results(model, rest)?.map_err(|error| said(&error))?);
+                }
+                println!("{} held", held.len());
             }
             "hold" => {
                 let (count, bytes) = pair(rest)?;
@@ -137,6 +146,15 @@ fn run(
         };
     }
     Ok(line)
+}
+
+fn results(
+    model: &GraphExecutionContext,
+    inputs: &str,
+) -> Result<Result<Vec<Held>, Error>, Failure> {
+    let inputs = inputs.split(',').map(input).collect::<Result<_, _>>()?;
+    let outputs = model.compute(inputs);
+    Ok(outputs.map(|all| all.into_iter().map(|(_, tensor)| Held::Tensor(tensor)).collect()))
 }
 
 fn input(text: &str) -> Result<(String, Tensor), Failure> {

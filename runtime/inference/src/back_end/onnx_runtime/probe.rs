@@ -15,10 +15,13 @@ const MODEL: &[u8] = b"\x08\x08\x3a\x37\
     \x62\x0f\x0a\x01y\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x02\
     \x42\x02\x10\x0d";
 
+/// Bytes of a card's memory that it may take.
+const MOST: usize = 64 << 20;
+
 /// Runs the model; says why it cannot be run.
 pub(super) fn run(environment: &Environment, provider: Provider) -> Result<(), String> {
     let text = |error: ort::Error| error.to_string();
-    let mut session = session::open(environment, MODEL, provider, 1, Fallback::None)?;
+    let mut session = session::open(environment, MODEL, provider, 1, MOST, Fallback::None)?;
     let input = ort::value::Tensor::from_array(([2_i64], vec![-1.0_f32, 2.0])).map_err(text)?;
     let outputs = session.run(vec![("x", SessionInputValue::from(input))]).map_err(text)?;
     let output = outputs.values().next().ok_or("it gave no output")?;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use ort::environment::Environment;
-use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT, WebGPU};
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT, WebGPU};
 use ort::logging::LogLevel;
 use ort::session::{Session, SessionInputValue};
 
@@ -33,18 +33,25 @@ pub(super) enum Fallback {
     None,
 }
 
-/// A session of a model on one provider.
+/// A session of a model on one provider, that takes `most` bytes of a card's memory, as far as the
+/// library can be told.
 pub(super) fn open(
     environment: &Environment,
     model: &[u8],
     provider: Provider,
     threads: usize,
+    most: usize,
     fallback: Fallback,
 ) -> Result<Session, String> {
     // An operator's provider that cannot be had is an error here, and not a slow surprise.
     let providers: Vec<ExecutionProviderDispatch> = match provider {
         Provider::Cpu => Vec::new(),
-        Provider::Cuda => vec![CUDA::default().build().error_on_failure()],
+        Provider::Cuda => {
+            let cuda = CUDA::default()
+                .with_memory_limit(most)
+                .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested);
+            vec![cuda.build().error_on_failure()]
+        }
         Provider::TensorRt => vec![TensorRT::default().build().error_on_failure()],
         Provider::WebGpu => vec![WebGPU::default().build().error_on_failure()],
     };
@@ -69,11 +76,13 @@ pub(super) fn load(
     threads: usize,
     limits: &Limits,
 ) -> Result<OnnxGraph, String> {
-    let session = open(environment, model, provider, threads, Fallback::Cpu)?;
-    const BOOL: u64 = 9;
-    let inputs = outline.inputs.iter().map(|it| (it.name.clone(), it.element.0 == BOOL)).collect();
     // The weights once as they are, and once arranged for the provider.
     let bytes = outline.weights.saturating_mul(2);
+    let most = bytes.saturating_add(limits.run_bytes);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let session = open(environment, model, provider, threads, most, Fallback::Cpu)?;
+    const BOOL: u64 = 9;
+    let inputs = outline.inputs.iter().map(|it| (it.name.clone(), it.element.0 == BOOL)).collect();
     let session = Mutex::new(session);
     Ok(OnnxGraph { session, inputs, provider, bytes, output_bytes: limits.request_bytes })
 }

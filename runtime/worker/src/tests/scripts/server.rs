@@ -22,7 +22,10 @@ impl Server {
         let mut first = server.next().await;
         while matches!(
             first,
-            FromWorker::Listens(_) | FromWorker::Gateway(_) | FromWorker::Inference(_)
+            FromWorker::Listens(_)
+                | FromWorker::Gateway(_)
+                | FromWorker::Inference(_)
+                | FromWorker::Offer(_)
         ) {
             first = server.next().await;
         }
