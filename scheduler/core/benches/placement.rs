@@ -1,8 +1,9 @@
 //! How fast the core places, alone: no network, no journal, one thread.
 //!
-//! `cargo bench -p wrun-core --bench placement [NODES SHAPES QUEUE]…` prints one line for
-//! each three, or for the standard ones: tab-separated
-//! `nodes shapes queue fill steady single`, the last three in decisions a second.
+//! `cargo bench -p wrun-core --bench placement [NODES SHAPES QUEUE]… [bursts=N]` prints one line
+//! for each three, or for the standard ones: tab-separated
+//! `nodes shapes queue fill steady single`, the last three in decisions a second. With `bursts`
+//! the steady states last so long, and not for a time: what simulates a processor is slow.
 //!
 //! - fill: distinct jobs of one task wait, then every node connects.
 //! - steady: the cluster is full; tasks end on 256 nodes at a time, and others are placed.
@@ -53,6 +54,7 @@ const STANDARD: [(u64, u64, u64); 11] = [
 ];
 
 fn main() {
+    let bursts = std::env::args().find_map(|text| text.strip_prefix("bursts=")?.parse().ok());
     // Cargo adds `--bench`.
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let asked = numbers.chunks_exact(3).map(|three| (three[0], three[1], three[2]));
@@ -61,8 +63,8 @@ fn main() {
         let mut bench = Bench::new(nodes, shapes, queue);
         let fill = bench.fill();
         bench.refill();
-        let steady = bench.steady(BURST);
-        let single = bench.steady(1);
+        let steady = bench.steady(BURST, bursts);
+        let single = bench.steady(1, bursts);
         println!("{nodes}\t{shapes}\t{queue}\t{fill:.0}\t{steady:.0}\t{single:.0}");
     }
 }
@@ -166,9 +168,12 @@ impl Bench {
 
     /// Ends come `together`, each on a node drawn at random; so many of them in a
     /// millisecond.
-    fn steady(&mut self, together: usize) -> f64 {
+    fn steady(&mut self, together: usize, bursts: Option<u64>) -> f64 {
         let (mut took, mut decisions, begun) = (Duration::ZERO, 0, Instant::now());
-        while begun.elapsed() < STEADY {
+        for burst in 0.. {
+            if bursts.map_or(begun.elapsed() >= STEADY, |bursts| burst >= bursts) {
+                break;
+            }
             let inputs: Vec<Input> = (0..BURST).filter_map(|_| self.one_ends()).collect();
             self.now = self.now.after(Duration::from_millis(1));
             let begun = Processor::now();
