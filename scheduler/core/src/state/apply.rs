@@ -13,6 +13,7 @@ use super::dependents::Settled;
 use super::groups::{GroupIx, GroupKey};
 use super::jobs::{Gates, Job, NodeIx, One, Over, Place, Spot, Tasks, add_usage};
 use super::nodes::{Node, node_ix};
+use super::spec::Spec;
 use super::stock::Holding;
 use crate::fact::{Fact, Next, RequeueCause, Success};
 
@@ -204,9 +205,8 @@ impl State {
     pub(crate) fn submit(&mut self, submitted: Submitted<'_>, mut decoded: JobSpec) {
         let Submitted { at, job: id, tenant, id: submit, kind, spec } = submitted;
         let tasks = Job::tasks_of(id, &decoded);
-        let of = self.tenants.enter(tenant);
         let mut job = Job {
-            spec: self.tenants.hold(of, spec.as_bytes()),
+            spec: Spec::default(),
             id: submit,
             submitted: at,
             started: Timestamp(0),
@@ -231,7 +231,7 @@ impl State {
         let times = Times::of(&decoded);
         let tenant = self.tenants.enter(tenant);
         let group = self.enter_group(GroupKey::of(tenant, id, decoded));
-        job.group = group;
+        (job.group, job.spec) = (group, self.hold_spec(tenant, group, spec.as_bytes()));
         self.at = self.at.max(at);
         self.next_job = self.next_job.max(id.0 + 1);
         self.submits.enter(tenant, submit, id);

@@ -19,6 +19,7 @@ use super::queue::{Entry, Place, Queue};
 use super::quotas::{QuotaIx, Quotas};
 use super::ready::Ready;
 use super::room::{Room, Rooms};
+use super::spec::Model;
 use super::usage::{Accounts, Held};
 
 pub(crate) use key::GroupKey;
@@ -62,6 +63,8 @@ pub(crate) struct Group {
     pub(crate) length: Option<LengthIx>,
     /// The classes of nodes without cards that serve it. Not recorded.
     pub(crate) plain: u64,
+    /// What its next job's specification may be like. Not recorded.
+    pub(crate) model: Option<Model>,
     /// What bounds it; empty where nothing does.
     pub(crate) quotas: Box<[QuotaIx]>,
     /// The quota that it waits for, and its rank when it began to. Not recorded.
@@ -176,6 +179,7 @@ impl Groups {
             wall_us: None,
             length: self.lengths.enter(key.tenant, key.length),
             plain: serving.plain,
+            model: None,
             quotas: Box::default(),
             parked: None,
             queued: None,

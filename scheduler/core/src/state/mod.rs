@@ -50,7 +50,7 @@ use crate::ended::EndedJob;
 use changes::{Changes, Times};
 use dependents::Dependents;
 use frozen::Frozen;
-use groups::{Groups, TenantIx};
+use groups::{GroupIx, Groups, TenantIx};
 use jobs::{Extra, NodeIx, Place, Tasks};
 use models::Registry;
 use nodes::Nodes;
@@ -144,14 +144,6 @@ impl Tenants {
         self.list.get_mut(tenant as usize)
     }
 
-    /// The specification of a new job, as the tenant's jobs hold it.
-    fn hold(&mut self, tenant: TenantIx, spec: &[u8]) -> Spec {
-        match self.get_mut(tenant) {
-            Some(tenant) => tenant.models.hold(spec),
-            None => Spec::Whole(spec.into()),
-        }
-    }
-
     fn enter(&mut self, name: &TenantName) -> TenantIx {
         if let Some(tenant) = self.find(name) {
             return tenant;
@@ -217,6 +209,14 @@ impl State {
                 }
             }
             self.groups.set_ready(job.group, task.job, was_ready, job.ready_tasks());
+        }
+    }
+
+    /// The specification of a new job, as the jobs of its group and its tenant hold it.
+    fn hold_spec(&mut self, tenant: TenantIx, group: GroupIx, spec: &[u8]) -> Spec {
+        match self.tenants.get_mut(tenant).zip(self.groups.get_mut(group)) {
+            Some((tenant, group)) => tenant.models.hold(spec, &mut group.model),
+            None => Spec::Whole(spec.into()),
         }
     }
 

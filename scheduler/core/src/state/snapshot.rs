@@ -414,7 +414,7 @@ impl State {
             self.extras.insert(id.task(index), extra);
         }
         let job = Job {
-            spec: self.tenants.hold(tenant, record.spec),
+            spec: self.hold_spec(tenant, group, record.spec),
             id: record.submit,
             submitted: record.submitted,
             started: record.started,

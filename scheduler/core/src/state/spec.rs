@@ -1,7 +1,8 @@
 //! Specifications as jobs hold them: the bytes of an [`EncodedSpec`], as accepted.
 //!
 //! Jobs that one tenant submits are mostly alike but for a few bytes, an argument or a name.
-//! Such a job holds what differs, and shares the rest.
+//! Such a job holds what differs, and shares the rest: with its group, whose jobs ask for the
+//! same, or else with one of the tenant's last that was no more different.
 
 use std::sync::Arc;
 
@@ -13,32 +14,46 @@ const MIDDLE: usize = 10;
 /// Specifications of one tenant that others may share at a time.
 const MODELS: usize = 4;
 
+/// A specification that others share.
+pub(crate) type Model = Arc<Box<[u8]>>;
+
 /// One specification.
 #[derive(Clone, Debug)]
 pub(crate) enum Spec {
     /// All of it.
     Whole(Box<[u8]>),
     /// The beginning of the model, the middle, the end of the model.
-    Like { model: Arc<Box<[u8]>>, begin: u16, end: u16, len: u8, middle: [u8; MIDDLE] },
+    Like { model: Model, begin: u16, end: u16, len: u8, middle: [u8; MIDDLE] },
 }
 
 /// What a tenant's next specification may be like. Not recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Models {
-    models: [Option<Arc<Box<[u8]>>>; MODELS],
+    models: [Option<Model>; MODELS],
     next: usize,
 }
 
 impl Models {
-    /// The specification of a new job, in as little memory as it takes.
-    pub(crate) fn hold(&mut self, spec: &[u8]) -> Spec {
+    /// The specification of a new job, in as little memory as it takes. `of_group` is what
+    /// the job before it in its group shares.
+    pub(crate) fn hold(&mut self, spec: &[u8], of_group: &mut Option<Model>) -> Spec {
         if u16::try_from(spec.len()).is_err() {
             return Spec::Whole(spec.into());
         }
-        if let Some(like) = self.models.iter().flatten().find_map(|model| like(model, spec)) {
+        if let Some(like) = of_group.as_ref().and_then(|model| like(model, spec)) {
             return like;
         }
-        let model: Arc<Box<[u8]>> = Arc::new(spec.into());
+        let of_tenant = self.models.iter().flatten().find_map(|model| like(model, spec));
+        let held = of_tenant.unwrap_or_else(|| self.begin(spec));
+        if let Spec::Like { model, .. } = &held {
+            *of_group = Some(Arc::clone(model));
+        }
+        held
+    }
+
+    /// One that is like none: others may share it.
+    fn begin(&mut self, spec: &[u8]) -> Spec {
+        let model: Model = Arc::new(spec.into());
         if let Some(place) = self.models.get_mut(self.next) {
             *place = Some(Arc::clone(&model));
         }
@@ -48,7 +63,7 @@ impl Models {
     }
 }
 
-fn like(model: &Arc<Box<[u8]>>, spec: &[u8]) -> Option<Spec> {
+fn like(model: &Model, spec: &[u8]) -> Option<Spec> {
     let begin = model.iter().zip(spec).take_while(|(a, b)| a == b).count();
     let (left, rest) = (model.get(begin..)?, spec.get(begin..)?);
     let end = left.iter().rev().zip(rest.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -83,6 +98,12 @@ impl Spec {
     }
 }
 
+impl Default for Spec {
+    fn default() -> Self {
+        Self::Whole(Box::default())
+    }
+}
+
 impl PartialEq for Spec {
     fn eq(&self, other: &Self) -> bool {
         self.encoded() == other.encoded()
@@ -110,7 +131,7 @@ mod tests {
         let mut models = Models::default();
         let texts =
             ["run a 1 end", "run a 2 end", "run a 1234567 end", "run a  end", "run a 1 end"];
-        let held: Vec<Spec> = texts.iter().map(|text| models.hold(text.as_bytes())).collect();
+        let held = texts.map(|text| models.hold(text.as_bytes(), &mut None));
         for (spec, text) in held.iter().zip(texts) {
             assert_eq!(spec.encoded().as_bytes(), text.as_bytes());
             assert!(is_shared(spec), "{text}");
@@ -123,23 +144,41 @@ mod tests {
         for one in texts {
             for other in texts {
                 let mut models = Models::default();
-                let held = [models.hold(one.as_bytes()), models.hold(other.as_bytes())];
+                let held = [one, other].map(|text| models.hold(text.as_bytes(), &mut None));
                 let back = held.map(|spec| spec.encoded().as_bytes().to_vec());
                 assert_eq!(back, [one.as_bytes(), other.as_bytes()]);
             }
         }
         let long = vec![7; 100_000];
-        assert_eq!(Models::default().hold(&long).encoded().as_bytes(), long);
+        let held = Models::default().hold(&long, &mut None);
+        assert_eq!(held.encoded().as_bytes(), long);
     }
 
     #[test]
     fn several_kinds_of_jobs_in_turn_are_shared_each_with_its_own() {
         let mut models = Models::default();
         let kinds = ["x".repeat(50), "y".repeat(50), "z".repeat(50)];
-        let held: Vec<Spec> = (0..30)
-            .map(|number| models.hold(format!("{}{number}", kinds[number % 3]).as_bytes()))
-            .collect();
+        let spec = |number: usize| format!("{}{number}", kinds[number % 3]);
+        let held: Vec<Spec> =
+            (0..30).map(|number| models.hold(spec(number).as_bytes(), &mut None)).collect();
         assert!(held.iter().all(is_shared));
+    }
+
+    #[test]
+    fn more_kinds_than_a_tenant_has_models_are_shared_each_in_its_group() {
+        let mut models = Models::default();
+        let mut of_groups = vec![None; 10 * MODELS];
+        let mut held = Vec::new();
+        for number in 0..5 {
+            for (kind, of_group) in of_groups.iter_mut().enumerate() {
+                let text = format!("{}{number}", format!("{kind:02}").repeat(10));
+                held.push((models.hold(text.as_bytes(), of_group), text));
+            }
+        }
+        for (spec, text) in &held {
+            assert_eq!(spec.encoded().as_bytes(), text.as_bytes());
+            assert!(is_shared(spec), "{text}");
+        }
     }
 
     #[test]
