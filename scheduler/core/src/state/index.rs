@@ -1,15 +1,14 @@
-//! Live jobs by the hash of their submission, at 8 bytes an entry: a table of 24 bits of the
-//! hash and 40 bits of the job's number. It says which jobs it may be; who asks knows how to
-//! tell, because a job holds its submission's id itself.
+//! Numbers of things by their hash, at 8 bytes an entry: a table of 24 bits of the hash and 40
+//! bits of the number. It says which it may be; who asks knows how to tell, because the thing
+//! itself holds what was hashed.
 //!
 //! Open addressing. Entries stand in the order of their hashes, as far as there is room, so
 //! that growing is one pass from end to end.
 
-use wrun_protocol::JobId;
-
-const JOB_BITS: u32 = 40;
-const HASH_BITS: u32 = 64 - JOB_BITS;
-/// Not a job's number: the first job is 1.
+/// Bits of a number.
+pub(crate) const BITS: u32 = 40;
+const HASH_BITS: u32 = 64 - BITS;
+/// Not a number of anything: numbers are 1 at least.
 const EMPTY: u64 = 0;
 const LEAST: usize = 1 << 4;
 
@@ -20,17 +19,17 @@ pub(crate) struct Index {
     len: usize,
 }
 
-/// Whether a job's number fits into an entry.
-fn fits(job: JobId) -> bool {
-    job.0 != 0 && job.0 < 1 << JOB_BITS
+/// Whether a number fits into an entry.
+fn fits(number: u64) -> bool {
+    number != 0 && number < 1 << BITS
 }
 
-fn entry(hash: u64, job: JobId) -> u64 {
-    (hash >> JOB_BITS << JOB_BITS) | job.0
+fn entry(hash: u64, number: u64) -> u64 {
+    (hash >> BITS << BITS) | number
 }
 
-fn job_of(entry: u64) -> JobId {
-    JobId(entry & ((1 << JOB_BITS) - 1))
+fn number_of(entry: u64) -> u64 {
+    entry & ((1 << BITS) - 1)
 }
 
 impl Index {
@@ -44,7 +43,7 @@ impl Index {
 
     /// Where an entry belongs.
     fn home(&self, entry: u64) -> usize {
-        let (hash, bits) = ((entry >> JOB_BITS) as usize, self.slots.len().trailing_zeros());
+        let (hash, bits) = ((entry >> BITS) as usize, self.slots.len().trailing_zeros());
         if bits <= HASH_BITS { hash >> (HASH_BITS - bits) } else { hash << (bits - HASH_BITS) }
     }
 
@@ -59,10 +58,10 @@ impl Index {
         }
     }
 
-    /// Room for `jobs` more.
-    pub(crate) fn reserve(&mut self, jobs: usize) {
+    /// Room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
         // At most three quarters are taken, so that a search ends soon.
-        let wanted = (self.len + jobs).saturating_mul(4).div_ceil(3) + 1;
+        let wanted = (self.len + more).saturating_mul(4).div_ceil(3) + 1;
         if wanted > self.slots.len() {
             let grown = vec![EMPTY; wanted.next_power_of_two()];
             let before = std::mem::replace(&mut self.slots, grown);
@@ -78,17 +77,23 @@ impl Index {
         self.set(slot, entry);
     }
 
-    /// Adds a job. `false` where its number is too large for this table.
-    pub(crate) fn insert(&mut self, hash: u64, job: JobId) -> bool {
-        if !fits(job) {
+    /// Adds one. `false` where its number is too large for this table.
+    pub(crate) fn insert(&mut self, hash: u64, number: u64) -> bool {
+        if !fits(number) {
             return false;
         }
-        if self.slot_of(entry(hash, job)).is_none() {
+        if self.slot_of(entry(hash, number)).is_none() {
             self.reserve(1);
-            self.put(entry(hash, job));
+            self.put(entry(hash, number));
             self.len += 1;
         }
         true
+    }
+
+    /// Has another number of the same hash in place of one. Says whether that was there.
+    pub(crate) fn replace(&mut self, hash: u64, number: u64, by: u64) -> bool {
+        let slot = self.slot_of(entry(hash, number)).filter(|_| fits(number) && fits(by));
+        slot.inspect(|slot| self.set(*slot, entry(hash, by))).is_some()
     }
 
     fn slot_of(&self, wanted: u64) -> Option<usize> {
@@ -102,23 +107,23 @@ impl Index {
         }
     }
 
-    /// A job of this hash for which `is_it` holds.
-    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(JobId) -> bool) -> Option<JobId> {
+    /// A number of this hash for which `is_it` holds.
+    pub(crate) fn find(&self, hash: u64, is_it: impl Fn(u64) -> bool) -> Option<u64> {
         let mut slot = self.home(hash);
         loop {
             match self.at(slot) {
                 EMPTY => return None,
-                found if found >> JOB_BITS == hash >> JOB_BITS && is_it(job_of(found)) => {
-                    return Some(job_of(found));
+                found if found >> BITS == hash >> BITS && is_it(number_of(found)) => {
+                    return Some(number_of(found));
                 }
                 _ => slot += 1,
             }
         }
     }
 
-    /// Takes a job out. Says whether it was there.
-    pub(crate) fn remove(&mut self, hash: u64, job: JobId) -> bool {
-        let wanted = fits(job).then(|| entry(hash, job));
+    /// Takes one out. Says whether it was there.
+    pub(crate) fn remove(&mut self, hash: u64, number: u64) -> bool {
+        let wanted = fits(number).then(|| entry(hash, number));
         let Some(mut hole) = wanted.and_then(|wanted| self.slot_of(wanted)) else { return false };
         self.len -= 1;
         // Those behind it move up where that brings them closer to home.
@@ -159,17 +164,21 @@ mod tests {
             let number = 1 + (random >> 40) % 700;
             // It grows for a while, then shrinks.
             let comes = (random >> 20) % 16 < if round < 10_000 { 10 } else { 6 };
-            if comes {
-                assert!(index.insert(hash(number), JobId(number)));
+            if comes && model.contains_key(&number) {
+                assert!(index.replace(hash(number), number, 1000));
+                assert!(!index.replace(hash(number), number, 1001));
+                assert!(index.replace(hash(number), 1000, number));
+            } else if comes {
+                assert!(index.insert(hash(number), number));
                 model.insert(number, hash(number));
             } else {
                 let was_there = model.remove(&number).is_some();
-                assert_eq!(index.remove(hash(number), JobId(number)), was_there);
+                assert_eq!(index.remove(hash(number), number), was_there);
             }
             assert_eq!(index.len, model.len());
         }
         for number in 1..=700 {
-            let found = index.find(hash(number), |job| job == JobId(number));
+            let found = index.find(hash(number), |found| found == number);
             assert_eq!(found.is_some(), model.contains_key(&number));
         }
     }
@@ -177,11 +186,11 @@ mod tests {
     #[test]
     fn entries_at_the_end_go_on_at_the_beginning() {
         let mut index = Index::new();
-        (1..=10).for_each(|job| assert!(index.insert(u64::MAX, JobId(job))));
-        assert!(index.remove(u64::MAX, JobId(1)));
+        (1..=10).for_each(|job| assert!(index.insert(u64::MAX, job)));
+        assert!(index.remove(u64::MAX, 1));
         for job in 2..=10 {
-            assert_eq!(index.find(u64::MAX, |found| found == JobId(job)), Some(JobId(job)));
+            assert_eq!(index.find(u64::MAX, |found| found == job), Some(job));
         }
-        assert!(!index.insert(0, JobId(1 << JOB_BITS)), "larger than an entry can say");
+        assert!(!index.insert(0, 1 << BITS), "larger than an entry can say");
     }
 }

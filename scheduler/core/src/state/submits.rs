@@ -4,26 +4,31 @@
 //! A live job holds its submission's id itself; what is kept here is a hash of it, so
 //! that a million queued jobs do not hold a million ids twice.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use wrun_protocol::{JobId, SubmitId};
 
 use super::groups::TenantIx;
-use super::index::Index;
+use super::index::{BITS, Index};
 
 type Key = (SubmitId, TenantIx);
 
-/// No map is ever iterated: its order is that of a hash.
+/// Numbers in the index from here on are those of submissions whose job has ended.
+const ENDED: u64 = 1 << (BITS - 1);
+
 #[derive(Debug)]
 pub(crate) struct Submits {
-    /// Live jobs by the hash of their submission.
-    live: Index,
+    /// By the hash of the submission: the number of a live job, or which of those that ended
+    /// it is, counted from [`ENDED`]. An end changes one entry where it stands: each is far away
+    /// in memory.
+    index: Index,
     /// Live jobs whose number is too large for the index.
     late: BTreeMap<Key, JobId>,
-    by_id: HashMap<Key, JobId, BuildHasherDefault<Fold>>,
     /// Those whose job has ended, oldest first.
-    ended: VecDeque<Key>,
+    ended: VecDeque<(SubmitId, TenantIx, JobId)>,
+    /// How many came before the oldest of them; begins anew from 0 when it is [`ENDED`].
+    forgotten: u64,
     remembered: usize,
 }
 
@@ -67,18 +72,13 @@ impl Hasher for Fold {
 
 impl Submits {
     pub(crate) fn new(remembered: usize) -> Self {
-        Self {
-            live: Index::new(),
-            late: BTreeMap::new(),
-            by_id: HashMap::default(),
-            ended: VecDeque::new(),
-            remembered,
-        }
+        let (index, late, ended) = (Index::new(), BTreeMap::new(), VecDeque::new());
+        Self { index, late, ended, forgotten: 0, remembered }
     }
 
     /// Room for `jobs` live jobs more.
     pub(crate) fn reserve(&mut self, jobs: usize) {
-        self.live.reserve(jobs);
+        self.index.reserve(jobs);
     }
 
     /// The job of a submission. `is_of` says whether a live job was made by it.
@@ -89,14 +89,19 @@ impl Submits {
         is_of: impl Fn(JobId) -> bool,
     ) -> Option<JobId> {
         let key = (id, tenant);
-        let live = self.live.find(hash(&key), is_of);
-        live.or_else(|| self.late.get(&key).or_else(|| self.by_id.get(&key)).copied())
+        let is_it = |number| match self.ended_at(number) {
+            Some((of, by, _)) => (*of, *by) == key,
+            None => number < ENDED && is_of(JobId(number)),
+        };
+        let found = self.index.find(hash(&key), is_it);
+        let job = |number| self.ended_at(number).map_or(JobId(number), |(.., job)| *job);
+        found.map(job).or_else(|| self.late.get(&key).copied())
     }
 
     /// A job has come.
     pub(crate) fn enter(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
         let key = (id, tenant);
-        if !self.live.insert(hash(&key), job) {
+        if job.0 >= ENDED || !self.index.insert(hash(&key), job.0) {
             self.late.insert(key, job);
         }
     }
@@ -104,28 +109,45 @@ impl Submits {
     /// The job has ended: its submission is remembered for a while.
     pub(crate) fn end(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
         let key = (id, tenant);
-        if !self.live.remove(hash(&key), job) {
+        let number = self.number(self.ended.len());
+        if job.0 >= ENDED || !self.index.replace(hash(&key), job.0, number) {
             self.late.remove(&key);
+            self.index.insert(hash(&key), number);
         }
-        self.enter_ended(tenant, id, job);
+        self.ended.push_back((id, tenant, job));
+        self.forget_oldest();
     }
 
     /// Remembers a submission whose job has ended.
     pub(crate) fn enter_ended(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
-        self.by_id.insert((id, tenant), job);
-        self.ended.push_back((id, tenant));
+        self.index.insert(hash(&(id, tenant)), self.number(self.ended.len()));
+        self.ended.push_back((id, tenant, job));
+        self.forget_oldest();
+    }
+
+    fn forget_oldest(&mut self) {
         while self.ended.len() > self.remembered {
-            if let Some(oldest) = self.ended.pop_front() {
-                self.by_id.remove(&oldest);
-            }
+            let number = self.number(0);
+            let Some((id, tenant, _)) = self.ended.pop_front() else { return };
+            self.index.remove(hash(&(id, tenant)), number);
+            self.forgotten = (self.forgotten + 1) % ENDED;
         }
+    }
+
+    /// The number in the index of one that ended, by its place among them.
+    fn number(&self, place: usize) -> u64 {
+        ENDED + (self.forgotten + place as u64) % ENDED
+    }
+
+    /// What that number in the index says has ended.
+    fn ended_at(&self, number: u64) -> Option<&(SubmitId, TenantIx, JobId)> {
+        let place = (number.checked_sub(ENDED)? + ENDED - self.forgotten) % ENDED;
+        self.ended.get(usize::try_from(place).ok()?)
     }
 
     /// Those whose job has ended, oldest first.
     pub(crate) fn ended(&self) -> impl ExactSizeIterator<Item = (SubmitId, TenantIx, JobId)> {
-        self.ended.iter().map(|(id, tenant)| {
-            (*id, *tenant, self.by_id.get(&(*id, *tenant)).copied().unwrap_or(JobId(0)))
-        })
+        self.ended.iter().copied()
     }
 }
 
@@ -152,14 +174,32 @@ mod tests {
         let mut submits = Submits::new(8);
         let (mine, theirs) = (SubmitId([1; 16]), SubmitId([2; 16]));
         // As if `theirs`, of job 7, had the hash of `mine`.
-        submits.live.insert(hash(&(mine, 0)), JobId(7));
+        submits.index.insert(hash(&(mine, 0)), 7);
         let made = |job: JobId, id: SubmitId| (job == JobId(7)) == (id == theirs);
         assert_eq!(submits.find(0, mine, |job| made(job, mine)), None);
         submits.enter(0, mine, JobId(8));
         assert_eq!(submits.find(0, mine, |job| made(job, mine)), Some(JobId(8)));
         submits.end(0, mine, JobId(8));
-        assert_eq!(submits.live.find(hash(&(mine, 0)), |_| true), Some(JobId(7)));
+        assert!(submits.index.find(hash(&(mine, 0)), |number| number == 7).is_some());
         assert_eq!(submits.find(0, mine, |job| made(job, mine)), Some(JobId(8)));
+    }
+
+    #[test]
+    fn the_last_that_ended_are_remembered_whatever_their_numbers() {
+        let mut submits = Submits::new(3);
+        submits.forgotten = ENDED - 5;
+        let id = |number: u64| SubmitId(u128::from(number).to_le_bytes());
+        for number in 1..=20 {
+            submits.enter(0, id(number), JobId(number));
+            submits.end(0, id(number), JobId(number));
+            for other in 1..=number {
+                let found = submits.find(0, id(other), |_| false);
+                assert_eq!(found, (other + 3 > number).then_some(JobId(other)));
+            }
+            assert!(
+                submits.ended().map(|(.., job)| job.0).eq(number.saturating_sub(2).max(1)..=number)
+            );
+        }
     }
 
     #[test]
