@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use wrun_protocol::Resources;
+
 use crate::core::Core;
 use crate::decide::place::{Round, Turn};
 use crate::decide::rank::class;
@@ -41,7 +43,10 @@ impl Core {
             return;
         }
         let mut nodes = round.dirty.clone();
-        if self.state.groups.shortest_us().is_some() {
+        // Where tasks are long, not even the largest node has a backlog, and none is asked.
+        let budget = self.backlog_budget();
+        let largest = self.state.nodes.largest();
+        if !self.backlogs.is_empty() || self.has_short_tasks_for(largest, budget) {
             for group in refilled.iter().filter_map(|group| self.state.groups.get(*group)) {
                 nodes.extend(group.on.iter().take(MAX_REFILLED_NODES));
             }
@@ -58,7 +63,7 @@ impl Core {
 
     fn fill_backlog(&mut self, ix: NodeIx, round: &mut Round) {
         let Some(node) = self.state.nodes.get(ix) else { return };
-        let budget = u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX);
+        let budget = self.backlog_budget();
         let idle = node.loads.by_group.is_empty();
         if !node.takes_tasks()
             || self.is_clearing(ix)
@@ -93,14 +98,23 @@ impl Core {
     /// does, or there are tasks so short that, as many as it holds, they keep it busy for
     /// less than the budget.
     fn may_have_backlog(&self, node: &Node, budget: u64) -> bool {
+        node.loads.waiting > 0 || self.has_short_tasks_for(&node.capacity(), budget)
+    }
+
+    /// Whether there are tasks so short that those which run at once on a node of that size
+    /// may keep it busy for less than the budget.
+    fn has_short_tasks_for(&self, capacity: &Resources, budget: u64) -> bool {
         let groups = &self.state.groups;
-        let (Some(least), Some(shortest)) = (groups.least_cpu(), groups.shortest_us()) else {
-            return node.loads.waiting > 0;
+        let Some((least, shortest)) = groups.least_cpu().zip(groups.shortest_us()) else {
+            return false;
         };
-        let capacity = node.capacity();
         let at_once = (capacity.cpu_milli / least.max(1)).min(capacity.slots).max(1);
-        let each = shortest.saturating_mul(1000) / u64::from(at_once);
-        node.loads.waiting > 0 || each <= budget
+        shortest.saturating_mul(1000) / u64::from(at_once) <= budget
+    }
+
+    /// How long the backlog of a node may keep it busy, in nanoseconds.
+    fn backlog_budget(&self) -> u64 {
+        u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn fill_from(&mut self, rank: Rank, filling: &mut Filling, round: &mut Round) {
@@ -193,9 +207,7 @@ impl Core {
         let at_once = node.capacity().times(&group.key.wanted).max(1);
         match group.wall_us {
             Some(wall) => (wall.max(1).saturating_mul(1000) / u64::from(at_once)).max(1),
-            None => {
-                u64::try_from(self.config.backlog.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
-            }
+            None => self.backlog_budget().saturating_add(1),
         }
     }
 

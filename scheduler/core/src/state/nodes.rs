@@ -202,6 +202,8 @@ pub(crate) struct Nodes {
     /// The same of nodes with devices, by what they are good for.
     pub(crate) packing: Packing,
     by_name: BTreeMap<String, BTreeSet<NodeIx>>,
+    /// None that is there has more CPU or slots; maybe none has as much any more.
+    largest: Resources,
     count: usize,
     /// Nodes whose load or state has changed since the last placement.
     pub(crate) dirty: Dirty,
@@ -307,6 +309,7 @@ impl Nodes {
             self.table.resize_with(slot + 1, || None);
         }
         self.by_name.entry(node.name.clone()).or_default().insert(ix);
+        self.note_size(node.capacity);
         if let Some(entry) = self.table.get_mut(slot)
             && entry.replace(Box::new(node)).is_none()
         {
@@ -335,6 +338,8 @@ impl Nodes {
     pub(crate) fn describe(&mut self, ix: NodeIx, info: &NodeInfo) {
         let Some(node) = self.get_mut(ix) else { return };
         node.set_info(Some(info.clone()));
+        self.note_size(info.capacity);
+        let Some(node) = self.get_mut(ix) else { return };
         if node.name != info.name {
             let before = std::mem::replace(&mut node.name, info.name.clone());
             self.unname(&before, ix);
@@ -354,6 +359,16 @@ impl Nodes {
     /// The first node of that name.
     pub(crate) fn named(&self, name: &str) -> Option<NodeIx> {
         self.by_name.get(name)?.first().copied()
+    }
+
+    fn note_size(&mut self, capacity: Resources) {
+        self.largest.cpu_milli = self.largest.cpu_milli.max(capacity.cpu_milli);
+        self.largest.slots = self.largest.slots.max(capacity.slots);
+    }
+
+    /// No node has more CPU or slots.
+    pub(crate) fn largest(&self) -> &Resources {
+        &self.largest
     }
 
     /// What nodes have free, by number. To be settled before.
