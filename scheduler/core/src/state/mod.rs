@@ -29,6 +29,7 @@ pub(crate) mod register;
 pub(crate) mod reservations;
 mod results;
 pub(crate) mod room;
+mod runs;
 pub(crate) mod schedules;
 pub(crate) mod services;
 pub(crate) mod snapshot;

@@ -3,12 +3,12 @@
 //! Two runs that touch and agree are one run: equal contents have one representation,
 //! whatever order they came in, so that a recovered state equals the live one.
 
-use std::collections::BTreeMap;
-
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{IndexRange, JobId, TaskId};
+
+use super::runs::Runs;
 
 /// What a run has in common besides being consecutive tasks of one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,20 +21,21 @@ struct Span<T> {
 /// A set of tasks, each with an attempt number and a tag.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans<T> {
-    map: BTreeMap<TaskId, Span<T>>,
+    /// By their first task.
+    runs: Runs<Span<T>>,
     /// Tasks in all runs together.
     count: u32,
 }
 
 impl<T> Default for Spans<T> {
     fn default() -> Self {
-        Self { map: BTreeMap::new(), count: 0 }
+        Self { runs: Runs::default(), count: 0 }
     }
 }
 
 impl<T: Copy + Eq + Serialize> Serialize for Spans<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut runs = serializer.serialize_seq(Some(self.map.len()))?;
+        let mut runs = serializer.serialize_seq(Some(self.runs()))?;
         self.iter().try_for_each(|run| runs.serialize_element(&run))?;
         runs.end()
     }
@@ -58,7 +59,7 @@ impl<T: Copy + Eq> Spans<T> {
         let joins = |span: &Span<T>| span.attempt == attempt && span.tag == tag;
         if first > 0
             && let Some((start, span)) =
-                self.map.range_mut(..tasks.job.task(first)).next_back().filter(|(start, span)| {
+                self.runs.before(tasks.job.task(first)).filter(|(start, span)| {
                     start.job == tasks.job && start.index + span.count == first && joins(span)
                 })
         {
@@ -66,26 +67,25 @@ impl<T: Copy + Eq> Spans<T> {
             count += span.count;
         }
         let end = tasks.job.task(tasks.tasks.end());
-        if self.map.get(&end).is_some_and(&joins)
-            && let Some(next) = self.map.remove(&end)
+        if self.runs.get(end).as_ref().is_some_and(joins)
+            && let Some(next) = self.runs.remove(end)
         {
             count += next.count;
         }
-        self.map.insert(tasks.job.task(first), Span { count, attempt, tag });
+        self.runs.insert(tasks.job.task(first), Span { count, attempt, tag });
     }
 
     /// The first run that has tasks at or after `from` and before `end`, cut to them.
     fn next(&self, job: JobId, from: u32, end: u32) -> Option<(TaskId, Span<T>)> {
         // Mostly a whole run is asked for.
         let at = job.task(from);
-        if let Some(span) = self.map.get(&at) {
-            return Some((at, *span));
+        if let Some(span) = self.runs.get(at) {
+            return Some((at, span));
         }
-        let before = self.map.range(..at).next_back();
+        let before = self.runs.before(at);
         before
             .filter(|(start, span)| start.job == job && from < start.index + span.count)
-            .or_else(|| self.map.range(job.task(from)..job.task(end)).next())
-            .map(|(start, span)| (*start, *span))
+            .or_else(|| self.runs.from(at).next().filter(|(start, _)| *start < job.task(end)))
     }
 
     /// Calls `found` for every run of the set within `tasks` that has their attempt.
@@ -113,12 +113,12 @@ impl<T: Copy + Eq> Spans<T> {
             }
             if start.index < from {
                 let count = from - start.index;
-                self.map.insert(start, Span { count, ..span });
+                self.runs.insert(start, Span { count, ..span });
             } else {
-                self.map.remove(&start);
+                self.runs.remove(start);
             }
             if at < span_end {
-                self.map.insert(tasks.job.task(at), Span { count: span_end - at, ..span });
+                self.runs.insert(tasks.job.task(at), Span { count: span_end - at, ..span });
             }
             self.count = self.count.saturating_sub(at - from);
             taken(part(tasks, from, at), span.tag);
@@ -158,7 +158,7 @@ impl<T: Copy + Eq> Spans<T> {
 
     /// How many runs there are.
     pub(crate) fn runs(&self) -> usize {
-        self.map.len()
+        self.runs.len()
     }
 
     /// Attempt and tag of one task.
@@ -169,7 +169,7 @@ impl<T: Copy + Eq> Spans<T> {
 
     /// The lowest run, at most `limit` tasks of it.
     pub(crate) fn first(&self, limit: u32) -> Option<Assignment> {
-        self.map.first_key_value().map(|(start, span)| Assignment {
+        self.runs.iter().next().map(|(start, span)| Assignment {
             job: start.job,
             attempt: span.attempt,
             tasks: IndexRange { first: start.index, count: span.count.min(limit) },
@@ -178,7 +178,7 @@ impl<T: Copy + Eq> Spans<T> {
 
     /// Every run in order of job and index; from either end.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Assignment, T)> {
-        self.map.iter().map(|(start, span)| {
+        self.runs.iter().map(|(start, span)| {
             let tasks = IndexRange { first: start.index, count: span.count };
             (Assignment { job: start.job, attempt: span.attempt, tasks }, span.tag)
         })
@@ -187,7 +187,8 @@ impl<T: Copy + Eq> Spans<T> {
     /// The runs of one job that have tasks at or after `from`, in order.
     pub(crate) fn from(&self, job: JobId, from: u32) -> impl Iterator<Item = (Assignment, T)> {
         let begin = self.next(job, from, from.saturating_add(1)).map_or(from, |(at, _)| at.index);
-        self.map.range(job.task(begin)..=job.task(u32::MAX)).map(|(start, span)| {
+        let of_job = self.runs.from(job.task(begin)).take_while(move |(at, _)| at.job == job);
+        of_job.map(|(start, span)| {
             let tasks = IndexRange { first: start.index, count: span.count };
             (Assignment { job: start.job, attempt: span.attempt, tasks }, span.tag)
         })
@@ -200,6 +201,8 @@ fn part(tasks: Assignment, from: u32, to: u32) -> Assignment {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn run(first: u32, count: u32, attempt: u32) -> Assignment {
