@@ -84,7 +84,7 @@ impl State {
         Some(EndedJob {
             job: id,
             tenant: self.tenants.get(tenant)?.name.clone(),
-            submit_id: job.id,
+            submit_id: self.jobs.submit_of(id)?,
             kind: job.kind,
             spec: self.spec_at_end(id, job),
             submitted: job.submitted,

@@ -207,7 +207,6 @@ impl State {
         let tasks = Job::tasks_of(id, &decoded);
         let mut job = Job {
             spec: Spec::default(),
-            id: submit,
             submitted: at,
             started: Timestamp(0),
             group: 0,
@@ -237,7 +236,7 @@ impl State {
         self.submits.enter(tenant, submit, id);
         self.count_live(group, job.live_tasks().into(), 0);
         let ready = job.ready_tasks();
-        self.jobs.insert(id, job);
+        self.jobs.insert(id, job, submit);
         self.groups.set_ready(group, id, 0, ready);
         if times.is_some() {
             self.set_times(id, times);
@@ -623,7 +622,8 @@ impl State {
         }
         self.forget_extras(id, IndexRange { first: 0, count: u32::MAX });
         self.forget_changes(id);
-        let Some(job) = self.jobs.remove(id) else { return };
+        let submit = self.jobs.submit_of(id);
+        let Some((submit, job)) = submit.zip(self.jobs.remove(id)) else { return };
         self.schedules.on_job_ended(id);
         self.workflows.on_job_ended(id, state, job.final_counts(state));
         self.services.on_job_ended(id);
@@ -631,7 +631,7 @@ impl State {
         let ready = job.ready_tasks();
         self.groups.remove_ready(job.group, id, ready, false);
         let Some(tenant) = self.groups.get(job.group).map(|group| group.key.tenant) else { return };
-        self.submits.end(tenant, job.id, id);
+        self.submits.end(tenant, submit, id);
         self.count_live(job.group, 0, live.into());
         self.groups.leave(job.group);
     }

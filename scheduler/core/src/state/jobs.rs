@@ -10,7 +10,7 @@ use wrun_protocol::job::JobSpec;
 use wrun_protocol::task::{Content, Outcome, Usage};
 use wrun_protocol::wire::user::{JobState, TaskCounts, TaskState};
 use wrun_protocol::wire::worker::{Assignment, ComponentKind};
-use wrun_protocol::{IndexRange, JobId, SubmitId, TaskId, Timestamp};
+use wrun_protocol::{IndexRange, JobId, TaskId, Timestamp};
 
 use super::groups::GroupIx;
 use super::span::Spans;
@@ -19,11 +19,12 @@ use super::spec::Spec;
 /// A node's number in 32 bits: nodes are numbered by the core, from 1.
 pub(crate) type NodeIx = u32;
 
-/// A job that has not ended.
+/// A job that has not ended. It takes one line of memory, as it is far away when its turn
+/// comes; the id of its submission stands apart, in [`super::register::Jobs`].
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Job {
     pub(crate) spec: Spec,
-    pub(crate) id: SubmitId,
     pub(crate) submitted: Timestamp,
     /// When a task was first placed; zero before.
     pub(crate) started: Timestamp,

@@ -224,7 +224,8 @@ impl State {
     /// The job that a submission made, while it is remembered.
     pub(crate) fn submitted(&self, tenant: TenantIx, id: SubmitId) -> Option<JobId> {
         self.submits.find(tenant, id, |number| {
-            let job = self.jobs.get(number).filter(|job| job.id == id);
+            let of_it = self.jobs.submit_of(number) == Some(id);
+            let job = self.jobs.get(number).filter(|_| of_it);
             let group = job.and_then(|job| self.groups.get(job.group));
             let flow = self.workflows.get(number).filter(|flow| flow.submit == id);
             group.map(|group| group.key.tenant).or(flow.map(|flow| flow.tenant)) == Some(tenant)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use wrun_protocol::JobId;
+use wrun_protocol::{JobId, SubmitId};
 
 use super::jobs::Job;
 
@@ -15,8 +15,22 @@ const CHAPTER: usize = 4096;
 
 #[derive(Debug)]
 struct Page {
-    jobs: Box<[Option<Job>; PAGE]>,
+    slots: Box<Slots>,
     live: usize,
+}
+
+#[derive(Debug)]
+struct Slots {
+    jobs: [Option<Job>; PAGE],
+    /// By which submission each came, which only its end needs to know, and who asks.
+    submits: [SubmitId; PAGE],
+}
+
+impl Page {
+    fn empty() -> Self {
+        let (jobs, submits) = ([const { None }; PAGE], [SubmitId([0; 16]); PAGE]);
+        Self { slots: Box::new(Slots { jobs, submits }), live: 0 }
+    }
 }
 
 /// As many pages as it has had at once, up to [`CHAPTER`].
@@ -48,16 +62,25 @@ impl Jobs {
     pub(crate) fn get(&self, job: JobId) -> Option<&Job> {
         let (chapter, page, slot) = place(job);
         let page = self.chapters.get(&chapter)?.pages.get(page)?.as_ref()?;
-        page.jobs.get(slot)?.as_ref()
+        page.slots.jobs.get(slot)?.as_ref()
+    }
+
+    /// By which submission the job came.
+    pub(crate) fn submit_of(&self, job: JobId) -> Option<SubmitId> {
+        let (chapter, page, slot) = place(job);
+        let page = self.chapters.get(&chapter)?.pages.get(page)?.as_ref()?;
+        page.slots.jobs.get(slot)?.as_ref()?;
+        page.slots.submits.get(slot).copied()
     }
 
     pub(crate) fn get_mut(&mut self, job: JobId) -> Option<&mut Job> {
         let (chapter, page, slot) = place(job);
         let page = self.chapters.get_mut(&chapter)?.pages.get_mut(page)?.as_mut()?;
-        page.jobs.get_mut(slot)?.as_mut()
+        page.slots.jobs.get_mut(slot)?.as_mut()
     }
 
-    pub(crate) fn insert(&mut self, id: JobId, job: Job) {
+    /// Adds a job that came by that submission.
+    pub(crate) fn insert(&mut self, id: JobId, job: Job, submit: SubmitId) {
         let (number, page, slot) = place(id);
         let chapter = self.chapters.entry(number).or_default();
         if chapter.pages.len() <= page {
@@ -66,11 +89,12 @@ impl Jobs {
         let Some(entry) = chapter.pages.get_mut(page) else { return };
         let page = entry.get_or_insert_with(|| {
             chapter.live += 1;
-            Page { jobs: Box::new([const { None }; PAGE]), live: 0 }
+            Page::empty()
         });
-        if let Some(slot) = page.jobs.get_mut(slot)
-            && slot.replace(job).is_none()
-        {
+        let Slots { jobs, submits } = &mut *page.slots;
+        let (Some(slot), Some(by)) = (jobs.get_mut(slot), submits.get_mut(slot)) else { return };
+        *by = submit;
+        if slot.replace(job).is_none() {
             page.live += 1;
             self.count += 1;
         }
@@ -81,7 +105,7 @@ impl Jobs {
         let chapter = self.chapters.get_mut(&number)?;
         let entry = chapter.pages.get_mut(page)?;
         let page = entry.as_mut()?;
-        let job = page.jobs.get_mut(slot)?.take()?;
+        let job = page.slots.jobs.get_mut(slot)?.take()?;
         page.live -= 1;
         self.count -= 1;
         if page.live == 0 {
@@ -118,7 +142,17 @@ fn present(chapter: u64, pages: &[Option<Page>]) -> impl DoubleEndedIterator<Ite
     let pages = pages.iter().enumerate();
     let pages = pages.filter_map(|(at, page)| Some((at * PAGE, page.as_ref()?)));
     pages.flat_map(move |(at, page)| {
-        let jobs = page.jobs.iter().enumerate();
+        let jobs = page.slots.jobs.iter().enumerate();
         jobs.filter_map(move |(slot, job)| Some((JobId(first + (at + slot) as u64), job.as_ref()?)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_takes_one_line_of_memory() {
+        assert_eq!((size_of::<Option<Job>>(), align_of::<Job>()), (64, 64));
+    }
 }

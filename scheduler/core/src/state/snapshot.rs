@@ -330,13 +330,14 @@ impl State {
     }
 
     fn job_record<'a>(&self, id: JobId, job: &'a Job, group: u32) -> JobRecord<&'a Spec> {
+        let submit = self.jobs.submit_of(id).unwrap_or(SubmitId([0; 16]));
         let range = id.task(0)..=id.task(u32::MAX);
         let extras = self.extras.range(range).map(|(task, extra)| (task.index, extra.into()));
         JobRecord {
             id,
             group,
             kind: job.kind,
-            submit: job.id,
+            submit,
             submitted: job.submitted,
             started: job.started,
             gates: job.gates.recorded(),
@@ -415,7 +416,6 @@ impl State {
         }
         let job = Job {
             spec: self.hold_spec(tenant, group, record.spec),
-            id: record.submit,
             submitted: record.submitted,
             started: record.started,
             group,
@@ -443,7 +443,7 @@ impl State {
         if waits || job.gates.is_shut(Gates::RESULTS) {
             self.unlooked.insert(id);
         }
-        self.jobs.insert(id, job);
+        self.jobs.insert(id, job, record.submit);
         if ready > 0 {
             self.groups.add_ready(group, id, ready);
         }
