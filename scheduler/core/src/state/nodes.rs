@@ -15,7 +15,7 @@ use super::need::Need;
 use super::packing::{Packing, Shelf};
 use super::room::{Room, Rooms};
 use super::span::Spans;
-use super::stock::Stock;
+use super::stock::Stocked;
 use super::waste::Card;
 
 /// A node of the cluster. What every placement and every end looks at comes first, side by
@@ -41,9 +41,9 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// Jobs that are in no partition by name may run here. Derived.
     pub(crate) by_default: bool,
-    pub(crate) session: Session,
     /// What it has beyond amounts.
-    pub(crate) stock: Stock,
+    pub(crate) stock: Stocked,
+    pub(crate) session: Session,
     pub(crate) incarnation: u64,
     /// As it joined; its description may say otherwise later.
     pub(crate) name: String,
@@ -51,25 +51,27 @@ pub(crate) struct Node {
     pub(crate) partitions: BTreeSet<String>,
 }
 
-/// What is known of a node only while the server runs. Not recorded.
+/// What is known of a node only while the server runs. Not recorded. What every report looks at
+/// comes first.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Session {
     pub(crate) connected: bool,
-    /// When it connected.
-    pub(crate) since: Timestamp,
-    pub(crate) last_seen: Timestamp,
     /// The worker itself wants no more.
     pub(crate) draining: bool,
-    /// Arrays whose specification it has.
-    pub(crate) known: BTreeSet<JobId>,
-    /// Attempts it was asked to give back and that have not left it.
-    pub(crate) recalled: BTreeSet<TaskId>,
-    /// Attempts that its hello did not list: lost, unless a report speaks of them.
-    pub(crate) unlisted: Vec<Assignment>,
     /// A lease timer is set for it.
     pub(crate) armed: bool,
+    pub(crate) last_seen: Timestamp,
+    /// Attempts it was asked to give back and that have not left it.
+    pub(crate) recalled: BTreeSet<TaskId>,
     /// Groups with a backlog here and their class, as the recall knows them.
     pub(crate) backlogged: BTreeSet<(i64, GroupIx)>,
+    /// When it connected.
+    pub(crate) since: Timestamp,
+    /// Arrays whose specification it has.
+    pub(crate) known: BTreeSet<JobId>,
+    /// Attempts that its hello did not list: lost, unless a report speaks of them.
+    pub(crate) unlisted: Vec<Assignment>,
 }
 
 impl Node {
@@ -85,8 +87,8 @@ impl Node {
             drain: false,
             lost: false,
             by_default: true,
+            stock: Stocked::default(),
             session: Session::default(),
-            stock: Stock::default(),
             incarnation: 0,
             name,
             partitions: BTreeSet::new(),

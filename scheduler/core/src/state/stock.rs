@@ -2,6 +2,7 @@
 //! each is free, and which attempt holds what. And the pools of the whole cluster.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 use wrun_protocol::scheduling::{Devices, GpuRequest, Offer, Request};
@@ -25,6 +26,39 @@ pub(crate) struct Holding {
 pub(crate) struct Left {
     pub(crate) milli: i64,
     pub(crate) memory: i128,
+}
+
+/// A node's devices, in memory of their own: most nodes have none, and are asked often.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stocked(Option<Box<Stock>>);
+
+/// What a node without devices has.
+static NONE: Stock = Stock {
+    offer: Offer { gpus: Vec::new(), named: BTreeMap::new() },
+    cards: Vec::new(),
+    named: BTreeMap::new(),
+    held: BTreeMap::new(),
+};
+
+impl Deref for Stocked {
+    type Target = Stock;
+
+    fn deref(&self) -> &Stock {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Stocked {
+    fn deref_mut(&mut self) -> &mut Stock {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Stocked {
+    /// Those of the attempts that hold something give it back.
+    pub(crate) fn release(&mut self, tasks: Assignment) -> Vec<(TaskId, Holding)> {
+        self.0.as_mut().map(|stock| stock.release(tasks)).unwrap_or_default()
+    }
 }
 
 /// A node's devices.
@@ -73,8 +107,7 @@ impl Stock {
         self.held.insert(task, held);
     }
 
-    /// Those of the attempts that hold something give it back.
-    pub(crate) fn release(&mut self, tasks: Assignment) -> Vec<(TaskId, Holding)> {
+    fn release(&mut self, tasks: Assignment) -> Vec<(TaskId, Holding)> {
         let IndexRange { first, .. } = tasks.tasks;
         let range = tasks.job.task(first)..tasks.job.task(tasks.tasks.end());
         let of_attempt = self.held.range(range).filter(|(_, held)| held.attempt == tasks.attempt);
