@@ -282,35 +282,57 @@ impl Core {
             Input::ModelLoad { node, loads } => self.on_model_load(node, loads),
             Input::Timeout => {}
         }
-        self.mend_gangs();
+        if !self.state.broken_gangs.is_empty() {
+            self.mend_gangs();
+        }
         self.settle();
     }
 
     /// Follows up on what became known of jobs, until nothing follows from anything.
     fn settle(&mut self) {
-        loop {
+        while self.is_unsettled() {
             self.settle_dependents();
             self.advance_workflows();
             self.settle_services();
-            if self.state.dependents.due.is_empty() {
-                break;
-            }
         }
         self.forget_settled();
-        self.ask_for_results();
+        if !self.state.unlooked.is_empty() {
+            self.ask_for_results();
+        }
         self.tell_changes();
+    }
+
+    /// Whether anything is due to be looked at. Mostly nothing is, and every event asks.
+    fn is_unsettled(&self) -> bool {
+        let State { dependents, workflows, services, .. } = &self.state;
+        !(dependents.due.is_empty() && workflows.due.is_empty() && services.due.is_empty())
     }
 
     /// The next thing to do, in order. Placement is decided when all else is done, so
     /// that events that come together are placed together.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         if self.effects.is_empty() {
-            self.effects.start_over();
-            if self.wants_placement() {
-                self.place_tasks();
-                self.settle();
-            }
+            self.decide();
         }
+        if !self.told.is_empty() {
+            return self.pop_told();
+        }
+        self.effects.pop()
+    }
+
+    /// Apart, so that nothing is made ready for it with every effect that is polled.
+    #[inline(never)]
+    fn decide(&mut self) {
+        self.effects.start_over();
+        if self.wants_placement() {
+            self.place_tasks();
+            self.settle();
+        }
+    }
+
+    /// The next effect, where gateways are to be told something.
+    #[inline(never)]
+    fn pop_told(&mut self) -> Option<Effect> {
         let effect = self.effects.pop();
         if let Some(Effect::Endpoints(id)) = &effect {
             self.told.remove(id);
@@ -368,6 +390,9 @@ impl Core {
 
     /// Gateways are told of services that have changed; once, if they were not yet.
     fn tell_gateways(&mut self) {
+        if self.state.services.changed.is_empty() {
+            return;
+        }
         while let Some(id) = self.state.services.changed.pop_first() {
             if self.told.insert(id.clone()) {
                 self.effects.push(Effect::Endpoints(id));

@@ -564,6 +564,9 @@ impl State {
     }
 
     pub(super) fn forget_extras(&mut self, job: JobId, tasks: IndexRange) {
+        if self.extras.is_empty() {
+            return;
+        }
         let range = job.task(tasks.first)..job.task(tasks.end());
         while let Some((task, _)) = self.extras.range(range.clone()).next() {
             let task = *task;
