@@ -2,8 +2,6 @@
 //! pages in chapters: a job is found in three steps, whatever their number, and where few
 //! of many live, little is kept of the others.
 
-use std::collections::BTreeMap;
-
 use wrun_protocol::{JobId, SubmitId};
 
 use super::jobs::Job;
@@ -43,7 +41,8 @@ struct Chapter {
 /// Every job that has not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
-    chapters: BTreeMap<u64, Chapter>,
+    /// By number, in order: they are few.
+    chapters: Vec<(u64, Chapter)>,
     count: usize,
 }
 
@@ -59,30 +58,44 @@ impl Jobs {
         self.count
     }
 
+    /// Where a chapter is, or would be.
+    fn find(&self, number: u64) -> Result<usize, usize> {
+        self.chapters.binary_search_by_key(&number, |(number, _)| *number)
+    }
+
+    fn page(&self, number: u64, page: usize) -> Option<&Page> {
+        let (_, chapter) = self.chapters.get(self.find(number).ok()?)?;
+        chapter.pages.get(page)?.as_ref()
+    }
+
     pub(crate) fn get(&self, job: JobId) -> Option<&Job> {
         let (chapter, page, slot) = place(job);
-        let page = self.chapters.get(&chapter)?.pages.get(page)?.as_ref()?;
-        page.slots.jobs.get(slot)?.as_ref()
+        self.page(chapter, page)?.slots.jobs.get(slot)?.as_ref()
     }
 
     /// By which submission the job came.
     pub(crate) fn submit_of(&self, job: JobId) -> Option<SubmitId> {
         let (chapter, page, slot) = place(job);
-        let page = self.chapters.get(&chapter)?.pages.get(page)?.as_ref()?;
+        let page = self.page(chapter, page)?;
         page.slots.jobs.get(slot)?.as_ref()?;
         page.slots.submits.get(slot).copied()
     }
 
     pub(crate) fn get_mut(&mut self, job: JobId) -> Option<&mut Job> {
         let (chapter, page, slot) = place(job);
-        let page = self.chapters.get_mut(&chapter)?.pages.get_mut(page)?.as_mut()?;
-        page.slots.jobs.get_mut(slot)?.as_mut()
+        let at = self.find(chapter).ok()?;
+        let (_, chapter) = self.chapters.get_mut(at)?;
+        chapter.pages.get_mut(page)?.as_mut()?.slots.jobs.get_mut(slot)?.as_mut()
     }
 
     /// Adds a job that came by that submission.
     pub(crate) fn insert(&mut self, id: JobId, job: Job, submit: SubmitId) {
         let (number, page, slot) = place(id);
-        let chapter = self.chapters.entry(number).or_default();
+        let at = self.find(number).unwrap_or_else(|at| {
+            self.chapters.insert(at, (number, Chapter::default()));
+            at
+        });
+        let Some((_, chapter)) = self.chapters.get_mut(at) else { return };
         if chapter.pages.len() <= page {
             chapter.pages.resize_with(page + 1, || None);
         }
@@ -102,7 +115,8 @@ impl Jobs {
 
     pub(crate) fn remove(&mut self, id: JobId) -> Option<Job> {
         let (number, page, slot) = place(id);
-        let chapter = self.chapters.get_mut(&number)?;
+        let at = self.find(number).ok()?;
+        let (_, chapter) = self.chapters.get_mut(at)?;
         let entry = chapter.pages.get_mut(page)?;
         let page = entry.as_mut()?;
         let job = page.slots.jobs.get_mut(slot)?.take()?;
@@ -112,7 +126,7 @@ impl Jobs {
             *entry = None;
             chapter.live -= 1;
             if chapter.live == 0 {
-                self.chapters.remove(&number);
+                self.chapters.remove(at);
             }
         }
         Some(job)
@@ -126,7 +140,8 @@ impl Jobs {
     /// Jobs older than `before`, newest first.
     pub(crate) fn before(&self, before: JobId) -> impl Iterator<Item = (JobId, &Job)> {
         let (last, page, _) = place(before);
-        let chapters = self.chapters.range(..=last).rev();
+        let upto = self.find(last).map_or_else(|at| at, |at| at + 1);
+        let chapters = self.chapters.iter().take(upto).rev();
         let all = chapters.flat_map(move |(number, chapter)| {
             let pages = if *number == last { page + 1 } else { CHAPTER };
             let pages = chapter.pages.get(..pages).unwrap_or(&chapter.pages);
