@@ -217,6 +217,7 @@ impl Core {
         if self.state.groups.get(group).is_some_and(|group| group.key.needs_grant()) {
             return self.place_granted(group, quantum, until, round);
         }
+        self.state.bring_next_near(group);
         let until = self.same_models_until(group, until);
         let wanted = self.ready_before(group, until, quantum);
         if wanted == 0 {

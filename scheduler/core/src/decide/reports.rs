@@ -112,6 +112,7 @@ impl Core {
     }
 
     fn on_succeeded(&mut self, ix: NodeIx, tasks: Assignment, usage: Usage, batch: &mut Batch) {
+        self.state.bring_near(ix, tasks.job);
         let mut runs = Runs::default();
         self.state.held(ix, tasks, |run, ()| runs.push(run));
         if batch.succeeded.is_empty() {

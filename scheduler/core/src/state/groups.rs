@@ -8,6 +8,7 @@ mod key;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 
 use wrun_protocol::scheduling::Request;
 use wrun_protocol::{JobId, Resources};
@@ -75,6 +76,12 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// Looks at each part of it that is used when a task comes or goes.
+    pub(super) fn touch(&self) {
+        black_box((self.key.wanted.slots, self.jobs, self.ready.first(), self.ready_tasks));
+        black_box((self.on.len(), self.wall_us, self.plain, self.queued));
+    }
+
     /// Where it is queued; `None` where nothing of it can be placed.
     pub(crate) fn standing(&self) -> Option<Standing> {
         self.queued

@@ -121,6 +121,11 @@ impl Index {
         }
     }
 
+    /// Looks where what has this hash stands first; whether anything does.
+    pub(super) fn touch(&self, hash: u64) -> bool {
+        self.at(self.home(hash)) != EMPTY
+    }
+
     /// Takes one out. Says whether it was there.
     pub(crate) fn remove(&mut self, hash: u64, number: u64) -> bool {
         let wanted = fits(number).then(|| entry(hash, number));

@@ -17,6 +17,7 @@ pub(crate) mod labels;
 pub(crate) mod length;
 pub(crate) mod load;
 pub(crate) mod models;
+mod near;
 pub(crate) mod need;
 pub(crate) mod node_set;
 pub(crate) mod nodes;

@@ -2,6 +2,7 @@
 //! that take tasks by free CPU. Nothing here decides.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 
 use wrun_protocol::node::{NodeInfo, NodeState};
 use wrun_protocol::wire::worker::Assignment;
@@ -93,6 +94,14 @@ impl Node {
             name,
             partitions: BTreeSet::new(),
         }
+    }
+
+    /// Looks at each part of it that is used when a task comes or goes.
+    pub(super) fn touch(&self) {
+        black_box((self.capacity.cpu_milli, self.loads.waiting, self.task_count, self.classes));
+        black_box((self.session.last_seen, self.session.backlogged.len(), self.incarnation));
+        black_box((self.tasks.runs(), self.loads.used.slots));
+        black_box((self.loads.by_group.iter().next(), self.tasks.first(1)));
     }
 
     pub(crate) fn capacity(&self) -> Resources {

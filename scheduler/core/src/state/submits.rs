@@ -98,6 +98,11 @@ impl Submits {
         found.map(job).or_else(|| self.late.get(&key).copied())
     }
 
+    /// Looks where a submission stands.
+    pub(super) fn touch(&self, tenant: TenantIx, id: SubmitId) -> bool {
+        self.index.touch(hash(&(id, tenant)))
+    }
+
     /// A job has come.
     pub(crate) fn enter(&mut self, tenant: TenantIx, id: SubmitId, job: JobId) {
         let key = (id, tenant);

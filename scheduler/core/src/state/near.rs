@@ -1,0 +1,45 @@
+//! Far memory, brought near in time. Of a large cluster most of what an event is about is in no
+//! near memory of the processor, which waits for several such places at once no longer than for
+//! one: they are asked for together before they are used one after the other. Nothing follows
+//! from what is seen there.
+
+use std::hint::black_box;
+
+use wrun_protocol::JobId;
+
+use super::State;
+use super::groups::GroupIx;
+use super::jobs::NodeIx;
+
+impl State {
+    /// A task of the job is about to leave the node: the records of both, and then what these
+    /// point at.
+    pub(crate) fn bring_near(&self, ix: NodeIx, id: JobId) {
+        let (node, job) = (self.nodes.get(ix), self.jobs.get(id));
+        let submit = self.jobs.submit_of(id);
+        if let Some(node) = node {
+            node.touch();
+        }
+        if let Some(job) = job {
+            self.bring_group_near(job.group);
+            let tenant = self.groups.get(job.group).map(|group| group.key.tenant);
+            black_box(tenant.zip(submit).map(|(tenant, id)| self.submits.touch(tenant, id)));
+        }
+    }
+
+    /// Tasks of the group are about to be placed: the records of its next two jobs.
+    pub(crate) fn bring_next_near(&self, group: GroupIx) {
+        let Some(entry) = self.groups.get(group) else { return };
+        let mut next = entry.ready.iter();
+        let (first, second) = (next.next(), next.next());
+        let submitted = |id: Option<JobId>| self.jobs.get(id?).map(|job| job.submitted);
+        black_box((submitted(first), submitted(second)));
+        entry.touch();
+    }
+
+    fn bring_group_near(&self, group: GroupIx) {
+        if let Some(group) = self.groups.get(group) {
+            group.touch();
+        }
+    }
+}
