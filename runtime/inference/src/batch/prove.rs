@@ -24,7 +24,7 @@ const MIN_GAIN: f64 = 1.1;
 const MEASURED: u32 = 8;
 
 /// It is measured so many times, and for so long, whichever is less; twice at least.
-const MEASURES: u32 = 50;
+const MEASURES: u32 = 12;
 const MEASURED_TIME: Duration = Duration::from_millis(200);
 
 /// What open dimensions but the batch's are tried with: models want a length above that of
@@ -172,6 +172,8 @@ impl Proof<'_> {
 
     /// Whether a batch is faster than its rows, with all that merging them takes. Both are
     /// measured in turns and at their best: what else the machine does makes them longer only.
+    /// A row alone is measured as often as there are rows, lest one that was disturbed make a
+    /// batch look fast.
     fn check_gain(&mut self, axes: &Axes, row: &[Tensor], rows: u32) -> Result<(), AloneReason> {
         let requests = vec![row.to_vec(); rows as usize];
         let counts = vec![1; rows as usize];
@@ -179,16 +181,18 @@ impl Proof<'_> {
         let begin = (self.now)();
         // The first of either may prepare the model for its size.
         for turn in 0..MEASURES {
+            for _ in 0..rows {
+                let start = (self.now)();
+                self.run(row.to_vec()).map_err(|problem| AloneReason::Failed { problem })?;
+                alone = alone.min((self.now)().saturating_duration_since(start));
+            }
             let start = (self.now)();
-            self.run(row.to_vec()).map_err(|problem| AloneReason::Failed { problem })?;
-            let between = (self.now)();
             let outputs = self.run(axes.merge(&requests));
             let outputs = outputs.map_err(|problem| AloneReason::Failed { problem })?;
             let parts = axes.split(&outputs, &counts);
             parts.map_err(|error| AloneReason::Failed { problem: error.to_string() })?;
             let end = (self.now)();
-            alone = alone.min(between.saturating_duration_since(start));
-            together = together.min(end.saturating_duration_since(between));
+            together = together.min(end.saturating_duration_since(start));
             if turn > 0 && end.saturating_duration_since(begin) > MEASURED_TIME {
                 break;
             }

@@ -162,6 +162,26 @@ fn a_small_fixed_input_is_shared_by_all_rows() {
 }
 
 #[test]
+fn rows_that_the_machine_held_up_do_not_make_a_batch_look_fast() {
+    let start = Instant::now();
+    let (time, alone) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
+    let of_run = Arc::clone(&time);
+    let function = move |inputs: &[Tensor]| {
+        let took = match inputs[0].dimensions()[0] {
+            // Seven of eight take twice as long as they should.
+            1 if alone.fetch_add(1, Ordering::SeqCst) % 8 < 7 => 20,
+            1 => 10,
+            rows => 15 * rows,
+        };
+        of_run.fetch_add(took, Ordering::SeqCst);
+        Ok(inputs.to_vec())
+    };
+    let now = || start + Duration::from_millis(time.load(Ordering::SeqCst).into());
+    let reason = prove(&Function(function), &rows(), 32, &Stop::default(), &now).unwrap_err();
+    assert_eq!(reason, AloneReason::NoGain { gain: "0.67".to_owned() });
+}
+
+#[test]
 fn a_batch_that_takes_as_long_as_its_rows_is_not_worth_waiting_for() {
     let start = Instant::now();
     let time = Arc::new(AtomicU32::new(0));
