@@ -74,6 +74,31 @@ fn a_model_runs_on_onnx_runtime_and_what_cannot_be_had_is_told() {
     assert!(told.contains("no node carries the labels nn.provider.cuda=yes"), "{told}");
 }
 
+/// The library of those who have NVIDIA's cards. Where the machine has no CUDA it says what it
+/// misses, and computes on the processor.
+#[test]
+fn the_library_for_cuda_says_what_it_misses_or_has_it() {
+    let library = artefacts::onnx_runtime("onnxruntime-gpu");
+    let cluster = cluster(worker_file(&library, "[\"tensorrt\", \"cuda\", \"cpu\"]"));
+    assert_eq!(steps(&cluster, &[], &[LOAD, RUN]), RIGHT);
+    let nodes: serde_json::Value =
+        serde_json::from_str(&cluster.stdout(&["nodes", "--json"])).unwrap();
+    let node = &nodes["nodes"][0];
+    let providers = node["inference"]["back_ends"][0]["providers"].as_array().unwrap();
+    assert_eq!(providers.len(), 3);
+    for provider in &providers[..2] {
+        let name = provider["name"].as_str().unwrap();
+        match provider["problem"].as_str() {
+            Some(problem) => {
+                let missing = format!("libonnxruntime_providers_{name}.so");
+                assert!(problem.contains(&missing), "{problem}");
+            }
+            None => assert_eq!(node["labels"][format!("nn.provider.{name}")], "yes"),
+        }
+    }
+    assert_eq!(node["labels"]["nn.provider.cpu"], "yes");
+}
+
 #[test]
 fn a_kill_of_its_process_fails_what_runs_there_and_no_more() {
     let library = artefacts::onnx_runtime("onnxruntime");

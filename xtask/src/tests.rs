@@ -6,7 +6,8 @@ use crate::step::{Failed, cargo, run, target};
 use crate::{swiftshader, tools, wheels};
 
 /// What tests take libraries and models from.
-const WHEELS: [&str; 4] = ["onnx", "onnxruntime", "onnxruntime-webgpu", "magika"];
+const WHEELS: [&str; 5] =
+    ["onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-webgpu", "magika"];
 
 /// Guests are built into one folder beside the root workspace's own artefacts, where
 /// the tests look for them.
@@ -84,7 +85,7 @@ fn build_published_program() -> Result<(), Failed> {
 /// Hands over to the benchmarks, which need the release build.
 pub(crate) fn bench(arguments: &[String]) -> Result<(), Failed> {
     tools::ensure_wasm_target()?;
-    wheels::ensure(&["magika", "silero-vad"])?;
+    wheels::ensure(&["magika", "onnxruntime", "silero-vad"])?;
     build_guests()?;
     run("release build", &mut cargo(".", ["build", "--release", "--locked", "--package", "wrun"]))?;
     let mut bench = cargo(".", ["run", "--release", "--locked", "--package", "wrun-benches", "--"]);

@@ -28,6 +28,12 @@ const WHEELS: &[Wheel] = &[
             "2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c",
         ],
     },
+    // The same with CUDA and TensorRT, each in a library beside it.
+    Wheel {
+        name: "onnxruntime-gpu",
+        version: "1.31.1",
+        digests: &["e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6"],
+    },
     // The same with the WebGPU provider built in.
     Wheel {
         name: "onnxruntime-webgpu",
