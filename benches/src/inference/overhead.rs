@@ -70,7 +70,8 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
          sandbox of `wrun worker`, whose every run goes through `wasi:nn`, the engine's queue and a \
          thread of the engine, and whose tensors are copied into the guest's memory and out of it; \
          with ONNX Runtime also through shared memory into a process of its own, and back. Each \
-         measures its own runs; a round's figure is their median. Both gave the same.",
+         measures its own runs; a round's figure is their median. Both gave the same. The worker's \
+         allocator is mimalloc and the loop's is the system's, by which a guest can be the faster one.",
     );
     report.add(section);
     Ok(())
