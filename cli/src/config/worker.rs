@@ -55,7 +55,7 @@ pub(crate) struct WorkerFile {
     /// Labels that jobs may ask for.
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// GPUs that jobs may ask for: "MODEL:MEMORY" or "NxMODEL:MEMORY".
+    /// GPUs that jobs may ask for beside those that are found: "MODEL:MEMORY" or "NxMODEL:MEMORY".
     #[serde(default, deserialize_with = "texts")]
     #[schemars(with = "Vec<String>")]
     gpus: Vec<Cards>,

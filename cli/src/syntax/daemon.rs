@@ -221,7 +221,8 @@ pub(crate) struct Worker {
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) label: Vec<Pair>,
 
-    /// GPUs that jobs may ask for, like a100:80GiB or 2xa100:80GiB; may be given often
+    /// GPUs that jobs may ask for beside those that are found, like a100:80GiB or 2xa100:80GiB; may
+    /// be given often
     #[arg(long, value_name = "[Nx]MODEL:MEMORY")]
     pub(crate) gpu: Vec<Cards>,
 
