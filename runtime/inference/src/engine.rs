@@ -1,5 +1,6 @@
 //! The engine: loads models once, keeps them within the node's memory, and tells of them.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -130,26 +131,34 @@ impl Engine {
         cards: &[u16],
         fetch: impl FnOnce() -> Result<Bytes, FetchError> + Send + 'static,
     ) -> Result<Model, LoadError> {
-        let file = File::new(fetch);
-        let mut refusals = Vec::new();
+        // Mostly the model is loaded, and nothing is made ready for bringing its file.
+        let file = LazyCell::new(|| File::new(fetch));
+        let (mut reason, mut refusals) = (None, Vec::new());
         for device in self.0.maker.devices(key.options.target, cards)? {
             let spot = Spot { key: key.clone(), device };
             let flight = || self.flight(tenant, name, &spot, &file);
-            let loaded = match self.0.registry().find(&spot, flight) {
+            let loaded = match self.0.registry().find(&spot, Instant::now(), flight) {
                 Found::Loaded(handle) => Ok(handle),
                 Found::Loading(flight) => flight.await,
-                Found::Not(error) => Err(error),
+                // Known already, and since when: that is not to begin anew.
+                Found::Not(error) => {
+                    reason.get_or_insert(error);
+                    continue;
+                }
             };
             match loaded {
                 Ok(handle) => {
-                    self.0.registry().refused(refusals);
+                    self.0.registry().refused(refusals, Instant::now());
                     return Ok(Model(handle));
                 }
-                Err(error) if error.is_of_the_device() => refusals.push((spot, error)),
+                Err(error) if error.is_of_the_device() => {
+                    reason.get_or_insert(error.clone());
+                    refusals.push((spot, error));
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(first(refusals))
+        Err(reason.unwrap_or(LoadError::NoBackEnd))
     }
 
     /// A guest's own model: never shared, and gone with its last handle. It is where
@@ -170,7 +179,7 @@ impl Engine {
             bytes,
         };
         source.check_size()?;
-        let mut refusals = Vec::new();
+        let mut reason = None;
         for device in self.0.maker.devices(options.target, cards)? {
             let source = source.clone();
             match self.0.make(tenant, device, || Ok(source)).await {
@@ -178,11 +187,11 @@ impl Engine {
                     self.0.registry().brought(handle.served());
                     return Ok(Model(handle));
                 }
-                Err(error) if error.is_of_the_device() => refusals.push((device, error)),
+                Err(error) if error.is_of_the_device() => _ = reason.get_or_insert(error),
                 Err(error) => return Err(error),
             }
         }
-        Err(first(refusals))
+        Err(reason.unwrap_or(LoadError::NoBackEnd))
     }
 
     /// Unloads a model that nobody uses; by force also one that is used, whose requests are
@@ -309,12 +318,6 @@ impl File {
             }
         }
     }
-}
-
-/// Why the first device that was tried cannot have the model.
-fn first<T>(refusals: Vec<(T, LoadError)>) -> LoadError {
-    let first = refusals.into_iter().next();
-    first.map_or(LoadError::NoBackEnd, |(_, error)| error)
 }
 
 impl Drop for Running {

@@ -1,5 +1,5 @@
-//! Threads for work that takes long, of many tenants. Work that is given up while it runs is replaced by
-//! another thread, so that what hangs costs a processor's time, but not the pool.
+//! Threads for work that takes long, of many tenants. Work that is given up while it runs is
+//! replaced by another thread, so that what hangs costs a processor's time, but not the pool.
 
 mod shares;
 

@@ -86,16 +86,16 @@ impl Registry {
     }
 
     /// The model, or the load that is under way, or the one that `flight` begins.
-    pub(crate) fn find(&self, spot: &Spot, flight: impl FnOnce() -> Flight) -> Found {
+    pub(crate) fn find(&self, spot: &Spot, now: Instant, flight: impl FnOnce() -> Flight) -> Found {
         let mut models = self.models();
         if let Some((error, since)) = models.elsewhere.get(spot)
-            && since.elapsed() < REMEMBERED
+            && now.saturating_duration_since(*since) < REMEMBERED
         {
             return Found::Not(error.clone());
         }
         match models.shared.get(spot) {
             Some(Slot::Loaded(served)) => {
-                served.touch(Instant::now());
+                served.touch(now);
                 return Found::Loaded(Handle::new(served));
             }
             Some(Slot::Loading(flight)) => {
@@ -136,7 +136,7 @@ impl Registry {
     }
 
     /// A model that is loaded now was refused before on other devices: so it will be again.
-    pub(crate) fn refused(&self, refusals: Vec<(Spot, LoadError)>) {
+    pub(crate) fn refused(&self, refusals: Vec<(Spot, LoadError)>, now: Instant) {
         if refusals.is_empty() {
             return;
         }
@@ -145,9 +145,8 @@ impl Registry {
         // No more than models that are loaded have devices.
         elsewhere.retain(|spot, (_, since)| {
             let is_loaded = shared.keys().any(|loaded| loaded.key == spot.key);
-            is_loaded && since.elapsed() < REMEMBERED
+            is_loaded && now.saturating_duration_since(*since) < REMEMBERED
         });
-        let now = Instant::now();
         elsewhere.extend(refusals.into_iter().map(|(spot, error)| (spot, (error, now))));
     }
 
@@ -296,5 +295,32 @@ impl Models {
         let spot = idle.min_by_key(|(used, _)| *used).map(|(_, spot)| spot.clone())?;
         self.evictions += 1;
         self.shared.remove(&spot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use wrun_protocol::TenantName;
+
+    use super::*;
+    use crate::config::ModelOptions;
+
+    #[test]
+    fn a_refusal_is_remembered_for_its_time_however_often_it_is_asked_for() {
+        let registry = Registry::new(1000, &[]);
+        let owner: TenantName = "lab".parse().unwrap();
+        let key = ModelKey { owner, digest: Digest([1; 32]), options: ModelOptions::default() };
+        let spot = Spot { key, device: Device::Unlisted };
+        let begun = Instant::now();
+        registry.refused(vec![(spot.clone(), LoadError::NoCard)], begun);
+        let finds = |seconds| {
+            let flight = || async { Err(LoadError::Stopped) }.boxed().shared();
+            registry.find(&spot, begun + Duration::from_secs(seconds), flight)
+        };
+        for seconds in [0, 300, 599] {
+            assert!(matches!(finds(seconds), Found::Not(LoadError::NoCard)), "{seconds}");
+        }
+        assert!(matches!(finds(600), Found::Loading(_)));
     }
 }
