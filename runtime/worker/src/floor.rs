@@ -158,7 +158,6 @@ impl<E: Executor> Floor<E> {
     /// cards that it was given.
     fn watch(&self, starting: &Starting<E>, held: Held<E>) {
         let (token, this) = (starting.token, self.this.clone());
-        let warm = self.warm(starting);
         let tell = move |news| {
             if let Some(floor) = this.upgrade() {
                 floor.on_news(token, news);
@@ -166,7 +165,7 @@ impl<E: Executor> Floor<E> {
         };
         match (held, starting.job.http(), starting.job.program()) {
             (Held::Replica(hosted), Some(http), _) => {
-                let readiness = http.readiness.clone();
+                let (readiness, warm) = (http.readiness.clone(), self.warm(starting));
                 self.runtime.spawn(async move {
                     match warm.await {
                         Ok(()) => watch_replica(hosted, readiness, tell).await,
