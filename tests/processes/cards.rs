@@ -2,11 +2,11 @@
 //! and that a task is held to those that it was given. The device is Vulkan in software.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use harness::process::PATIENCE;
 use harness::{Cluster, Settings, artefacts, library};
 use serde_json::{Value, json};
+
+use crate::{found, restart};
 
 /// A driver with two cards, the second of which is in parts, and a third that has fallen off the
 /// bus. What it says is as NVML's reference has it.
@@ -64,27 +64,10 @@ fn cards(cluster: &Cluster) -> Value {
     nodes["nodes"][0]["gpus"].clone()
 }
 
-/// Waits until what a node tells has reached the server.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: not in time");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn restart(cluster: &mut Cluster, file: &str, environment: Vec<(String, String)>) {
-    cluster.workers[0].terminate();
-    assert!(cluster.workers[0].wait().success());
-    cluster.set_worker(file, environment);
-    cluster.restart_worker(0, "w1");
-}
-
 #[test]
 fn a_node_has_the_cards_that_its_driver_tells_of_and_those_that_are_declared() {
     let folder = tempfile::tempdir().unwrap();
-    let driver = library::compiled(folder.path(), "libnvidia-ml.so.1", DRIVER);
-    assert!(driver.ends_with("libnvidia-ml.so.1"));
+    library::compiled(folder.path(), "libnvidia-ml.so.1", DRIVER);
     let path = |folder: &Path| ("LD_LIBRARY_PATH".to_owned(), folder.to_str().unwrap().to_owned());
     let file = "gpus = [\"2xl4:24GiB\"]\n";
     let mut cluster = Cluster::with(Settings {
@@ -92,9 +75,9 @@ fn a_node_has_the_cards_that_its_driver_tells_of_and_those_that_are_declared() {
         worker_environment: vec![path(folder.path())],
         ..Settings::default()
     });
-    until("the cards are told", || cards(&cluster)[0]["source"] == "found");
+    found("the cards are told", || (cards(&cluster)[0]["source"] == "found").then_some(()));
     let (a100, gib) = ("a100-sxm4-40gb", 1_u64 << 30);
-    let found = |model: &str, memory: u64, busy: Option<f64>| {
+    let card = |model: &str, memory: u64, busy: Option<f64>| {
         json!({
             "model": model, "memory": memory * gib, "in_use": 0.0, "source": "found",
             "memory_used": gib, "busy": busy,
@@ -105,8 +88,8 @@ fn a_node_has_the_cards_that_its_driver_tells_of_and_those_that_are_declared() {
         "memory_used": null, "busy": null,
     });
     let expected = [
-        found(a100, 40, Some(0.37)),
-        found("a100-sxm4-40gb-mig-1g.5gb", 5, None),
+        card(a100, 40, Some(0.37)),
+        card("a100-sxm4-40gb-mig-1g.5gb", 5, None),
         declared.clone(),
         declared.clone(),
     ];
@@ -130,13 +113,13 @@ fn a_node_has_the_cards_that_its_driver_tells_of_and_those_that_are_declared() {
 
     let asked_not = format!("find_gpus = false\n{file}");
     restart(&mut cluster, &asked_not, vec![path(folder.path())]);
-    until("the cards are told", || cards(&cluster) == json!([declared, declared]));
+    found("the cards are told", || (cards(&cluster) == json!([declared, declared])).then_some(()));
 
     // A driver that does not start is none.
     let broken = tempfile::tempdir().unwrap();
     library::compiled(broken.path(), "libnvidia-ml.so.1", "int nvmlInit_v2(void) { return 9; }");
     restart(&mut cluster, "", vec![path(broken.path())]);
-    until("the cards are gone", || cards(&cluster) == json!([]));
+    found("the cards are gone", || (cards(&cluster) == json!([])).then_some(()));
     assert!(cluster.workers[0].logged().contains("no NVIDIA cards"));
 }
 
@@ -176,13 +159,13 @@ fn a_task_runs_models_on_the_card_that_it_was_given_and_takes_no_more_of_it() {
     };
     // Without a card it is on the processor, though the node has one that goes first.
     assert_eq!(steps(&cluster, &[], &["load:magika"]), "loaded\n");
-    until("it is told where the model is", || device().as_deref() == Some("cpu"));
+    found("it is told where the model is", || (device().as_deref() == Some("cpu")).then_some(()));
     // With a part of the card it is there, beside the one on the processor.
     let run = "run:bytes=i32:1x2048:8192b";
     let printed = steps(&cluster, &["--gpu", "0.5"], &["load:magika", run]);
     assert!(printed.starts_with("loaded\ntarget_label Fp32 1x214 "), "{printed}");
     let both = Some("cpu, webgpu:0");
-    until("it is told where else the model is", || device().as_deref() == both);
+    found("it is told where else the model is", || (device().as_deref() == both).then_some(()));
     // A quarter of its memory is too little for two of them, and enough for one that is loaded
     // twice.
     let printed =

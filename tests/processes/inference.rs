@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use harness::process::PATIENCE;
 use harness::{Cluster, Settings, artefacts, library, models};
 
+use crate::{found, restart};
+
 /// Settings of a worker with the library at that place, and tract beside it.
 fn worker_file(library: &Path, providers: &str) -> String {
     format!(
@@ -145,14 +147,6 @@ fn is_alive(process: u32) -> bool {
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
-/// The same node with another file.
-fn restart(cluster: &mut Cluster, file: &str) {
-    cluster.workers[0].terminate();
-    assert!(cluster.workers[0].wait().success());
-    cluster.set_worker(file, Vec::new());
-    cluster.restart_worker(0, "w1");
-}
-
 #[test]
 fn a_model_that_makes_room_for_another_is_told_of_as_on_disk_and_comes_back() {
     let mut cluster = Cluster::with(Settings::default());
@@ -173,26 +167,19 @@ fn a_model_that_makes_room_for_another_is_told_of_as_on_disk_and_comes_back() {
         shown["nodes"][0].clone()
     };
     let until = |cluster: &Cluster, name: &str, state: &str| {
-        let begun = Instant::now();
-        loop {
-            let node = on_node(cluster, name);
-            if node["node_state"] == state {
-                return node;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{name} is not {state}: {node}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        found(&format!("{name} is {state}"), || {
+            Some(on_node(cluster, name)).filter(|node| node["node_state"] == state)
+        })
     };
     load(&cluster, "one");
     let bytes = until(&cluster, "one", "loaded")["loaded"]["bytes"].as_u64().unwrap();
     // Room for one, and for what loading takes besides, and not for two.
-    restart(&mut cluster, &format!("model_memory = {}\n", bytes * 2 - 1));
-    for (loaded, gone) in [("one", "two"), ("two", "one"), ("one", "two")] {
+    restart(&mut cluster, &format!("model_memory = {}\n", bytes * 2 - 1), Vec::new());
+    load(&cluster, "one");
+    for (loaded, gone) in [("two", "one"), ("one", "two")] {
         load(&cluster, loaded);
         until(&cluster, loaded, "loaded");
-        if gone != "two" || cluster.workers[0].logged().matches("loaded a model").count() > 1 {
-            until(&cluster, gone, "on-disk");
-        }
+        until(&cluster, gone, "on-disk");
     }
 }
 
@@ -231,7 +218,7 @@ fn a_library_that_will_not_do_is_told_and_the_node_goes_on_with_the_others() {
             "its process crashed (abort, signal 6)".to_owned(),
         ),
     ] {
-        restart(&mut cluster, &worker_file(&place, "[\"cpu\"]"));
+        restart(&mut cluster, &worker_file(&place, "[\"cpu\"]"), Vec::new());
         let listed = said(&cluster, &told);
         assert!(listed.contains("\nw1: onnxruntime: "), "{listed}");
         let logged = cluster.workers[0].logged();
@@ -239,7 +226,7 @@ fn a_library_that_will_not_do_is_told_and_the_node_goes_on_with_the_others() {
         assert_eq!(steps(&cluster, &[], &[LOAD, RUN]), RIGHT, "{told}");
     }
     let alone = format!("back_ends = [\"onnxruntime\"]\nonnxruntime = \"{}\"\n", none.display());
-    restart(&mut cluster, &alone);
+    restart(&mut cluster, &alone, Vec::new());
     said(&cluster, &format!("`{}` cannot be loaded: ", none.display()));
     let printed = steps(&cluster, &[], &[LOAD]);
     assert!(printed.starts_with("RuntimeError: no back end of this node can be used"), "{printed}");
@@ -302,15 +289,7 @@ fn a_model_computes_on_a_device_what_it_computes_on_the_processor() {
 
 /// `wrun nodes`, once the node has said that of how it runs models.
 fn said(cluster: &Cluster, told: &str) -> String {
-    let begun = Instant::now();
-    loop {
-        let listed = cluster.stdout(&["nodes"]);
-        if listed.contains(told) {
-            return listed;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{listed}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    found(told, || Some(cluster.stdout(&["nodes"])).filter(|listed| listed.contains(told)))
 }
 
 /// The process of a back end that a worker started.

@@ -14,7 +14,7 @@ mod services;
 mod worker_loss;
 mod workflows;
 
-use harness::{Client, artefacts};
+use harness::{Client, Cluster, artefacts};
 use wrun_protocol::{JobSpec, Resources};
 
 /// A job of the guest `name`, small enough that many fit a node.
@@ -30,6 +30,26 @@ async fn sleeper(client: &Client, milliseconds: u64) -> JobSpec {
     let mut spec = small_job(client, "sleeper").await;
     spec.args = vec![milliseconds.to_string()];
     spec
+}
+
+/// Asks again and again until there is what is wanted.
+fn found<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(found) = wanted() {
+            return found;
+        }
+        assert!(begun.elapsed() < harness::process::PATIENCE, "{what}: not in time");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// The first worker anew, with that file and environment.
+fn restart(cluster: &mut Cluster, file: &str, environment: Vec<(String, String)>) {
+    cluster.workers[0].terminate();
+    assert!(cluster.workers[0].wait().success());
+    cluster.set_worker(file, environment);
+    cluster.restart_worker(0, "w1");
 }
 
 /// Polls until `condition` holds.
