@@ -1,6 +1,6 @@
 //! Measures wrun beside its peers on this machine and writes docs/benchmarks.md.
 //!
-//! `cargo xtask bench [NAME…]` runs all, or those named. Each benchmark is a file here;
+//! `cargo xtask bench [NAME…]` runs all, or those named; `http` names all that begin so. Each benchmark is a file here;
 //! every figure on the page comes from one run of this program. `--quick` is for who changes a
 //! benchmark: it takes less time where a benchmark can, and the page is not written.
 
@@ -44,8 +44,11 @@ const BENCHMARKS: &[Benchmark] = &[
     ("restart", restart::measure),
     ("traces", traces::measure),
     ("gang", gang::measure),
-    ("inference", inference::measure),
-    ("http", http::serve::measure),
+    ("inference-memory", inference::memory::measure),
+    ("inference-python", inference::python::measure),
+    ("inference-overhead", inference::overhead::measure),
+    ("inference-batching", inference::batching::measure),
+    ("http-serve", http::serve::measure),
     ("http-forwarded", http::forwarded::measure),
     ("http-asleep", http::asleep::measure),
     ("http-spike", http::spike::measure),
@@ -61,13 +64,13 @@ fn main() -> Result<()> {
         bail!("no flag `{unknown}`; there is --quick");
     }
     let quick = !flags.is_empty();
-    if let Some(unknown) = wanted.iter().find(|name| !BENCHMARKS.iter().any(|(n, _)| n == name)) {
-        let names: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
-        bail!("no benchmark `{unknown}`; there are {}", names.join(", "));
+    if let Some(unknown) = wanted.iter().find(|it| !BENCHMARKS.iter().any(|(n, _)| names(it, n))) {
+        let all: Vec<_> = BENCHMARKS.iter().map(|(name, _)| *name).collect();
+        bail!("no benchmark `{unknown}`; there are {}", all.join(", "));
     }
     let mut report = Report::new(machine::describe(), quick);
     for (name, measure) in BENCHMARKS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+        if wanted.is_empty() || wanted.iter().any(|wanted| names(wanted, name)) {
             eprintln!("==> {name}");
             measure(&mut report).with_context(|| format!("benchmark {name}"))?;
         }
@@ -81,4 +84,9 @@ fn main() -> Result<()> {
         println!("{page}");
     }
     Ok(())
+}
+
+/// Whether that is its name, or what its name begins with.
+fn names(wanted: &str, name: &str) -> bool {
+    name.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

@@ -4,7 +4,7 @@
 #[path = "../../runtime/inference/tests/support/onnx.rs"]
 mod onnx;
 
-use onnx::{Dim, FLOAT, Graph};
+use onnx::{Attribute, Dim, FLOAT, Graph};
 
 const ROWS: [Dim; 2] = [Dim::Named("rows"), Dim::Fixed(2)];
 
@@ -34,6 +34,21 @@ pub fn bomb() -> Vec<u8> {
         .output("y", FLOAT, &size.map(Dim::Fixed))
         .numbers("size", &[2], &size)
         .node("Expand", &["x", "size"], &["y"])
+        .model()
+}
+
+/// A file of a few bytes that makes tract end the process that runs it: how many zeros it appends, and
+/// to what, is known only when it does.
+pub fn ends_its_process() -> Vec<u8> {
+    Graph::default()
+        .input("x", FLOAT, &[Dim::Fixed(1)])
+        .output("y", FLOAT, &[Dim::Fixed(1)])
+        .numbers("pads", &[4], &[0, 0, 0, 1 << 40])
+        .node("NonZero", &["x"], &["places"])
+        .node_with("Cast", &["places"], &["numbers"], vec![Attribute::Int("to", FLOAT as i64)])
+        .node("Pad", &["numbers", "pads"], &["padded"])
+        .node_with("ReduceMax", &["padded"], &["most"], vec![Attribute::Int("keepdims", 0)])
+        .node("Add", &["x", "most"], &["y"])
         .model()
 }
 

@@ -141,6 +141,37 @@ fn a_kill_of_its_process_fails_what_runs_there_and_no_more() {
     }
 }
 
+#[test]
+fn a_model_that_ends_its_process_takes_nothing_else_along() {
+    let cluster = cluster(String::new());
+    std::fs::write(cluster.folder().join("ends.onnx"), models::ends_its_process()).unwrap();
+    cluster.stdout(&["model", "push", "ends", "ends.onnx"]);
+    let guest = artefacts::guest("nn-obedient");
+    let guest = guest.to_str().unwrap();
+    // Of another job, beside it: it goes on where it is.
+    let endless = ["--", LOAD, "until-error:4000000:x=fp32:1x2:1/2"];
+    let submit = [&["submit", "--model", "double", guest][..], &endless].concat();
+    let other = cluster.stdout(&submit);
+    let run =
+        |step| ["run", "--model", "ends", guest, "--", "load:ends", step, step].map(str::to_owned);
+    let printed = cluster.stdout(&run("run:x=fp32:1:1").each_ref().map(String::as_str));
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines.len(), 3, "{printed}");
+    for line in &lines[1..] {
+        assert!(
+            line.starts_with("RuntimeError: tract failed: its process crashed (abort"),
+            "{line}"
+        );
+    }
+    let shown = || cluster.stdout(&["model", "show", "ends"]).contains("cpu, apart");
+    found("where the model runs", || shown().then_some(()));
+    assert_eq!(steps(&cluster, &[], &[LOAD, RUN]), RIGHT);
+    let job = cluster.stdout(&["job", other.trim(), "--json"]);
+    let job: serde_json::Value = serde_json::from_str(&job).unwrap();
+    let task = &job["tasks_shown"][0];
+    assert_eq!((&task["state"], &task["attempts"]), (&"running".into(), &1.into()), "{job}");
+}
+
 /// Whether the process runs: one that nobody has asked for its end yet does not.
 fn is_alive(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();

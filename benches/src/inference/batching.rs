@@ -20,7 +20,7 @@ const BATCH: usize = 32;
 const GAIN: f64 = 0.8;
 const NO_LOSS: f64 = 0.97;
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let (rounds, time_ms) = if report.is_quick() { (1, 1_000) } else { (5, 4_000) };
     let threads = std::thread::available_parallelism()?.get();
     let cluster = guests::cluster(threads);

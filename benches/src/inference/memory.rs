@@ -12,7 +12,7 @@ use crate::report::{Report, Section};
 
 const SANDBOXES: u32 = 100;
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let mut section =
         Section::new(&format!("Inference: memory of {SANDBOXES} sandboxes with one model"));
     for case in [models::deep(), models::magika()?] {

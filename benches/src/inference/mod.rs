@@ -2,22 +2,11 @@
 //! merging the requests of many guests gains; what a model that many use takes of memory; and a
 //! service with a model, beside the server that a user of Python would write.
 
-mod batching;
+pub(crate) mod batching;
 mod guests;
-mod memory;
+pub(crate) mod memory;
 mod models;
 mod native;
 mod onnx_runtime;
-mod overhead;
-mod python;
-
-use anyhow::Result;
-
-use crate::report::Report;
-
-pub(crate) fn measure(report: &mut Report) -> Result<()> {
-    memory::measure(report)?;
-    python::measure(report)?;
-    overhead::measure(report)?;
-    batching::measure(report)
-}
+pub(crate) mod overhead;
+pub(crate) mod python;

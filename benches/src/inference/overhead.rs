@@ -33,7 +33,7 @@ enum Bar {
 /// What makes a loop of a model.
 type Load<'a> = &'a dyn Fn(&Case) -> Result<Box<dyn Loop>>;
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let scale = if report.is_quick() { 10 } else { 1 };
     let measured = |case, [rounds, count]: [usize; 2], bar| {
         let rounds = (rounds / scale).max(2);

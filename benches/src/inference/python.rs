@@ -30,7 +30,7 @@ struct Ask {
     what: &'static str,
 }
 
-pub(super) fn measure(report: &mut Report) -> Result<()> {
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let (rounds, seconds) = if report.is_quick() { (1, 1) } else { (5, 5) };
     let load = Load::new()?;
     let ours = [

@@ -36,11 +36,11 @@ pub struct Config {
 /// A back end and its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackEndConfig {
-    /// tract in this process: CPU, ONNX.
+    /// tract: CPU, ONNX. A model is tried out in a process of its own, and runs in this one where
+    /// what it takes is known beforehand, else there.
     Tract,
-    /// tract in a process of its own: slower by its copies, and whatever a model does to it
-    /// there is that model's problem alone.
-    TractInChild,
+    /// tract in this process, whatever a model does to it.
+    TractHere,
     /// ONNX Runtime, in a process of its own.
     OnnxRuntime(OnnxRuntimeConfig),
 }
@@ -209,7 +209,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             loaders: 1,
             model_memory: 2 << 30,
-            back_ends: vec![BackEndConfig::Tract],
+            back_ends: vec![BackEndConfig::TractHere],
             cards: Vec::new(),
             max_batch: 32,
             max_delay: Duration::from_millis(2),

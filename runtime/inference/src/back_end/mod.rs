@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use wrun_protocol::inference;
 
-use crate::child::{Command, InChild, probe};
+use crate::child::{Command, InChild, TriedOut, probe};
 use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider, Target};
 use crate::device::{Card, Device};
 use crate::error::{LoadError, StartError};
@@ -79,6 +79,12 @@ pub(crate) trait Graph: Send + Sync {
         usize::MAX
     }
 
+    /// Whether what a run takes is known from the sizes of its inputs: else it may end the process
+    /// that runs it.
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
     /// Whether each new combination of sizes of the inputs costs a preparation, so that there
     /// had better be few.
     fn prepares_each_size(&self) -> bool {
@@ -136,17 +142,14 @@ pub(crate) fn start(
     let mut started = Started { usable: Vec::new(), about: Vec::new() };
     for config in configs {
         match config {
-            BackEndConfig::Tract => {
+            BackEndConfig::TractHere => {
                 started.usable.push(start_here(config)?);
                 started.about.push(about_tract());
             }
-            BackEndConfig::TractInChild if !cfg!(feature = "tract") => {
-                return Err(StartError::NotBuilt { back_end: "tract" });
-            }
-            BackEndConfig::TractInChild => {
-                let (command, config) = (this_program()?, BackEndConfig::Tract);
-                let tract = InChild::new("tract", Device::Processor, command, config, limits);
-                started.usable.push(Arc::new(tract));
+            BackEndConfig::Tract => {
+                let here = start_here(config)?;
+                let (command, config) = (this_program()?, BackEndConfig::TractHere);
+                started.usable.push(Arc::new(TriedOut::new(here, command, config, limits)));
                 started.about.push(about_tract());
             }
             BackEndConfig::OnnxRuntime(_) if !cfg!(feature = "ort") => {
@@ -238,9 +241,9 @@ fn about_tract() -> inference::BackEnd {
 pub(crate) fn start_here(config: &BackEndConfig) -> Result<Arc<dyn BackEnd>, StartError> {
     match config {
         #[cfg(feature = "tract")]
-        BackEndConfig::Tract | BackEndConfig::TractInChild => Ok(Arc::new(tract::Tract::default())),
+        BackEndConfig::Tract | BackEndConfig::TractHere => Ok(Arc::new(tract::Tract::default())),
         #[cfg(not(feature = "tract"))]
-        BackEndConfig::Tract | BackEndConfig::TractInChild => {
+        BackEndConfig::Tract | BackEndConfig::TractHere => {
             Err(StartError::NotBuilt { back_end: "tract" })
         }
         #[cfg(feature = "ort")]

@@ -44,13 +44,13 @@ struct Running {
     loaded: Vec<u64>,
 }
 
-struct GraphInChild {
+pub(super) struct GraphInChild {
     shared: Arc<Shared>,
     model: u64,
     /// To load it again. The bytes are held in this process too for that.
     file: Bytes,
     target: Target,
-    about: Loaded,
+    pub(super) about: Loaded,
 }
 
 impl InChild {
@@ -67,6 +67,28 @@ impl InChild {
         let limits = limits.clone();
         let shared = Arc::new(Shared { command, config, limits, running, dropped, models });
         Self { shared, name, device }
+    }
+
+    /// Loads a model in the child, which is started if there is none.
+    pub(super) fn load_there(
+        &self,
+        file: &Bytes,
+        target: Target,
+        limits: &Limits,
+    ) -> Result<GraphInChild, LoadError> {
+        let failed = |error: ProcessError| LoadError::Failed {
+            back_end: self.name,
+            problem: error.to_string(),
+        };
+        let model = self.shared.models.fetch_add(1, Ordering::Relaxed);
+        let until = Instant::now() + limits.load_time;
+        let mut running = self.shared.running();
+        let loaded =
+            running.load(&self.shared, model, (file, target), &mut || Instant::now() < until);
+        let about = loaded.map_err(failed)?.map_err(|refusal| refusal.error(self.name))?;
+        drop(running);
+        let (shared, file) = (Arc::clone(&self.shared), file.clone());
+        Ok(GraphInChild { shared, model, file, target, about })
     }
 }
 
@@ -85,7 +107,7 @@ impl BackEnd for InChild {
 
     fn has(&self, target: Target) -> bool {
         match &self.shared.config {
-            BackEndConfig::Tract | BackEndConfig::TractInChild => Provider::Cpu.is(target),
+            BackEndConfig::Tract | BackEndConfig::TractHere => Provider::Cpu.is(target),
             BackEndConfig::OnnxRuntime(runtime) => {
                 runtime.providers.iter().any(|provider| provider.is(target))
             }
@@ -99,19 +121,7 @@ impl BackEnd for InChild {
         target: Target,
         limits: &Limits,
     ) -> Result<Arc<dyn Graph>, LoadError> {
-        let failed = |error: ProcessError| LoadError::Failed {
-            back_end: self.name,
-            problem: error.to_string(),
-        };
-        let model = self.shared.models.fetch_add(1, Ordering::Relaxed);
-        let until = Instant::now() + limits.load_time;
-        let mut running = self.shared.running();
-        let loaded =
-            running.load(&self.shared, model, (file, target), &mut || Instant::now() < until);
-        let about = loaded.map_err(failed)?.map_err(|refusal| refusal.error(self.name))?;
-        drop(running);
-        let (shared, file) = (Arc::clone(&self.shared), file.clone());
-        Ok(Arc::new(GraphInChild { shared, model, file, target, about }))
+        Ok(Arc::new(self.load_there(file, target, limits)?))
     }
 }
 
@@ -126,6 +136,14 @@ impl Graph for GraphInChild {
 
     fn bytes_beside(&self) -> u64 {
         self.file.len() as u64
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.about.is_bounded
+    }
+
+    fn prepares_each_size(&self) -> bool {
+        self.about.prepares_each_size
     }
 
     fn at_once(&self) -> usize {
@@ -157,6 +175,23 @@ impl Graph for GraphInChild {
             Err(ProcessError::Hung) if stop.is_set() => Err(RunError::Stopped),
             outputs => outputs.map_err(failed)?,
         }
+    }
+}
+
+impl GraphInChild {
+    /// The same model in a child of its own, which loads it when it runs it first.
+    pub(super) fn elsewhere(&self) -> Self {
+        let Shared { command, config, limits, .. } = &*self.shared;
+        let shared = Shared {
+            command: command.clone(),
+            config: config.clone(),
+            limits: limits.clone(),
+            running: Mutex::default(),
+            dropped: Mutex::default(),
+            models: AtomicU64::new(0),
+        };
+        let (file, about) = (self.file.clone(), self.about.clone());
+        Self { shared: Arc::new(shared), model: 0, file, target: self.target, about }
     }
 }
 

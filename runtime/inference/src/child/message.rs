@@ -48,6 +48,8 @@ pub(super) enum Response {
 pub(super) struct Loaded {
     pub(super) device: String,
     pub(super) bytes: u64,
+    pub(super) is_bounded: bool,
+    pub(super) prepares_each_size: bool,
 }
 
 /// Why the child does not load a model: what of [`LoadError`] a back end can say.

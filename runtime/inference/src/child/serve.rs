@@ -45,6 +45,8 @@ fn connect() -> Result<(UnixStream, Region), String> {
     stream.peer_addr().map_err(|error| format!("it is not started by a node: {error}"))?;
     // Should the parent be killed while a library hangs here.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| text(error.into()))?;
+    // Where memory is short, this process is the one to go. A system without that needs nothing.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let region = std::io::stdout().as_fd().try_clone_to_owned().map_err(text)?;
     dup2_stdout(std::io::stderr()).map_err(|error| text(error.into()))?;
     Ok((stream, Region::of(region)))
@@ -114,7 +116,12 @@ impl Server {
         region.trim().map_err(|error| Refusal::Failed(error.to_string()))?;
         let outline = outline(&bytes, &self.limits).map_err(Refusal::of)?;
         let graph = back_end.load(&bytes, &outline, target, &self.limits).map_err(Refusal::of)?;
-        let loaded = Loaded { device: graph.device(), bytes: graph.bytes() };
+        let loaded = Loaded {
+            device: graph.device(),
+            bytes: graph.bytes(),
+            is_bounded: graph.is_bounded(),
+            prepares_each_size: graph.prepares_each_size(),
+        };
         self.models.insert(model, graph);
         Ok(loaded)
     }

@@ -103,7 +103,7 @@ fn real_entry() {
     assert!([ExitCode::SUCCESS, ExitCode::FAILURE].contains(&crate::child::main()));
 }
 
-fn command(entry: &str) -> Command {
+pub(super) fn command(entry: &str) -> Command {
     let arguments = ["--exact", entry, "--ignored", "--nocapture"];
     Command {
         program: std::env::current_exe().unwrap(),

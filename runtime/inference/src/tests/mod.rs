@@ -15,3 +15,5 @@ mod onnx_runtime;
 mod requests;
 #[cfg(feature = "tract")]
 mod tract;
+#[cfg(feature = "tract")]
+mod tried_out;

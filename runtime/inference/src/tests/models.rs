@@ -15,6 +15,21 @@ pub(crate) fn relu_graph() -> Graph {
         .node("Relu", &["x"], &["y"])
 }
 
+/// Where numbers are not zero among so many ones, and with so many zeros behind each row: of a size
+/// that only running tells. `x` is added to the greatest of them.
+pub(crate) fn places(graph: Graph, ones: &str, zeros: i64) -> Vec<u8> {
+    graph
+        .numbers("pads", &[4], &[0, 0, 0, zeros])
+        .node("NonZero", &[ones], &["places"])
+        .node_with("Cast", &["places"], &["numbers"], vec![Attribute::Int("to", FLOAT as i64)])
+        .node("Pad", &["numbers", "pads"], &["padded"])
+        .node_with("ReduceMax", &["padded"], &["most"], vec![Attribute::Int("keepdims", 0)])
+        .node("Add", &["x", "most"], &["y"])
+        .input("x", FLOAT, &[Fixed(2)])
+        .output("y", FLOAT, &[Fixed(2)])
+        .model()
+}
+
 /// `y = x · w + b`, from three floats a row to two.
 pub(crate) fn affine() -> Vec<u8> {
     Graph::default()

@@ -1,7 +1,11 @@
 //! How much memory a run takes, from the sizes of its inputs. What depends on values, not on
 //! sizes, cannot be told before and counts nothing here.
 
-use tract_onnx::tract_hir::internal::{OutletId, SymbolValues, TDim, TypedFact};
+use std::collections::HashSet;
+
+use tract_onnx::tract_core::ops::logic::IfThenElse;
+use tract_onnx::tract_core::ops::scan::{OptScan, Scan};
+use tract_onnx::tract_hir::internal::{OutletId, Symbol, SymbolValues, TDim, TypedFact, TypedNode};
 
 use super::plan::Plan;
 
@@ -73,6 +77,29 @@ pub(super) fn symbols<'a>(plan: &Plan, inputs: impl Iterator<Item = &'a [usize]>
         }
     }
     symbols
+}
+
+/// Whether the sizes of all that a run makes are known from those of its inputs: not where they come
+/// from values, and not within the graphs that some operators run.
+pub(super) fn is_known(plan: &Plan) -> bool {
+    let model = plan.model();
+    let inputs = model.input_outlets().unwrap_or_default().iter();
+    let given: HashSet<Symbol> = inputs
+        .filter_map(|input| model.outlet_fact(*input).ok())
+        .flat_map(|fact| fact.shape.iter().cloned().collect::<Vec<_>>())
+        .filter_map(|dim| match dim {
+            TDim::Sym(symbol) => Some(symbol),
+            _ => None,
+        })
+        .collect();
+    plan.order_without_consts().iter().map(|id| model.node(*id)).all(|node| {
+        let mut sizes = node.outputs.iter().flat_map(|output| output.fact.shape.iter());
+        !runs_graphs(node) && sizes.all(|size| size.symbols().is_subset(&given))
+    })
+}
+
+fn runs_graphs(node: &TypedNode) -> bool {
+    node.op_is::<OptScan>() || node.op_is::<Scan>() || node.op_is::<IfThenElse>()
 }
 
 fn bytes(fact: &TypedFact, symbols: &SymbolValues) -> u64 {

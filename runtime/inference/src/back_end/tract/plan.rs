@@ -36,6 +36,7 @@ pub(super) struct TractGraph {
     run_bytes: u64,
     tensor_bytes: u64,
     checked: Mutex<HashSet<Sizes>>,
+    is_bounded: bool,
 }
 
 enum Plans {
@@ -66,7 +67,12 @@ impl TractGraph {
 
     fn new(plans: Plans, bytes: u64, limits: &Limits) -> Self {
         let Limits { run_bytes, tensor_bytes, .. } = *limits;
-        Self { plans, bytes, run_bytes, tensor_bytes, checked: Mutex::default() }
+        // One that is prepared for each size computes anew what it takes as constant.
+        let is_bounded = match &plans {
+            Plans::All(plan) => memory::is_known(plan),
+            Plans::Each { .. } => false,
+        };
+        Self { plans, bytes, run_bytes, tensor_bytes, checked: Mutex::default(), is_bounded }
     }
 
     fn compute(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
@@ -142,6 +148,10 @@ impl Graph for TractGraph {
 
     fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.is_bounded
     }
 
     fn prepares_each_size(&self) -> bool {
