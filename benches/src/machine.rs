@@ -34,6 +34,20 @@ pub(crate) fn resident(process: u32) -> u64 {
     text.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
+/// Memory of a process and of its children in bytes: what several share counts once.
+pub(crate) fn resident_with_children(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    let children = threads.flatten().flat_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        text.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<u32>>()
+    });
+    let each = std::iter::once(process).chain(children).map(|process| {
+        let text = field(&format!("/proc/{process}/smaps_rollup"), "Pss");
+        text.trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+    });
+    each.sum()
+}
+
 /// CPU time that a process has used, user and system, in seconds.
 pub(crate) fn cpu_seconds(process: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

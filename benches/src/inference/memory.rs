@@ -7,7 +7,7 @@ use harness::Cluster;
 
 use super::guests;
 use super::models::{self, Case};
-use crate::machine::resident;
+use crate::machine::resident_with_children;
 use crate::report::{Report, Section};
 
 const SANDBOXES: u32 = 100;
@@ -19,9 +19,9 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         let cluster = guests::cluster(2);
         let worker = cluster.workers.first().context("the cluster has a worker")?.id();
         case.push(&cluster, &[])?;
-        let before = resident(worker);
+        let before = resident_with_children(worker);
         let job = holding(&cluster, &case, SANDBOXES)?;
-        let grown = resident(worker) as f64 - before as f64;
+        let grown = resident_with_children(worker) as f64 - before as f64;
         cluster.stdout(&["cancel", &job]);
         let model = case.file.len() as f64;
         let what = case.what;
@@ -36,7 +36,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         );
     }
     section.note(
-        "Resident memory of the worker's process. Each sandbox has loaded the model, run it once \
+        "Resident memory of the worker and of the processes in which it runs models. Each sandbox has loaded the model, run it once \
          and keeps it. What tract makes of a file is larger than the file while it loads.",
     );
     report.add(section);

@@ -19,7 +19,7 @@ use crate::config::{BackEndConfig, Limits, OnnxRuntimeConfig, Provider, Target};
 use crate::device::{Card, Device};
 use crate::error::{LoadError, StartError};
 use crate::onnx::Outline;
-use crate::tensor::Tensor;
+use crate::tensor::{ElementType, Tensor};
 
 /// Loads models.
 pub(crate) trait BackEnd: Send + Sync {
@@ -91,10 +91,19 @@ pub(crate) trait Graph: Send + Sync {
         false
     }
 
+    /// Makes itself ready for inputs of these sizes, and says whether what a run of them takes is
+    /// known.
+    fn prepare(&self, _: &Sizes) -> Result<bool, RunError> {
+        Ok(self.is_bounded())
+    }
+
     /// Computes the outputs, in the model's order, from the inputs, in the model's order, whose
     /// names, types and shapes were checked. Looks at `stop` now and then.
     fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError>;
 }
+
+/// The type and the dimensions of each input.
+pub(crate) type Sizes = Vec<(ElementType, Box<[u32]>)>;
 
 /// Says that nobody wants the result of a run any more.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::message::{Loaded, Refusal, Request, Response, place, take};
 use super::process::{Command, Process, ProcessError};
-use crate::back_end::{BackEnd, Graph, RunError, Stop};
+use crate::back_end::{BackEnd, Graph, RunError, Sizes, Stop};
 use crate::config::{BackEndConfig, Limits, Provider, Target};
 use crate::device::Device;
 use crate::error::LoadError;
@@ -158,27 +158,62 @@ impl Graph for GraphInChild {
             }
             stopped.is_none_or(|since: Instant| since.elapsed() < GRACE)
         };
-        let failed = |error: ProcessError| RunError::Failed(error.to_string());
         let mut running = self.shared.running();
         if stop.is_set() {
             return Err(RunError::Stopped);
         }
-        if !running.loaded.contains(&self.model) {
-            let loaded =
-                running.load(&self.shared, self.model, (&self.file, self.target), &mut go_on);
-            loaded
-                .map_err(failed)?
-                .map_err(|refusal| RunError::Failed(refusal.error("the back end").to_string()))?;
-        }
+        self.load_again(&mut running, &mut go_on)?;
         let outputs = running.run(&self.shared, self.model, &inputs, &mut go_on);
         match outputs {
             Err(ProcessError::Hung) if stop.is_set() => Err(RunError::Stopped),
             outputs => outputs.map_err(failed)?,
         }
     }
+
+    fn prepare(&self, sizes: &Sizes) -> Result<bool, RunError> {
+        let until = Instant::now() + self.shared.limits.load_time;
+        let mut go_on = || Instant::now() < until;
+        let mut running = self.shared.running();
+        self.load_again(&mut running, &mut go_on)?;
+        let request = Request::Prepare { model: self.model, sizes: sizes.clone() };
+        let prepared = running.attempt(|running| {
+            let process = running.process(&self.shared, &mut go_on)?;
+            match process.ask(&request, &mut go_on)? {
+                Response::Prepared(prepared) => Ok(prepared),
+                other => Err(process.confused(&other)),
+            }
+        });
+        prepared.map_err(failed)?
+    }
+}
+
+fn failed(error: ProcessError) -> RunError {
+    RunError::Failed(error.to_string())
 }
 
 impl GraphInChild {
+    /// Loads it, if the child has been started since.
+    fn load_again(
+        &self,
+        running: &mut Running,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<(), RunError> {
+        if running.loaded.contains(&self.model) {
+            return Ok(());
+        }
+        let loaded = running.load(&self.shared, self.model, (&self.file, self.target), go_on);
+        let refused =
+            |refusal: Refusal| RunError::Failed(refusal.error("the back end").to_string());
+        loaded.map_err(failed)?.map_err(refused).map(drop)
+    }
+
+    /// Ends the child, until it is needed again.
+    pub(super) fn rest(&self) {
+        let mut running = self.shared.running();
+        running.process = None;
+        running.loaded.clear();
+    }
+
     /// The same model in a child of its own, which loads it when it runs it first.
     pub(super) fn elsewhere(&self) -> Self {
         let Shared { command, config, limits, .. } = &*self.shared;

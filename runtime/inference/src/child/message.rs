@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::region::{Region, RegionError};
-use crate::back_end::RunError;
+use crate::back_end::{RunError, Sizes};
 use crate::config::{BackEndConfig, Limits, Provider, Target};
 use crate::error::LoadError;
 use crate::tensor::{ElementType, Tensor};
@@ -27,6 +27,8 @@ pub(super) enum Request {
     Load { model: u64, length: u64, target: Target },
     /// Forget the model.
     Unload { model: u64 },
+    /// Make the model ready for inputs of these sizes.
+    Prepare { model: u64, sizes: Sizes },
     /// Run the model with the inputs in the region.
     Run { model: u64, inputs: Vec<Placed> },
 }
@@ -39,6 +41,8 @@ pub(super) enum Response {
     Probed(Result<(), String>),
     Loaded(Result<Loaded, Refusal>),
     Unloaded,
+    /// Whether what a run takes is known.
+    Prepared(Result<bool, RunError>),
     /// The outputs are in the region.
     Ran(Result<Vec<Placed>, RunError>),
 }

@@ -95,6 +95,9 @@ impl Server {
                     self.models.remove(&model);
                     Response::Unloaded
                 }
+                Request::Prepare { model, sizes } => {
+                    Response::Prepared(self.graph(model).and_then(|graph| graph.prepare(&sizes)))
+                }
                 Request::Run { model, inputs } => {
                     Response::Ran(self.compute(region, model, inputs))
                 }
@@ -126,6 +129,11 @@ impl Server {
         Ok(loaded)
     }
 
+    fn graph(&self, model: u64) -> Result<&Arc<dyn Graph>, RunError> {
+        let unknown = || RunError::Failed("it has no such model".to_owned());
+        self.models.get(&model).ok_or_else(unknown)
+    }
+
     fn compute(
         &self,
         region: &Region,
@@ -133,8 +141,7 @@ impl Server {
         inputs: Vec<Placed>,
     ) -> Result<Vec<Placed>, RunError> {
         let failed = |error: RegionError| RunError::Failed(error.to_string());
-        let unknown = || RunError::Failed("it has no such model".to_owned());
-        let graph = self.models.get(&model).ok_or_else(unknown)?;
+        let graph = self.graph(model)?;
         let inputs = take(region, inputs, u64::MAX).map_err(failed)?;
         let outputs = graph.run(inputs, &Stop::default())?;
         let size = outputs.iter().map(|tensor| tensor.data().len() as u64).sum();

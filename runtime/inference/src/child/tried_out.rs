@@ -1,15 +1,17 @@
 //! A back end of this process whose models are not trusted: they can end the process that loads or
 //! runs them, with all that it does for others. So a model is loaded in a child first. Where that
 //! went well, and what its runs take is known before each, it is loaded here: it does here what it
-//! did there. Else it stays where it is, in a child that has no other model.
+//! did there. One that is prepared for each size apart is prepared there first, each time. Any other
+//! stays where it is, in a child that has no other model.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::graph::{GraphInChild, InChild};
 use super::process::Command;
-use crate::back_end::{BackEnd, Graph, RunError, Stop};
+use crate::back_end::{BackEnd, Graph, RunError, Sizes, Stop};
 use crate::config::{BackEndConfig, Limits, Target};
 use crate::device::Device;
 use crate::error::LoadError;
@@ -33,11 +35,23 @@ pub(crate) struct TriedOut {
     limits: Limits,
 }
 
+/// Sizes of which that is remembered.
+const KNOWN: usize = 256;
+
 /// A model that stays in children of its own.
 struct Apart {
     children: Vec<GraphInChild>,
     /// Those that do nothing, the one last used at the end.
     free: Mutex<Vec<usize>>,
+}
+
+/// A model that is prepared for each size apart, where constants are folded anew: what was tried out
+/// in the child runs here.
+struct BySize {
+    here: Arc<dyn Graph>,
+    there: Apart,
+    /// Sizes that were prepared there, and whether what a run of them takes is known.
+    known: Mutex<HashMap<Sizes, bool>>,
 }
 
 impl TriedOut {
@@ -74,19 +88,27 @@ impl BackEnd for TriedOut {
         let (command, config) = (self.command.clone(), self.config.clone());
         let child = InChild::new(self.name(), Device::Processor, command, config, &self.limits);
         let tried = child.load_there(file, target, limits)?;
-        if tried.is_bounded() {
-            drop((tried, child));
-            return self.here.load(file, outline, target, limits);
+        if !tried.is_bounded() && !tried.prepares_each_size() {
+            return Ok(Arc::new(Apart::new(tried, most_children())));
         }
-        Ok(Arc::new(Apart::new(tried)))
+        let is_bounded = tried.is_bounded();
+        let there = Apart::new(tried, 1);
+        there.rest();
+        let here = self.here.load(file, outline, target, limits)?;
+        if is_bounded {
+            return Ok(here);
+        }
+        Ok(Arc::new(BySize { here, there, known: Mutex::default() }))
     }
 }
 
+fn most_children() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(CHILDREN)
+}
+
 impl Apart {
-    fn new(first: GraphInChild) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let more = threads.min(CHILDREN).saturating_sub(1);
-        let others: Vec<_> = (0..more).map(|_| first.elsewhere()).collect();
+    fn new(first: GraphInChild, children: usize) -> Self {
+        let others: Vec<_> = (1..children).map(|_| first.elsewhere()).collect();
         let children: Vec<_> = std::iter::once(first).chain(others).collect();
         let free = Mutex::new((0..children.len()).rev().collect());
         Self { children, free }
@@ -94,6 +116,11 @@ impl Apart {
 
     fn first(&self) -> Option<&GraphInChild> {
         self.children.first()
+    }
+
+    /// Ends the children, until they are needed again.
+    fn rest(&self) {
+        self.children.iter().for_each(GraphInChild::rest);
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<usize>> {
@@ -136,5 +163,55 @@ impl Graph for Apart {
         let outputs = child.run(inputs, stop);
         self.free().extend(free);
         outputs
+    }
+}
+
+impl BySize {
+    /// Whether what a run of these sizes takes is known; it is found out in the child.
+    fn is_known(&self, sizes: Sizes) -> Result<bool, RunError> {
+        // Held meanwhile, so that it is found out once.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&sizes) {
+            return Ok(*known);
+        }
+        let found = self.there.first().map_or(Ok(false), |child| child.prepare(&sizes))?;
+        if found {
+            self.there.rest();
+        }
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(sizes, found);
+        Ok(found)
+    }
+}
+
+impl Graph for BySize {
+    fn device(&self) -> String {
+        self.here.device()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.here.bytes().saturating_add(self.there.bytes())
+    }
+
+    fn bytes_beside(&self) -> u64 {
+        self.there.bytes_beside()
+    }
+
+    fn is_bounded(&self) -> bool {
+        false
+    }
+
+    fn prepares_each_size(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError> {
+        let sizes = inputs.iter().map(|tensor| (tensor.element(), tensor.dimensions().into()));
+        match self.is_known(sizes.collect())? {
+            true => self.here.run(inputs, stop),
+            false => self.there.run(inputs, stop),
+        }
     }
 }

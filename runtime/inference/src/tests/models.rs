@@ -30,6 +30,31 @@ pub(crate) fn places(graph: Graph, ones: &str, zeros: i64) -> Vec<u8> {
         .model()
 }
 
+/// `y = x + 1`, of two floats a row, which tract prepares for each number of rows apart: it pads a one
+/// with so many zeros for each row but the first, and takes the greatest of them.
+pub(crate) fn padded_by_rows(zeros: f32) -> Vec<u8> {
+    let cast = |to: u64| vec![Attribute::Int("to", to as i64)];
+    Graph::default()
+        .input("x", FLOAT, &[Named("n"), Fixed(2)])
+        .output("y", FLOAT, &[Named("n"), Fixed(2)])
+        .numbers("first", &[1], &[0])
+        .numbers("none", &[3], &[0, 0, 0])
+        .floats("one", &[1], &[1.0])
+        .floats("each", &[1], &[zeros])
+        .floats("ones", &[1, 1], &[1.0])
+        .node("Shape", &["x"], &["shape"])
+        .node("Gather", &["shape", "first"], &["rows"])
+        .node_with("Cast", &["rows"], &["number"], cast(FLOAT))
+        .node("Sub", &["number", "one"], &["more"])
+        .node("Mul", &["more", "each"], &["zeros"])
+        .node_with("Cast", &["zeros"], &["whole"], cast(INT64))
+        .node_with("Concat", &["none", "whole"], &["pads"], vec![Attribute::Int("axis", 0)])
+        .node("Pad", &["ones", "pads"], &["padded"])
+        .node_with("ReduceMax", &["padded"], &["most"], vec![Attribute::Int("keepdims", 0)])
+        .node("Add", &["x", "most"], &["y"])
+        .model()
+}
+
 /// `y = x · w + b`, from three floats a row to two.
 pub(crate) fn affine() -> Vec<u8> {
     Graph::default()

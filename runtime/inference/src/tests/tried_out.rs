@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::child::command;
-use super::env::{call, config, floats, load, relu, values, wait, x};
-use super::models::places;
+use super::env::{call, config, floats, load, load_with, relu, values, wait, x};
+use super::models::{padded_by_rows, places};
 use super::onnx_file::Graph;
 use crate::back_end::start_here;
 use crate::child::TriedOut;
-use crate::config::{BackEndConfig, Limits};
+use crate::config::{BackEndConfig, BatchAxes, Limits, ModelOptions};
 use crate::error::{ErrorCode, LoadError};
 use crate::{Engine, Model};
 
@@ -78,10 +78,20 @@ fn a_load_that_ends_its_process_fails_and_nothing_else_does() {
     };
     assert!(matches!(error, LoadError::Failed { .. }), "{error}");
     assert!(error.to_string().contains("its process crashed (abort, signal 6)"), "{error}");
-    assert_eq!(device_of_relu(&engine), "cpu");
+    let _model = relu(&engine);
+    assert_eq!(device(&engine), "cpu");
 }
 
-fn device_of_relu(engine: &Engine) -> String {
-    let _model = relu(engine);
-    device(engine)
+#[test]
+fn a_size_whose_preparation_ends_its_process_fails_and_others_run_here() {
+    let engine = start();
+    let options = ModelOptions { axes: BatchAxes::Never, ..ModelOptions::default() };
+    let model = load_with(&engine, 1, padded_by_rows(1e12), &options).unwrap();
+    for _ in 0..2 {
+        let outputs = wait(model.compute(call("a"), x(&[-1.0, 2.0]))).unwrap();
+        assert_eq!(values(&outputs), [0.0, 3.0]);
+        let told = wait(model.compute(call("a"), x(&[0.0; 6]))).unwrap_err().to_string();
+        assert!(told.contains("its process crashed (abort, signal 6)"), "{told}");
+    }
+    assert_eq!(device(&engine), "cpu");
 }

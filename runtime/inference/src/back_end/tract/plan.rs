@@ -13,9 +13,9 @@ use tract_onnx::tract_hir::internal::SymbolValues;
 use super::load::{chain, for_sizes};
 use super::{NAME, convert, memory};
 use crate::back_end::guard::{Caught, guarded};
-use crate::back_end::{Graph, RunError, Stop};
+use crate::back_end::{Graph, RunError, Sizes, Stop};
 use crate::config::{Limits, Provider};
-use crate::tensor::Tensor;
+use crate::tensor::{ElementType, Tensor};
 
 /// What tract runs.
 pub(super) type Plan = TypedRunnableModel;
@@ -26,8 +26,8 @@ const PREPARED: usize = 8;
 /// Combinations of sizes that are remembered to need no more memory than they may.
 const CHECKED: usize = 256;
 
-/// The type and the sizes of each input.
-type Sizes = Vec<(DatumType, Vec<usize>)>;
+/// The type and the sizes of each input, as tract has them.
+type TractSizes = Vec<(DatumType, Vec<usize>)>;
 
 /// A loaded model.
 pub(super) struct TractGraph {
@@ -35,7 +35,7 @@ pub(super) struct TractGraph {
     bytes: u64,
     run_bytes: u64,
     tensor_bytes: u64,
-    checked: Mutex<HashSet<Sizes>>,
+    checked: Mutex<HashSet<TractSizes>>,
     is_bounded: bool,
 }
 
@@ -43,7 +43,7 @@ enum Plans {
     /// One for all sizes.
     All(Arc<Plan>),
     /// One for each of the last few combinations of sizes, the newest last.
-    Each { parsed: Box<InferenceModel>, prepared: Mutex<Vec<(Sizes, Arc<Plan>)>> },
+    Each { parsed: Box<InferenceModel>, prepared: Mutex<Vec<(TractSizes, Arc<Plan>)>> },
 }
 
 /// Ends a run that nobody wants any more.
@@ -76,7 +76,7 @@ impl TractGraph {
     }
 
     fn compute(&self, inputs: &[Tensor], stop: &Stop) -> Result<Vec<Tensor>, RunError> {
-        let sizes = sizes(inputs)?;
+        let sizes = sizes(inputs.iter().map(|it| (it.element(), it.dimensions())))?;
         let plan = self.plan(&sizes)?;
         let shapes = sizes.iter().map(|(_, shape)| shape.as_slice());
         let symbols = memory::symbols(&plan, shapes);
@@ -94,7 +94,7 @@ impl TractGraph {
             .collect()
     }
 
-    fn plan(&self, sizes: &Sizes) -> Result<Arc<Plan>, RunError> {
+    fn plan(&self, sizes: &TractSizes) -> Result<Arc<Plan>, RunError> {
         let (parsed, prepared) = match &self.plans {
             Plans::All(plan) => return Ok(Arc::clone(plan)),
             Plans::Each { parsed, prepared } => (parsed, prepared),
@@ -118,7 +118,12 @@ impl TractGraph {
     }
 
     /// Whether a run with these sizes stays within its memory, as far as the sizes tell.
-    fn check(&self, plan: &Plan, symbols: &SymbolValues, sizes: Sizes) -> Result<(), RunError> {
+    fn check(
+        &self,
+        plan: &Plan,
+        symbols: &SymbolValues,
+        sizes: TractSizes,
+    ) -> Result<(), RunError> {
         let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked().contains(&sizes) {
             return Ok(());
@@ -162,18 +167,31 @@ impl Graph for TractGraph {
         // Inputs and outputs are copied: they come on top of what the model makes.
         let copied: u64 = inputs.iter().map(|tensor| tensor.data().len() as u64).sum();
         let allowed = self.run_bytes.saturating_add(copied.saturating_mul(2));
-        guarded(allowed, || self.compute(&inputs, stop)).unwrap_or_else(|caught| {
-            Err(match caught {
-                Caught::Panic(message) => {
-                    RunError::Failed(format!("it panicked: {message}; this is a bug of {NAME}"))
-                }
-                Caught::Memory(size) => {
-                    let what = "what the model makes on its way".to_owned();
-                    RunError::TooLarge { what, size, limit: allowed }
-                }
-            })
+        within(allowed, || self.compute(&inputs, stop))
+    }
+
+    fn prepare(&self, sizes: &Sizes) -> Result<bool, RunError> {
+        within(self.run_bytes, || {
+            let each = sizes.iter().map(|(element, dimensions)| (*element, &**dimensions));
+            let plan = self.plan(&self::sizes(each)?)?;
+            Ok(memory::is_known(&plan))
         })
     }
+}
+
+/// Does it with so many bytes, and says what it is that it did instead.
+fn within<R>(allowed: u64, work: impl FnOnce() -> Result<R, RunError>) -> Result<R, RunError> {
+    guarded(allowed, work).unwrap_or_else(|caught| {
+        Err(match caught {
+            Caught::Panic(message) => {
+                RunError::Failed(format!("it panicked: {message}; this is a bug of {NAME}"))
+            }
+            Caught::Memory(size) => {
+                let what = "what the model makes on its way".to_owned();
+                RunError::TooLarge { what, size, limit: allowed }
+            }
+        })
+    })
 }
 
 fn run(plan: &Arc<Plan>, inputs: TVec<TValue>, stop: &Stop) -> Result<TVec<TValue>, RunError> {
@@ -193,11 +211,13 @@ fn failed(error: &TractError) -> RunError {
     RunError::Failed(chain(error))
 }
 
-fn sizes(inputs: &[Tensor]) -> Result<Sizes, RunError> {
-    let size = |tensor: &Tensor| {
-        let datum = convert::datum_type(tensor.element())?;
-        Some((datum, tensor.dimensions().iter().map(|size| *size as usize).collect()))
+fn sizes<'a>(
+    inputs: impl Iterator<Item = (ElementType, &'a [u32])>,
+) -> Result<TractSizes, RunError> {
+    let size = |(element, dimensions): (ElementType, &[u32])| {
+        let datum = convert::datum_type(element)?;
+        Some((datum, dimensions.iter().map(|size| *size as usize).collect()))
     };
-    let sizes: Option<Sizes> = inputs.iter().map(size).collect();
+    let sizes: Option<TractSizes> = inputs.map(size).collect();
     sizes.ok_or_else(|| RunError::Failed("it has no elements of type bf16".to_owned()))
 }
