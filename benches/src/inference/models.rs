@@ -78,6 +78,26 @@ pub(super) fn deep() -> Case {
     Case { name: "deep", what: "24 dense layers of 1024", file, inputs: INPUTS }
 }
 
+/// The same with more rows in a request, each time more: how long it takes is a matter of the machine.
+pub(super) fn longer() -> [Case; 4] {
+    const WHATS: [&str; 4] = [
+        "24 dense layers of 1024, 8 rows",
+        "24 dense layers of 1024, 16 rows",
+        "24 dense layers of 1024, 32 rows",
+        "24 dense layers of 1024, 64 rows",
+    ];
+    const INPUTS: [&[Input]; 4] = [
+        &[input("x", Element::Fp32, &[8, 1024])],
+        &[input("x", Element::Fp32, &[16, 1024])],
+        &[input("x", Element::Fp32, &[32, 1024])],
+        &[input("x", Element::Fp32, &[64, 1024])],
+    ];
+    std::array::from_fn(|at| {
+        let (what, inputs) = (WHATS.get(at), INPUTS.get(at));
+        Case { what: what.unwrap_or(&""), inputs: inputs.unwrap_or(&&[][..]), ..deep() }
+    })
+}
+
 /// 17 MB of weights.
 pub(super) fn dense() -> Case {
     const INPUTS: &[Input] = &[input("x", Element::Fp32, &[1, 1024])];
@@ -115,6 +135,12 @@ impl Case {
         file.extend([0x12, u8::try_from(name.len()).unwrap_or(u8::MAX)]);
         file.extend(name.bytes().take(usize::from(u8::MAX)));
         Self { name, file, ..self }
+    }
+
+    /// Rows of a request.
+    pub(super) fn rows(&self) -> usize {
+        let first = self.inputs.first().and_then(|input| input.shape.first());
+        first.copied().unwrap_or(1)
     }
 
     /// Pushes it with such flags.

@@ -30,6 +30,7 @@ pub(super) fn library() -> Result<Environment> {
 pub(super) struct OnnxRuntime {
     session: Session,
     inputs: &'static [Input],
+    rows: usize,
 }
 
 impl OnnxRuntime {
@@ -38,13 +39,13 @@ impl OnnxRuntime {
         let builder = Session::builder(library).map_err(plain)?;
         let mut builder = builder.with_intra_threads(1).map_err(plain)?;
         let session = builder.commit_from_memory(&case.file).map_err(plain)?;
-        Ok(Self { session, inputs: case.inputs })
+        Ok(Self { session, inputs: case.inputs, rows: case.rows() })
     }
 }
 
 impl Loop for OnnxRuntime {
     fn run(&mut self) -> Result<f64> {
-        let inputs = self.inputs.iter().map(|input| Ok((input.name, value(input)?)));
+        let inputs = self.inputs.iter().map(|input| Ok((input.name, value(input, self.rows)?)));
         let inputs: Vec<(&str, SessionInputValue<'_>)> = inputs.collect::<Result<_>>()?;
         let outputs = self.session.run(inputs).map_err(plain)?;
         let first = outputs.values().next().context("the model gives nothing")?;
@@ -53,9 +54,9 @@ impl Loop for OnnxRuntime {
     }
 }
 
-fn value(input: &Input) -> Result<SessionInputValue<'static>> {
-    let shape: Vec<i64> = input.shape_of(1).into_iter().map(|size| size as i64).collect();
-    let value = match input.numbers(1) {
+fn value(input: &Input, rows: usize) -> Result<SessionInputValue<'static>> {
+    let shape: Vec<i64> = input.shape_of(rows).into_iter().map(|size| size as i64).collect();
+    let value = match input.numbers(rows) {
         Numbers::Fp32(numbers) => Tensor::from_array((shape, numbers)).map(Tensor::into_dyn),
         Numbers::I32(numbers) => Tensor::from_array((shape, numbers)).map(Tensor::into_dyn),
         Numbers::I64(numbers) => Tensor::from_array((shape, numbers)).map(Tensor::into_dyn),
