@@ -93,7 +93,7 @@ pub(crate) trait Graph: Send + Sync {
 
     /// Makes itself ready for inputs of these sizes, and says whether what a run of them takes is
     /// known.
-    fn prepare(&self, _: &Sizes) -> Result<bool, RunError> {
+    fn prepare(&self, _: &Sizes, _: &Stop) -> Result<bool, RunError> {
         Ok(self.is_bounded())
     }
 

@@ -151,6 +151,29 @@ impl Graph for GraphInChild {
     }
 
     fn run(&self, inputs: Vec<Tensor>, stop: &Stop) -> Result<Vec<Tensor>, RunError> {
+        self.ask(stop, |running, go_on| running.run(&self.shared, self.model, &inputs, go_on))
+    }
+
+    fn prepare(&self, sizes: &Sizes, stop: &Stop) -> Result<bool, RunError> {
+        let request = Request::Prepare { model: self.model, sizes: sizes.clone() };
+        self.ask(stop, |running, go_on| running.prepare(&self.shared, &request, go_on))
+    }
+}
+
+fn failed(error: ProcessError) -> RunError {
+    RunError::Failed(error.to_string())
+}
+
+impl GraphInChild {
+    /// Asks the child for something, for as long as that is wanted; it has the model by then.
+    fn ask<R>(
+        &self,
+        stop: &Stop,
+        what: impl FnOnce(
+            &mut Running,
+            &mut dyn FnMut() -> bool,
+        ) -> Result<Result<R, RunError>, ProcessError>,
+    ) -> Result<R, RunError> {
         let mut stopped = None;
         let mut go_on = || {
             if stop.is_set() {
@@ -163,35 +186,12 @@ impl Graph for GraphInChild {
             return Err(RunError::Stopped);
         }
         self.load_again(&mut running, &mut go_on)?;
-        let outputs = running.run(&self.shared, self.model, &inputs, &mut go_on);
-        match outputs {
+        match what(&mut running, &mut go_on) {
             Err(ProcessError::Hung) if stop.is_set() => Err(RunError::Stopped),
-            outputs => outputs.map_err(failed)?,
+            answer => answer.map_err(failed)?,
         }
     }
 
-    fn prepare(&self, sizes: &Sizes) -> Result<bool, RunError> {
-        let until = Instant::now() + self.shared.limits.load_time;
-        let mut go_on = || Instant::now() < until;
-        let mut running = self.shared.running();
-        self.load_again(&mut running, &mut go_on)?;
-        let request = Request::Prepare { model: self.model, sizes: sizes.clone() };
-        let prepared = running.attempt(|running| {
-            let process = running.process(&self.shared, &mut go_on)?;
-            match process.ask(&request, &mut go_on)? {
-                Response::Prepared(prepared) => Ok(prepared),
-                other => Err(process.confused(&other)),
-            }
-        });
-        prepared.map_err(failed)?
-    }
-}
-
-fn failed(error: ProcessError) -> RunError {
-    RunError::Failed(error.to_string())
-}
-
-impl GraphInChild {
     /// Loads it, if the child has been started since.
     fn load_again(
         &self,
@@ -307,6 +307,21 @@ impl Running {
                     Ok(Ok(outputs))
                 }
                 Response::Ran(Err(error)) => Ok(Err(error)),
+                other => Err(process.confused(&other)),
+            }
+        })
+    }
+
+    fn prepare(
+        &mut self,
+        shared: &Shared,
+        request: &Request,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Result<bool, RunError>, ProcessError> {
+        self.attempt(|running| {
+            let process = running.process(shared, &mut *go_on)?;
+            match process.ask(request, &mut *go_on)? {
+                Response::Prepared(prepared) => Ok(prepared),
                 other => Err(process.confused(&other)),
             }
         })

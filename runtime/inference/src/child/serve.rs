@@ -14,7 +14,7 @@ use super::message::{
     Loaded, MessageError, Placed, Refusal, Request, Response, place, receive, send, take,
 };
 use super::region::{Region, RegionError};
-use crate::back_end::{self, BackEnd, Graph, RunError, Stop};
+use crate::back_end::{self, BackEnd, Graph, RunError, Sizes, Stop};
 use crate::config::{BackEndConfig, Limits, Target};
 use crate::onnx::outline;
 
@@ -96,7 +96,7 @@ impl Server {
                     Response::Unloaded
                 }
                 Request::Prepare { model, sizes } => {
-                    Response::Prepared(self.graph(model).and_then(|graph| graph.prepare(&sizes)))
+                    Response::Prepared(self.prepare(model, &sizes))
                 }
                 Request::Run { model, inputs } => {
                     Response::Ran(self.compute(region, model, inputs))
@@ -132,6 +132,10 @@ impl Server {
     fn graph(&self, model: u64) -> Result<&Arc<dyn Graph>, RunError> {
         let unknown = || RunError::Failed("it has no such model".to_owned());
         self.models.get(&model).ok_or_else(unknown)
+    }
+
+    fn prepare(&self, model: u64, sizes: &Sizes) -> Result<bool, RunError> {
+        self.graph(model)?.prepare(sizes, &Stop::default())
     }
 
     fn compute(

@@ -170,7 +170,7 @@ impl Graph for TractGraph {
         within(allowed, || self.compute(&inputs, stop))
     }
 
-    fn prepare(&self, sizes: &Sizes) -> Result<bool, RunError> {
+    fn prepare(&self, sizes: &Sizes, _: &Stop) -> Result<bool, RunError> {
         within(self.run_bytes, || {
             let each = sizes.iter().map(|(element, dimensions)| (*element, &**dimensions));
             let plan = self.plan(&self::sizes(each)?)?;
