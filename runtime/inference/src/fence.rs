@@ -18,7 +18,7 @@ const LARGE: usize = 64 << 10;
 
 /// Tensors of tract begin where vectors of the processor may; what is asserted on is known by
 /// that.
-const OF_TENSORS: usize = 32;
+const OF_TENSORS: usize = if cfg!(target_arch = "x86_64") { 32 } else { 16 };
 
 /// How far what is not asserted on may go beyond an allowance.
 const BEYOND: i64 = 3;

@@ -185,11 +185,10 @@ impl GraphInChild {
         if stop.is_set() {
             return Err(RunError::Stopped);
         }
-        self.load_again(&mut running, &mut go_on)?;
-        match what(&mut running, &mut go_on) {
-            Err(ProcessError::Hung) if stop.is_set() => Err(RunError::Stopped),
-            answer => answer.map_err(failed)?,
-        }
+        let answer = self
+            .load_again(&mut running, &mut go_on)
+            .and_then(|()| what(&mut running, &mut go_on).map_err(failed)?);
+        if stop.is_set() { Err(RunError::Stopped) } else { answer }
     }
 
     /// Loads it, if the child has been started since.

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::message::{MessageError, Request, Response, receive, send};
@@ -87,15 +89,15 @@ impl Process {
             let name = name.to_string_lossy();
             KEPT.iter().any(|kept| name.starts_with(kept))
         });
-        let child = std::process::Command::new(&command.program)
+        let mut child = std::process::Command::new(&command.program);
+        child
             .args(&command.arguments)
             .env_clear()
             .envs(kept)
             .envs(command.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(OwnedFd::from(its)))
-            .stdout(Stdio::from(region.shared()?))
-            .spawn()
-            .map_err(ProcessError::Start)?;
+            .stdout(Stdio::from(region.shared()?));
+        let child = spawn(child).map_err(ProcessError::Start)?;
         let mut process = Self { child, stream, region, version: None };
         let request = Request::Start(back_end.clone(), limits.clone());
         match process.ask(&request, go_on)? {
@@ -146,6 +148,29 @@ impl Process {
             Err(error) => format!("ended, and nobody knows how: {error}"),
         }
     }
+}
+
+/// Starts it from a thread that lives as long as this process does: that a child is killed when its
+/// parent is gone means the thread that started it (`PR_SET_PDEATHSIG`, prctl(2)), and those of the
+/// engine may end.
+fn spawn(command: std::process::Command) -> std::io::Result<Child> {
+    type Start = (std::process::Command, SyncSender<std::io::Result<Child>>);
+    static STARTER: LazyLock<SyncSender<Start>> = LazyLock::new(|| {
+        let (sender, receiver) = sync_channel::<Start>(0);
+        let starts = move || {
+            while let Ok((mut command, answer)) = receiver.recv() {
+                // Who asked waits for it.
+                let _ = answer.send(command.spawn());
+            }
+        };
+        // Without the thread nobody receives, and who sends is told.
+        let _ = std::thread::Builder::new().name("wrun-infer-start".to_owned()).spawn(starts);
+        sender
+    });
+    let gone = || std::io::Error::other("there is no thread to start it from");
+    let (sender, receiver) = sync_channel(1);
+    STARTER.send((command, sender)).map_err(|_| gone())?;
+    receiver.recv().map_err(|_| gone())?
 }
 
 impl Drop for Process {

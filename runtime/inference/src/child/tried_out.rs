@@ -1,11 +1,12 @@
 //! A back end of this process whose models are not trusted: they can end the process that loads or
 //! runs them, with all that it does for others. So a model is loaded in a child first. Where that
-//! went well, and what its runs take is known before each, it is loaded here: it does here what it
-//! did there. One that is prepared for each size apart is prepared there first, each time. Any other
+//! went well, what its runs take is known before each, and its operators are plain ones, it is loaded
+//! here: it does here what it did there. One that is prepared for each size apart is prepared there first, each time. Any other
 //! stays where it is, in a child that has no other model.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,12 +16,86 @@ use crate::back_end::{BackEnd, Graph, RunError, Sizes, Stop};
 use crate::config::{BackEndConfig, Limits, Target};
 use crate::device::Device;
 use crate::error::LoadError;
-use crate::onnx::Outline;
+use crate::onnx::{Operator, Outline};
 use crate::tensor::Tensor;
 
 /// Most children of one model: so many runs of it go on at once. The first is started with the
 /// model, each other when those before it are busy.
 const CHILDREN: usize = 4;
+
+/// Operators that make nothing larger than what goes in and comes out, and the same each time.
+/// `Resize` has a buffer in between, pooling lists its window, random numbers may differ between the
+/// child and here: models with these, or with any other, stay apart.
+const PLAIN: &[&str] = &[
+    "Abs",
+    "Add",
+    "And",
+    "ArgMax",
+    "ArgMin",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "Constant",
+    "ConstantOfShape",
+    "Conv",
+    "Cos",
+    "Div",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
+    "HardSigmoid",
+    "Identity",
+    "LayerNormalization",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "LogSoftmax",
+    "MatMul",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Pad",
+    "Pow",
+    "Reciprocal",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Round",
+    "Shape",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
 
 /// What a child takes beside its model. Measured with a model of a few nodes: 10 MB of its own, and
 /// what it has of the program, which all share.
@@ -35,15 +110,15 @@ pub(crate) struct TriedOut {
     limits: Limits,
 }
 
-/// Sizes of which that is remembered.
-const KNOWN: usize = 256;
-
 /// A model that stays in children of its own.
 struct Apart {
     children: Vec<GraphInChild>,
     /// Those that do nothing, the one last used at the end.
     free: Mutex<Vec<usize>>,
 }
+
+/// Sizes of which it is remembered whether what they take is known.
+const KNOWN: usize = 256;
 
 /// A model that is prepared for each size apart, where constants are folded anew: what was tried out
 /// in the child runs here.
@@ -52,7 +127,12 @@ struct BySize {
     there: Apart,
     /// Sizes that were prepared there, and whether what a run of them takes is known.
     known: Mutex<HashMap<Sizes, bool>>,
+    /// Held by who finds that out of one more.
+    preparing: Mutex<()>,
 }
+
+/// How often who waits for that looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl TriedOut {
     pub(crate) fn new(
@@ -88,7 +168,11 @@ impl BackEnd for TriedOut {
         let (command, config) = (self.command.clone(), self.config.clone());
         let child = InChild::new(self.name(), Device::Processor, command, config, &self.limits);
         let tried = child.load_there(file, target, limits)?;
-        if !tried.is_bounded() && !tried.prepares_each_size() {
+        let known = |operator: &Operator| {
+            operator.domain.is_empty() && PLAIN.contains(&operator.name.as_str())
+        };
+        let is_plain = outline.operators.iter().all(known);
+        if !is_plain || !tried.is_bounded() && !tried.prepares_each_size() {
             return Ok(Arc::new(Apart::new(tried, most_children())));
         }
         let is_bounded = tried.is_bounded();
@@ -98,7 +182,7 @@ impl BackEnd for TriedOut {
         if is_bounded {
             return Ok(here);
         }
-        Ok(Arc::new(BySize { here, there, known: Mutex::default() }))
+        Ok(Arc::new(BySize { here, there, known: Mutex::default(), preparing: Mutex::default() }))
     }
 }
 
@@ -167,17 +251,32 @@ impl Graph for Apart {
 }
 
 impl BySize {
+    fn known(&self) -> MutexGuard<'_, HashMap<Sizes, bool>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether what a run of these sizes takes is known; it is found out in the child.
     fn is_known(&self, sizes: Sizes, stop: &Stop) -> Result<bool, RunError> {
-        // Held meanwhile, so that it is found out once.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(&sizes) {
+        if let Some(known) = self.known().get(&sizes) {
+            return Ok(*known);
+        }
+        // It is found out once; who waits for that looks whether it is still wanted.
+        let _preparing = loop {
+            match self.preparing.try_lock() {
+                Ok(preparing) => break preparing,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if stop.is_set() => return Err(RunError::Stopped),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            }
+        };
+        if let Some(known) = self.known().get(&sizes) {
             return Ok(*known);
         }
         let found = self.there.first().map_or(Ok(false), |child| child.prepare(&sizes, stop))?;
         if found {
             self.there.rest();
         }
+        let mut known = self.known();
         if known.len() >= KNOWN {
             known.clear();
         }

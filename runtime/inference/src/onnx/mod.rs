@@ -5,5 +5,5 @@ mod outline;
 mod types;
 mod wire;
 
-pub(crate) use outline::{Declared, Outline, outline};
+pub(crate) use outline::{Declared, Operator, Outline, outline};
 pub(crate) use types::detect;

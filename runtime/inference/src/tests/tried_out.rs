@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::child::command;
 use super::env::{call, config, floats, load, load_with, relu, values, wait, x};
 use super::models::{padded_by_rows, places};
-use super::onnx_file::Graph;
+use super::onnx_file::Dim::Fixed;
+use super::onnx_file::{Attribute, FLOAT, Graph};
 use crate::back_end::start_here;
 use crate::child::TriedOut;
 use crate::config::{BackEndConfig, BatchAxes, Limits, ModelOptions};
@@ -67,6 +68,17 @@ fn a_run_that_ends_its_process_fails_and_nothing_else_does() {
         assert!(told.contains("its process crashed (abort, signal 6)"), "{told}");
         assert_eq!(greatest(&beside, [1.0, 1.0]), Ok(vec![2.0, 2.0]));
     }
+}
+
+#[test]
+fn one_with_an_operator_that_is_not_known_to_be_plain_runs_apart() {
+    let engine = start();
+    let pooled = Graph::default()
+        .input("x", FLOAT, &[Fixed(1), Fixed(1), Fixed(2)])
+        .output("y", FLOAT, &[Fixed(1), Fixed(1), Fixed(1)])
+        .node_with("MaxPool", &["x"], &["y"], vec![Attribute::Ints("kernel_shape", vec![2])]);
+    let _model = load(&engine, 1, pooled.model()).unwrap();
+    assert_eq!(device(&engine), "cpu, apart");
 }
 
 #[test]
