@@ -1,8 +1,8 @@
 //! A back end of this process whose models are not trusted: they can end the process that loads or
 //! runs them, with all that it does for others. So a model is loaded in a child first. Where that
 //! went well, what its runs take is known before each, and its operators are plain ones, it is loaded
-//! here: it does here what it did there. One that is prepared for each size apart is prepared there first, each time. Any other
-//! stays where it is, in a child that has no other model.
+//! here: it does here what it did there. One that is prepared for each size apart is prepared there
+//! first, each time. Any other stays where it is, in a child that has no other model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
