@@ -36,8 +36,8 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
         );
     }
     section.note(
-        "Resident memory of the worker and of the processes in which it runs models. Each sandbox has loaded the model, run it once \
-         and keeps it. What tract makes of a file is larger than the file while it loads.",
+        "Resident memory of the worker and of the processes in which it runs models. Each sandbox \
+         has loaded the model, run it once and keeps it. What tract makes of a file is larger than the file while it loads.",
     );
     report.add(section);
     Ok(())

@@ -209,6 +209,7 @@ impl Default for Config {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             loaders: 1,
             model_memory: 2 << 30,
+            // A program that is no worker may not be called as a child.
             back_ends: vec![BackEndConfig::TractHere],
             cards: Vec::new(),
             max_batch: 32,

@@ -23,9 +23,10 @@ use crate::tensor::Tensor;
 /// model, each other when those before it are busy.
 const CHILDREN: usize = 4;
 
-/// Operators that make nothing larger than what goes in and comes out, and the same each time.
-/// `Resize` has a buffer in between, pooling lists its window, random numbers may differ between the
-/// child and here: models with these, or with any other, stay apart.
+/// Operators of which, by what they compute, nothing in between is larger than what goes in and comes
+/// out but tensors, and which make the same each time. `Resize` has a buffer in between, pooling lists
+/// its window, random numbers may differ between the child and here: models with these, or with any
+/// other, stay apart.
 const PLAIN: &[&str] = &[
     "Abs",
     "Add",
@@ -124,7 +125,7 @@ const KNOWN: usize = 256;
 /// in the child runs here.
 struct BySize {
     here: Arc<dyn Graph>,
-    there: Apart,
+    there: GraphInChild,
     /// Sizes that were prepared there, and whether what a run of them takes is known.
     known: Mutex<HashMap<Sizes, bool>>,
     /// Held by who finds that out of one more.
@@ -173,25 +174,21 @@ impl BackEnd for TriedOut {
         };
         let is_plain = outline.operators.iter().all(known);
         if !is_plain || !tried.is_bounded() && !tried.prepares_each_size() {
-            return Ok(Arc::new(Apart::new(tried, most_children())));
+            return Ok(Arc::new(Apart::new(tried)));
         }
-        let is_bounded = tried.is_bounded();
-        let there = Apart::new(tried, 1);
-        there.rest();
+        tried.rest();
         let here = self.here.load(file, outline, target, limits)?;
-        if is_bounded {
+        if tried.is_bounded() {
             return Ok(here);
         }
-        Ok(Arc::new(BySize { here, there, known: Mutex::default(), preparing: Mutex::default() }))
+        let (known, preparing) = Default::default();
+        Ok(Arc::new(BySize { here, there: tried, known, preparing }))
     }
 }
 
-fn most_children() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(CHILDREN)
-}
-
 impl Apart {
-    fn new(first: GraphInChild, children: usize) -> Self {
+    fn new(first: GraphInChild) -> Self {
+        let children = std::thread::available_parallelism().map_or(1, usize::from).min(CHILDREN);
         let others: Vec<_> = (1..children).map(|_| first.elsewhere()).collect();
         let children: Vec<_> = std::iter::once(first).chain(others).collect();
         let free = Mutex::new((0..children.len()).rev().collect());
@@ -200,11 +197,6 @@ impl Apart {
 
     fn first(&self) -> Option<&GraphInChild> {
         self.children.first()
-    }
-
-    /// Ends the children, until they are needed again.
-    fn rest(&self) {
-        self.children.iter().for_each(GraphInChild::rest);
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<usize>> {
@@ -272,7 +264,7 @@ impl BySize {
         if let Some(known) = self.known().get(&sizes) {
             return Ok(*known);
         }
-        let found = self.there.first().map_or(Ok(false), |child| child.prepare(&sizes, stop))?;
+        let found = self.there.prepare(&sizes, stop)?;
         if found {
             self.there.rest();
         }
@@ -291,7 +283,7 @@ impl Graph for BySize {
     }
 
     fn bytes(&self) -> u64 {
-        self.here.bytes().saturating_add(self.there.bytes())
+        self.here.bytes().saturating_add(self.there.bytes()).saturating_add(CHILD)
     }
 
     fn bytes_beside(&self) -> u64 {
