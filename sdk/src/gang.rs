@@ -148,7 +148,7 @@ pub fn send(to: u32, content: &[u8]) -> Result<(), GangError> {
 /// The next message of whatever task; waits until there is one.
 ///
 /// # Errors
-/// The gang is over.
+/// All other tasks have ended and have sent nothing more, or the gang is over.
 pub fn receive() -> Result<Message, GangError> {
     platform::receive(None)
 }

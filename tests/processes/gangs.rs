@@ -132,6 +132,16 @@ async fn a_gang_talks_on_while_the_server_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_waits_for_others_that_ended_without_a_word_hears_so() {
+    let cluster = Cluster::with(three_workers());
+    let mut client = cluster.client().await;
+    let spec = gang(&client, 3, &["leave"]).await;
+    let job = succeeded(&mut client, &spec).await;
+    let ended = |rank| format!("the task of rank {rank} has ended\n");
+    assert_eq!(printed(&cluster, job), [2, 1, 1].map(ended).concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_flood_that_nobody_takes_waits_and_hurts_no_neighbour() {
     let cluster = Cluster::with(three_workers());
     let mut client = cluster.client().await;

@@ -119,8 +119,8 @@ pub enum ToWorker {
         grant: Grant,
     },
     /// Where the tasks of a gang are, so that they can exchange messages; sent before its
-    /// assignment, and again when one of its nodes has come back. It takes the place of what
-    /// was said before of this job.
+    /// assignment, again when one of its nodes has come back, and in answer to
+    /// [`FromWorker::AskMembers`]. It takes the place of what was said before of this job.
     Gang {
         /// The job.
         job: JobId,
@@ -240,6 +240,9 @@ pub enum FromWorker {
     Inference(NodeInference),
     /// How its cards are, in the order of its offer. Not acknowledged, not repeated.
     Cards(Vec<CardState>),
+    /// A task of this gang has waited long for another: which of them have not ended →
+    /// [`ToWorker::Gang`], where some have. Not acknowledged, not repeated.
+    AskMembers(JobId),
 }
 
 /// What a worker must not lose.

@@ -400,7 +400,7 @@ enums! {
         Progress { attempt, permille, message }, Heartbeat { beat }, Draining, Goodbye,
         Offer(offer), Listens(address), Load(loads), Gateway(addresses),
         Models(models), ModelLoad(loads),
-        Inference(inference), Cards(cards) }
+        Inference(inference), Cards(cards), AskMembers(job) }
     FromPeer { Open { job, attempt }, Begin(route), Message { route, size },
         Offer { route, size }, AtBarrier(route), Ended(route), Request { attempt } }
     ToPeer { Opened, Refused(refusal), Credit { route, bytes }, Wanted(route), Gone(route) }

@@ -279,6 +279,7 @@ impl Core {
             }
             Input::Load { node, loads } => self.on_load(node, loads),
             Input::ModelsKept { node, models } => self.on_models_kept(node, models),
+            Input::MembersAsked { node, job } => self.on_members_asked(node_ix(node), job),
             Input::ModelLoad { node, loads } => self.on_model_load(node, loads),
             Input::Timeout => {}
         }

@@ -408,6 +408,14 @@ pub enum Input {
         /// How it keeps each, `None`: not any more.
         models: Vec<(Digest, Option<Kept>)>,
     },
+    /// A node whose task of this gang has waited long for another asks which have not ended →
+    /// `Gang` to it, where some have.
+    MembersAsked {
+        /// Which node.
+        node: NodeId,
+        /// The gang.
+        job: JobId,
+    },
     /// What replicas on a node asked of models since it last told. Not recorded; nothing is owed.
     ModelLoad {
         /// Which node.

@@ -267,6 +267,7 @@ fn input(node: NodeId, message: FromWorker) -> Option<Input> {
         FromWorker::Load(loads) => Input::Load { node, loads },
         FromWorker::ModelLoad(loads) => Input::ModelLoad { node, loads },
         FromWorker::Models(models) => Input::ModelsKept { node, models },
+        FromWorker::AskMembers(job) => Input::MembersAsked { node, job },
         FromWorker::Reports { first, reports } => Input::Reports { node, first, reports },
         FromWorker::Progress { attempt, permille, message } => {
             Input::Progress { node, attempt, permille, message }

@@ -67,6 +67,7 @@ pub(super) fn add_worker_messages(lines: &mut Lines) {
     );
     lines.add_all("worker.FromWorker", services::from_worker());
     lines.add_all("worker.FromWorker", models::from_worker());
+    lines.add_all("worker.FromWorker", [FromWorker::AskMembers(JOB)]);
     lines.add_all(
         "worker.BlobRequest",
         [

@@ -203,6 +203,7 @@ impl<E: Executor> Agent<E> {
         let blocked = if self.has_outgoing() { self.outgoing() } else { None };
         let floor = self.parts.floor.clone();
         let gateway = self.parts.gateway.clone();
+        let questions = self.parts.gangs.questions();
         tokio::select! {
             command = self.parts.commands.recv() => self.on_command(command),
             event = self.parts.link.recv() => match event {
@@ -212,6 +213,7 @@ impl<E: Executor> Agent<E> {
             Some(done) = self.done.1.recv() => self.on_done(done),
             () = floor.events.wait(), if !gathering => self.on_events(),
             () = gateway.urgent().notified() => self.on_urgent_load(),
+            () = questions.asked() => self.ask_for_members(),
             () = models_changed(&floor) => self.tell_models_soon(),
             () = changed(&mut self.parts.cards) => self.tell_cards(),
             () = writable(blocked.as_ref()), if blocked.is_some() => {}

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use wrun_protocol::wire::peer::{FromPeer, Route, ToPeer};
 use wrun_protocol::wire::worker::GangMember;
 use wrun_protocol::{JobId, NodeId};
@@ -16,6 +18,7 @@ use super::flow::Leaving;
 use super::inbox::Violation;
 use super::link;
 use super::members::Members;
+use super::questions::Questions;
 use super::state::{State, route_of};
 use crate::peers::Peers;
 
@@ -28,6 +31,7 @@ pub(super) struct Gang {
     /// Where tasks run that write to other nodes.
     runtime: Handle,
     peers: Option<Arc<Peers>>,
+    questions: Arc<Questions>,
     /// Told when the gang has ended here.
     ended: Notify,
 }
@@ -36,6 +40,8 @@ struct Inner {
     state: State,
     /// Nodes to which somebody writes.
     served: BTreeSet<NodeId>,
+    /// When the server was last asked who is left.
+    asked: Option<Instant>,
 }
 
 impl Gang {
@@ -45,10 +51,11 @@ impl Gang {
         node: NodeId,
         runtime: Handle,
         peers: Option<Arc<Peers>>,
+        questions: Arc<Questions>,
     ) -> Self {
         let state = State::new(node, members);
-        let inner = Mutex::new(Inner { state, served: BTreeSet::new() });
-        Self { job, attempt, node, inner, runtime, peers, ended: Notify::new() }
+        let inner = Mutex::new(Inner { state, served: BTreeSet::new(), asked: None });
+        Self { job, attempt, node, inner, runtime, peers, questions, ended: Notify::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -59,7 +66,7 @@ impl Gang {
     pub(super) fn with<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let mut inner = self.inner();
         let changed = change(&mut inner.state);
-        let Inner { state, served } = &mut *inner;
+        let Inner { state, served, .. } = &mut *inner;
         let unserved = state.unserved(served);
         drop(inner);
         for (node, wake) in unserved {
@@ -69,7 +76,18 @@ impl Gang {
     }
 
     pub(super) fn learn(&self, members: &[GangMember]) {
-        self.inner().state.members.learn(members);
+        self.inner().state.learn(members, Instant::now());
+    }
+
+    /// Has the server asked which tasks have not ended, unless it was within `pause`: many may
+    /// wait here.
+    pub(super) fn ask(&self, pause: Duration) {
+        let now = Instant::now();
+        let asked = &mut self.inner().asked;
+        if asked.is_none_or(|asked| now.saturating_duration_since(asked) >= pause) {
+            *asked = Some(now);
+            self.questions.ask(self.job);
+        }
     }
 
     /// The rank's own attempt.

@@ -25,6 +25,8 @@ pub(super) struct Inbox {
     order: BTreeMap<u64, u32>,
     next: u64,
     from: BTreeMap<u32, Inbound>,
+    /// How many senders have ended.
+    ended: u32,
 }
 
 #[derive(Debug)]
@@ -200,8 +202,18 @@ impl Inbox {
         self.from.get(&from).is_some_and(over)
     }
 
+    /// Whether anything has come from that sender.
+    pub(super) fn has_heard_of(&self, from: u32) -> bool {
+        self.from.contains_key(&from)
+    }
+
+    /// Whether nothing may come any more of so many senders.
+    pub(super) fn are_over(&self, senders: u32) -> bool {
+        self.ended == senders && self.order.is_empty()
+    }
+
     pub(super) fn on_ended(&mut self, from: u32) {
-        self.of(from).ended = true;
+        self.ended += u32::from(!std::mem::replace(&mut self.of(from).ended, true));
     }
 
     /// The sender has come to a barrier. It can be ahead by one.
@@ -213,7 +225,7 @@ impl Inbox {
 
     /// Takes note of an arrival at a barrier; `false` if there was none.
     pub(super) fn take_barrier(&mut self, from: u32) -> bool {
-        let inbound = self.of(from);
+        let Some(inbound) = self.from.get_mut(&from) else { return false };
         let arrived = inbound.at_barrier > 0;
         inbound.at_barrier -= u32::from(arrived);
         arrived

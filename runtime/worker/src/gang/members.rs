@@ -1,6 +1,6 @@
 //! Which rank is on which node, and where that listens, as the server has said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use wrun_protocol::NodeId;
@@ -31,6 +31,15 @@ impl Members {
     pub(super) fn learn(&mut self, members: &[GangMember]) {
         let known = members.iter().filter_map(|member| Some((member.node, member.address?)));
         self.addresses.extend(known);
+    }
+
+    /// The ranks that are not among these.
+    pub(super) fn not_among(&self, members: &[GangMember]) -> BTreeSet<u32> {
+        let mut absent: BTreeSet<u32> = (0..self.size).collect();
+        members.iter().flat_map(|member| member.tasks.indices()).for_each(|rank| {
+            absent.remove(&rank);
+        });
+        absent
     }
 
     pub(super) fn size(&self) -> u32 {

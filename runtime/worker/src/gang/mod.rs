@@ -6,6 +6,8 @@
 //! once; to another node it goes over a stream ([`link`], [`serve`]) on a connection that
 //! only nodes of the cluster can make ([`crate::peers`]).
 //!
+//! A task that waits long for another has the server asked whether that has ended ([`questions`]).
+//!
 //! What is sent belongs to one attempt of the gang: a stream is opened for an attempt, and
 //! refused where that is over. Once a node of the gang is lost, the gang is lost here: its
 //! tasks are told, and their failure is reported as the loss of a node, so that the server
@@ -16,6 +18,7 @@ mod flow;
 mod inbox;
 mod link;
 mod members;
+mod questions;
 mod registry;
 mod seat;
 mod serve;

@@ -12,6 +12,7 @@ use wrun_sandbox::{GangError, GangSeat, TaskMemory};
 
 use super::attempt::Gang;
 use super::members::Members;
+use super::questions::Questions;
 use super::seat::Seat;
 use crate::peers::Peers;
 
@@ -24,6 +25,7 @@ pub(crate) struct Gangs {
     count: AtomicUsize,
     /// Guests call from threads that are none of the runtime's.
     runtime: Handle,
+    questions: Arc<Questions>,
 }
 
 impl Gangs {
@@ -36,7 +38,13 @@ impl Gangs {
             gangs: Mutex::default(),
             count: AtomicUsize::new(0),
             runtime: Handle::current(),
+            questions: Arc::default(),
         })
+    }
+
+    /// What the server is to be asked about them.
+    pub(crate) fn questions(&self) -> Arc<Questions> {
+        Arc::clone(&self.questions)
     }
 
     fn gangs(&self) -> MutexGuard<'_, BTreeMap<JobId, Arc<Gang>>> {
@@ -66,7 +74,7 @@ impl Gangs {
         }
         let members = Members::new(members);
         let (runtime, peers) = (self.runtime.clone(), self.peers.clone());
-        let gang = Gang::new((job, attempt), members, self.node, runtime, peers);
+        let gang = Gang::new((job, attempt), members, self.node, runtime, peers, self.questions());
         let before = gangs.insert(job, Arc::new(gang));
         self.count.store(gangs.len(), Ordering::Release);
         drop(gangs);

@@ -2,6 +2,7 @@
 //! for the state to change; nothing is held meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -17,6 +18,21 @@ pub(super) struct Seat {
     rank: u32,
     /// Only this task waits for it, one call at a time.
     changed: Arc<Notify>,
+}
+
+/// How long a task waits for others before the server is asked: longer each time.
+struct Patience {
+    pause: Duration,
+}
+
+impl Patience {
+    const LONGEST: Duration = Duration::from_secs(8);
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { pause: Duration::from_secs(1) }
+    }
 }
 
 impl Seat {
@@ -38,11 +54,26 @@ impl Seat {
     }
 
     async fn receive_next(&self, from: Option<u32>) -> Result<Received, GangError> {
+        let mut patience = Patience::default();
         loop {
             if let Some(received) = self.try_receive(from)? {
                 return Ok(received);
             }
-            self.changed.notified().await;
+            if from.is_none() && self.gang.with(|state| state.is_last(self.rank)) {
+                let rank = u32::from(self.rank == 0);
+                return Err(GangError::Ended { rank });
+            }
+            self.hear_of_others(&mut patience).await;
+        }
+    }
+
+    /// Waits for something of other tasks. Where nothing comes for long, they may have ended:
+    /// the server is asked.
+    async fn hear_of_others(&self, patience: &mut Patience) {
+        let heard = tokio::time::timeout(patience.pause, self.changed.notified()).await;
+        if heard.is_err() {
+            self.gang.ask(patience.pause);
+            patience.pause = (patience.pause * 2).min(Patience::LONGEST);
         }
     }
 
@@ -57,8 +88,9 @@ impl Seat {
             let (Ok(to), Ok(from)) = (place(distance), place(size - distance)) else { break };
             let route = Route { from: self.rank, to };
             self.gang.with(|state| state.send_barrier(route))?;
+            let mut patience = Patience::default();
             while !self.gang.with(|state| state.pass(self.rank, from))? {
-                self.changed.notified().await;
+                self.hear_of_others(&mut patience).await;
             }
             distance *= 2;
         }

@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use wrun_protocol::NodeId;
 use wrun_protocol::wire::peer::{FromPeer, Route, ToPeer};
+use wrun_protocol::wire::worker::GangMember;
 use wrun_sandbox::{Charge, GangError, Received, TaskMemory};
 
 use super::flow::{Leaving, Outbound};
@@ -18,10 +21,17 @@ use super::members::Members;
 /// Bytes taken for one node at a time, about.
 const BATCH: usize = 128 << 10;
 
+/// How long after the server has said that a task has ended what it has sent to a task here
+/// may still be on its way: as long as another node may take to open its stream, and then be
+/// silent, before the gang counts as lost.
+pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
+
 /// See the module.
 pub(super) struct State {
     node: NodeId,
     pub(super) members: Members,
+    /// Ranks that have ended, by what the server says, and when it first said so.
+    absent: BTreeMap<u32, Instant>,
     here: BTreeMap<u32, Here>,
     out: BTreeMap<Route, Outbound>,
     links: BTreeMap<NodeId, Link>,
@@ -60,6 +70,7 @@ impl State {
         Self {
             node,
             members,
+            absent: BTreeMap::new(),
             here: BTreeMap::new(),
             out: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -68,10 +79,40 @@ impl State {
         }
     }
 
+    /// The server says which tasks have not ended. One that ended elsewhere and has sent nothing
+    /// to a task here for so long that nothing can be on its way will send nothing. Of one that
+    /// has, its node tells the end itself, after all else.
+    pub(super) fn learn(&mut self, members: &[GangMember], now: Instant) {
+        self.members.learn(members);
+        let absent = self.members.not_among(members);
+        self.absent.retain(|rank, _| absent.contains(rank));
+        for rank in absent {
+            let since = *self.absent.entry(rank).or_insert(now);
+            if now.saturating_duration_since(since) < ARRIVES_WITHIN {
+                continue;
+            }
+            for here in self.here.values_mut().filter(|here| !here.inbox.has_heard_of(rank)) {
+                here.inbox.on_ended(rank);
+                here.wake.notify_one();
+            }
+        }
+    }
+
+    /// Whether all others have ended, and nothing of them is left to receive.
+    pub(super) fn is_last(&self, rank: u32) -> bool {
+        let others = self.members.size().saturating_sub(1);
+        others > 0 && self.here.get(&rank).is_some_and(|here| here.inbox.are_over(others))
+    }
+
     /// The task takes its seat: what waits for its memory gets it. Returns what tells it that
     /// something has changed.
     pub(super) fn sit(&mut self, rank: u32, memory: TaskMemory) -> Arc<Notify> {
+        let ended: Vec<u32> =
+            self.here.iter().filter(|(_, here)| here.ended).map(|(r, _)| *r).collect();
+        let silent = |from: &u32| !self.out.contains_key(&Route { from: *from, to: rank });
+        let silent: Vec<u32> = ended.into_iter().filter(silent).collect();
         let here = self.here.entry(rank).or_default();
+        silent.into_iter().for_each(|from| here.inbox.on_ended(from));
         let wake = Arc::clone(&here.wake);
         let opened = here.inbox.open_windows(None, &memory, false).unwrap_or_default();
         if self.over.is_none() {
@@ -107,6 +148,7 @@ impl State {
         self.check(route.to)?;
         let gone = Err(GangError::Ended { rank: route.to });
         let ended = self.here.get(&route.to).is_some_and(|here| here.ended);
+        let ended = ended || self.absent.contains_key(&route.to);
         if ended || self.members.node(route.to).is_none() {
             return gone;
         }

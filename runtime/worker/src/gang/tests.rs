@@ -13,6 +13,8 @@ use wrun_protocol::{IndexRange, JobId, NodeId};
 use wrun_sandbox::{GangError, GangSeat, TaskMemory};
 
 use super::Gangs;
+use super::members::Members;
+use super::state::{ARRIVES_WITHIN, State};
 use crate::peers::Peers;
 use crate::service::{Replicas, Requests};
 use crate::tests::scripts::Script;
@@ -188,6 +190,93 @@ async fn what_a_task_has_sent_before_it_ended_arrives_and_then_it_is_known_to_ha
         cluster.nodes[0].gangs.on_ended(JOB, 0, 1);
         assert_eq!(receive(&receiver, Some(0)).await.unwrap().1.as_ref(), b"last words");
         assert_eq!(receive(&receiver, Some(0)).await, Err(GangError::Ended { rank: 0 }));
+    }
+}
+
+/// Rank 0 is here, the others are on nodes of their own.
+fn apart(size: u32) -> (State, Vec<GangMember>) {
+    let of = |rank| GangMember {
+        tasks: IndexRange::one(rank),
+        attempt: 1,
+        node: NodeId(u64::from(rank) + 1),
+        address: None,
+    };
+    let members: Vec<_> = (0..size).map(of).collect();
+    let mut state = State::new(NodeId(1), Members::new(&members));
+    state.sit(0, memory());
+    (state, members)
+}
+
+#[tokio::test]
+async fn who_ended_without_a_word_is_known_to_have_ended_when_nothing_can_be_on_its_way() {
+    let (mut state, members) = apart(3);
+    let told = tokio::time::Instant::now();
+    state.learn(&members[..2], told);
+    state.learn(&members[..2], told + ARRIVES_WITHIN - Duration::from_millis(1));
+    assert_eq!(state.receive(0, Some(2)), Ok(None), "something may be on its way");
+    assert_eq!(state.pass(0, 2), Ok(false));
+    state.learn(&members[..2], told + ARRIVES_WITHIN);
+    assert_eq!(state.receive(0, Some(2)), Err(GangError::Ended { rank: 2 }));
+    assert_eq!(state.pass(0, 2), Err(GangError::Ended { rank: 2 }));
+    assert_eq!(state.receive(0, Some(1)), Ok(None), "it has not ended");
+    assert!(!state.is_last(0));
+    state.learn(&members[..1], told + ARRIVES_WITHIN);
+    state.learn(&members[..1], told + 2 * ARRIVES_WITHIN);
+    assert!(state.is_last(0), "nothing can come of anybody");
+}
+
+#[tokio::test]
+async fn who_said_something_before_it_ended_is_heard_to_the_end() {
+    let (mut state, members) = apart(2);
+    let route = Route { from: 1, to: 0 };
+    state.on_frame(FromPeer::Begin(route), Bytes::new()).unwrap();
+    let told = tokio::time::Instant::now();
+    for later in [0, 1, 2] {
+        state.learn(&members[..1], told + later * ARRIVES_WITHIN);
+    }
+    assert_eq!(state.receive(0, Some(1)), Ok(None), "its node tells the end itself");
+    let last = Bytes::from_static(b"last words");
+    let message = FromPeer::Message { route, size: 10 };
+    state.on_frame(message, last.clone()).unwrap();
+    state.on_frame(FromPeer::Ended(route), Bytes::new()).unwrap();
+    assert!(!state.is_last(0));
+    assert_eq!(state.receive(0, Some(1)), Ok(Some((1, last))));
+    assert_eq!(state.receive(0, Some(1)), Err(GangError::Ended { rank: 1 }));
+    assert!(state.is_last(0));
+}
+
+#[tokio::test]
+async fn who_sits_down_late_hears_who_has_ended_here() {
+    let cluster = Cluster::of(1);
+    cluster.place(1, 3);
+    cluster.nodes[0].gangs.on_ended(JOB, 1, 1);
+    let seat = cluster.seat(0, 1, &memory());
+    assert_eq!(receive(&seat, Some(1)).await, Err(GangError::Ended { rank: 1 }));
+    cluster.nodes[0].gangs.on_ended(JOB, 2, 1);
+    assert_eq!(receive(&seat, None).await, Err(GangError::Ended { rank: 1 }), "all others have");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_is_asked_for_a_gang_whose_tasks_wait_long() {
+    let gangs = Gangs::new(NodeId(1), None);
+    let (_, members) = apart(3);
+    let here = GangMember { node: NodeId(1), ..members[1] };
+    gangs.on_members(JOB, 1, &[members[0], here, members[2]]);
+    let begun = tokio::time::Instant::now();
+    let waiting = [0, 1].map(|rank| {
+        let seat = gangs.seat(JOB, rank, 1, memory()).unwrap();
+        tokio::spawn(async move { seat.receive(Some(2)).await })
+    });
+    // Both wait; longer each time, and one asks for both.
+    for asked_after in [1, 3, 7, 15, 23] {
+        gangs.questions().asked().await;
+        assert_eq!(begun.elapsed().as_secs(), asked_after);
+        assert_eq!(gangs.questions().take(), [JOB].into());
+        assert!(!waiting.iter().any(|waiting| waiting.is_finished()));
+        gangs.on_members(JOB, 1, &[members[0], here]);
+    }
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), Err(GangError::Ended { rank: 2 }));
     }
 }
 

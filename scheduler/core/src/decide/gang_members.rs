@@ -1,6 +1,7 @@
 //! Who is of a gang, and where: told to every node that has a part of it before that part is
 //! assigned, and again when one of these nodes comes back, so that the tasks can exchange
-//! messages without the server.
+//! messages without the server; and to a node that asks, since a task that ended without a word
+//! to another node is known to have ended here alone.
 
 use std::collections::BTreeSet;
 
@@ -35,6 +36,19 @@ impl Core {
         for job in self.gangs_among(runs) {
             let (nodes, gang) = self.members(job);
             nodes.into_iter().for_each(|ix| self.send(ix, gang.clone()));
+        }
+    }
+
+    /// A task of the gang has waited long for another on that node. It is told which have not
+    /// ended, where some have, unless the gang begins anew; a node that has no task of the gang
+    /// is told nothing.
+    pub(crate) fn on_members_asked(&mut self, ix: NodeIx, job: JobId) {
+        if !self.is_gang(job) || self.highest_ended(job) == 0 || self.is_broken_gang(job) {
+            return;
+        }
+        let (nodes, gang) = self.members(job);
+        if nodes.contains(&ix) {
+            self.send(ix, gang);
         }
     }
 

@@ -20,6 +20,7 @@ fn main() -> Result<(), Failure> {
         "large" => large(number),
         "flood" => flood(),
         "alone" => alone(),
+        "leave" => leave(),
         "ping" => ping(number),
         "stream" => stream(number),
         other => Err(format!("it does not know how to `{other}`").into()),
@@ -120,6 +121,17 @@ fn flood() -> Result<(), Failure> {
     for number in 1_u64.. {
         gang::send(1, &content)?;
         println!("{number}");
+    }
+    Ok(())
+}
+
+/// All but rank 0 end without a word. What it is told that waits for them.
+fn leave() -> Result<(), Failure> {
+    let me = gang::current()?;
+    if me.rank == 0 {
+        println!("{}", gang::receive_from(me.size - 1).unwrap_err());
+        println!("{}", gang::barrier().unwrap_err());
+        println!("{}", gang::receive().unwrap_err());
     }
     Ok(())
 }

@@ -48,6 +48,16 @@ pub(crate) fn told_to_stop(effects: &[Effect]) -> Vec<(u64, u32)> {
     })
 }
 
+/// Nodes that were told who is of a gang, and which of its tasks have not ended.
+pub(crate) fn told_members(effects: &[Effect]) -> Vec<(u64, Vec<u32>)> {
+    told(effects, |message| match message {
+        ToWorker::Gang { members, .. } => {
+            vec![members.iter().flat_map(|member| member.tasks.indices()).collect()]
+        }
+        _ => Vec::new(),
+    })
+}
+
 fn told<T>(effects: &[Effect], of: impl Fn(&ToWorker) -> Vec<T>) -> Vec<(u64, T)> {
     let mut told = Vec::new();
     for effect in effects {

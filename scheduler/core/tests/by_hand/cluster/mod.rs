@@ -20,7 +20,7 @@ use wrun_protocol::wire::worker::ToWorker;
 use wrun_protocol::{JobId, NodeId, Timestamp};
 
 pub(crate) use self::effects::{
-    answer, assigned, ended, facts, started, stopped, submitted_job, told_to_stop,
+    answer, assigned, ended, facts, started, stopped, submitted_job, told_members, told_to_stop,
 };
 pub(crate) use self::jobs::{
     GIB, cards, gpu, gpu_job, job, limited, range, ranges, run, submit_id, within,

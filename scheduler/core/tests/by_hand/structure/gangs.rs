@@ -4,7 +4,9 @@ use wrun_protocol::wire::user::JobState;
 use wrun_protocol::wire::worker::{Report, ToWorker};
 use wrun_protocol::{JobId, JobSpec, NodeId};
 
-use crate::cluster::{Cluster, answer, assigned, ended, facts, job, ranges, run, told_to_stop};
+use crate::cluster::{
+    Cluster, answer, assigned, ended, facts, job, ranges, run, told_members, told_to_stop,
+};
 
 fn gang(count: u32) -> JobSpec {
     let mut spec = job(count);
@@ -127,4 +129,22 @@ fn a_journal_that_ends_amid_a_gang_begins_it_anew() {
     core.start(cluster.now);
     let effects: Vec<_> = std::iter::from_fn(|| core.poll_effect()).collect();
     assert_eq!(facts(&effects).len(), 2, "two notices: {effects:?}");
+}
+
+#[test]
+fn a_node_whose_task_waits_is_told_which_tasks_of_its_gang_have_not_ended() {
+    let mut spec = gang(4);
+    spec.retry.retries = 1;
+    let mut cluster = placed(&spec);
+    let ask = |cluster: &mut Cluster, node| {
+        let asked = Input::MembersAsked { node: NodeId(node), job: JobId(1) };
+        told_members(&cluster.handle(asked))
+    };
+    assert_eq!(ask(&mut cluster, 1), [], "it was told when they were placed");
+    cluster.succeed(2, run(1, 1, 3, 1));
+    assert_eq!(ask(&mut cluster, 1), [(1, vec![0, 1, 2])]);
+    cluster.node(3, 2);
+    assert_eq!(ask(&mut cluster, 3), [], "nothing of the gang is there");
+    cluster.fail(1, 1, 0, 1);
+    assert_eq!(ask(&mut cluster, 2), [], "it begins anew, with all of them");
 }
