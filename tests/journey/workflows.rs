@@ -1,6 +1,6 @@
 //! Workflows, as their page of the documentation tells of them.
 
-use harness::artefacts;
+use harness::{Cluster, Settings, artefacts};
 use serde_json::Value;
 
 use crate::desk::{stderr, stdout};
@@ -9,7 +9,10 @@ use crate::{Desk, until};
 
 /// A desk with guests in its folder.
 fn desk(guests: &[&str]) -> Desk {
-    let desk = Desk::start();
+    with_guests(Desk::start(), guests)
+}
+
+fn with_guests(desk: Desk, guests: &[&str]) -> Desk {
     for guest in guests {
         let wasm = format!("{guest}.wasm");
         std::fs::copy(artefacts::guest(guest), desk.folder().join(wasm)).unwrap();
@@ -114,6 +117,43 @@ fn a_failed_workflow_runs_again_and_reuses_what_succeeded() {
     assert_eq!(desk.says(&["output", again, "--step", "first"]), "x");
     let wrong = desk.wrun(&["rerun", "1", "--from", "frist"]);
     assert_eq!(wrong.status.code(), Some(66), "{}", stderr(&wrong));
+}
+
+#[test]
+fn a_workflow_that_runs_again_does_anew_only_what_has_changed() {
+    let cluster = Cluster::with(Settings { workers: 1, ..Settings::default() });
+    let mut desk = with_guests(Desk::of(cluster), &["census"]);
+    desk.write(
+        "flow.toml",
+        "[steps.split]\ncomponent = \"census.wasm\"\nargs = [\"split\"]\ninput = \"text\"\n\
+         cache = true\n\
+         [steps.count]\ncomponent = \"census.wasm\"\nargs = [\"count\"]\ncache = true\n\
+         for_each = { lines = \"split\" }\n\
+         [steps.sum]\ncomponent = \"census.wasm\"\nargs = [\"sum\"]\ncache = true\n\
+         mounts = [{ output = \"count\", path = \"/counts\" }]\n",
+    );
+    let run = |desk: &Desk, text: &str| {
+        desk.write("text", text);
+        let flow = desk.submit(&["flow.toml"]);
+        assert_eq!(desk.wrun(&["wait", &flow]).status.code(), Some(0));
+        let ran = |name: &str| {
+            let page = desk.json(&["job", &flow, "--step", name]);
+            let given = page["remembered"].as_array().unwrap().iter();
+            let given: u64 = given.map(|of| of["count"].as_u64().unwrap()).sum();
+            page["tasks"]["succeeded"].as_u64().unwrap() - given
+        };
+        (["split", "count", "sum"].map(ran), desk.says(&["output", &flow]))
+    };
+
+    let first = run(&desk, "one two\n\nthree\n\nfour\n");
+    assert_eq!(first.0, [1, 3, 1]);
+    let spaced = run(&desk, "one two\n\n\n\nthree\n\nfour\n");
+    assert_eq!(spaced, ([1, 0, 0], first.1.clone()), "split anew, into the same paragraphs");
+    let changed = run(&desk, "one two\n\nthree\n\nfour five six\n");
+    assert_eq!(changed.0, [1, 3, 1], "an items file counts as a whole");
+    // Nobody is left to run anything.
+    desk.cluster().workers[0].kill();
+    assert_eq!(run(&desk, "one two\n\nthree\n\nfour\n"), ([0, 0, 0], first.1));
 }
 
 #[test]
