@@ -31,6 +31,7 @@ mod service;
 mod services;
 mod share;
 mod simulate;
+mod slices;
 mod submit;
 mod token;
 mod user;

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Context, Ended};
+use super::{Context, Ended, slices};
 use crate::error::Error;
 use crate::exit::Exit;
 
@@ -40,6 +40,7 @@ pub(crate) fn start_child_logging() {
 
 /// Runs a process that stays, on as many threads as the machine has cores.
 pub(crate) fn block_on(command: impl Future<Output = Ended>) -> Ended {
+    slices::ask_for_short();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("wrun-io")
