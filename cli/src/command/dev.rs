@@ -33,7 +33,8 @@ const SLOTS: u32 = 256;
 /// Runs the cluster until it is told to stop.
 pub(crate) fn dev(context: &Context, args: &Dev) -> Ended {
     process::start_logging(context, Some("warn"))?;
-    process::block_on(serve(context, args))
+    let io_threads = config::worker::io_threads(machine::cores() as usize);
+    process::block_on(io_threads, serve(context, args))
 }
 
 async fn serve(context: &Context, args: &Dev) -> Ended {

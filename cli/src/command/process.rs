@@ -38,11 +38,12 @@ pub(crate) fn start_child_logging() {
         .try_init();
 }
 
-/// Runs a process that stays, on as many threads as the machine has cores.
-pub(crate) fn block_on(command: impl Future<Output = Ended>) -> Ended {
+/// Runs a process that stays, with so many threads for what waits for others.
+pub(crate) fn block_on(io_threads: usize, command: impl Future<Output = Ended>) -> Ended {
     slices::ask_for_short();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(io_threads)
         .thread_name("wrun-io")
         .build()
         .map_err(|cause| Error::new(Exit::Internal, format!("cannot start: {cause}")))?;

@@ -9,7 +9,7 @@ use wrun_server::{ServerConfig, ServerError};
 use super::process::{self, Signals};
 use super::{Context, Ended};
 use crate::client::credential_path;
-use crate::config;
+use crate::config::{self, machine};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::report::json;
@@ -24,7 +24,8 @@ pub(crate) fn server(context: &Context, args: &Server) -> Ended {
         }
         None => {
             process::start_logging(context, Some("info"))?;
-            process::block_on(serve(context, config::server::config(&args.settings)?))
+            let config = config::server::config(&args.settings)?;
+            process::block_on(machine::cores() as usize, serve(context, config))
         }
     }
 }

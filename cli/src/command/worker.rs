@@ -7,6 +7,7 @@ use wrun_worker::{WorkerConfig, WorkerHandle};
 use super::process::{self, Signals};
 use super::{Context, Ended};
 use crate::config;
+use crate::config::worker::Configured;
 use crate::console::Console;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -16,7 +17,8 @@ use crate::syntax::daemon::Worker;
 /// Runs a node until it is told to stop.
 pub(crate) fn worker(context: &Context, args: &Worker) -> Ended {
     process::start_logging(context, Some("info"))?;
-    process::block_on(serve(context, config::worker::config(args)?))
+    let Configured { worker, io_threads } = config::worker::config(args)?;
+    process::block_on(io_threads, serve(context, worker))
 }
 
 async fn serve(context: &Context, config: WorkerConfig) -> Ended {

@@ -88,6 +88,8 @@ pub(crate) struct WorkerFile {
     trusted_proxies: Vec<AddressRange>,
     /// A file in which each request leaves a line, or "log" for standard error.
     access_log: Option<PathBuf>,
+    /// Threads that carry requests and messages.
+    io_threads: Option<Whole<1, 1024>>,
     /// Connections of HTTP clients, at most.
     max_connections: Option<Whole<1, 1_000_000>>,
     /// HTTP requests under way for the services of one tenant, at most.
@@ -111,8 +113,20 @@ pub(crate) struct WorkerFile {
     providers: Vec<ProviderName>,
 }
 
+/// How a worker is set up.
+pub(crate) struct Configured {
+    pub(crate) worker: WorkerConfig,
+    pub(crate) io_threads: usize,
+}
+
+/// How many threads carry requests and messages beside so many that run guests: each of them does
+/// little, and where they are many one wakes up for every request.
+pub(crate) fn io_threads(guest_threads: usize) -> usize {
+    (guest_threads / 2).max(1)
+}
+
 /// Puts together what was said, and checks it.
-pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
+pub(crate) fn config(args: &Worker) -> Result<Configured, Error> {
     let (file, source) = super::read::<WorkerFile>(args.config.as_deref(), "worker")?;
     let source = source.as_ref();
     let data = args
@@ -201,7 +215,8 @@ pub(crate) fn config(args: &Worker) -> Result<WorkerConfig, Error> {
     };
     config.back_ends =
         super::inference::back_ends(&args.inference, from_file, source, config.threads)?;
-    Ok(config)
+    let io_threads = file.io_threads.map_or(io_threads(config.threads), |most| most.0 as usize);
+    Ok(Configured { worker: config, io_threads })
 }
 
 fn own_label(label: &str) -> String {
@@ -288,6 +303,10 @@ mod tests {
     use crate::syntax::{Cli, Command};
 
     fn with_file(text: &str, flags: &[&str]) -> Result<WorkerConfig, String> {
+        configured(text, flags).map(|configured| configured.worker)
+    }
+
+    fn configured(text: &str, flags: &[&str]) -> Result<Configured, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("worker.toml");
         std::fs::write(&path, text).unwrap();
@@ -297,6 +316,14 @@ mod tests {
         config(&args).map_err(|error| {
             error.to_string().replace(&format!("{}/", folder.path().display()), "")
         })
+    }
+
+    #[test]
+    fn half_as_many_threads_carry_as_run_guests() {
+        let of = |rest: &str| configured(&format!("server = \"a:1\"\n{rest}"), &[]);
+        let threads = |rest: &str| of(rest).map(|configured| configured.io_threads).unwrap();
+        assert_eq!(["cpu = 1", "cpu = 2.5", "cpu = 8"].map(threads), [1, 1, 4]);
+        assert_eq!(threads("cpu = 8\nio_threads = 8"), 8);
     }
 
     #[test]
