@@ -1,9 +1,10 @@
 //! How fast the core places, alone: no network, no journal, one thread.
 //!
-//! `cargo bench -p wrun-core --bench placement [NODES SHAPES QUEUE]… [bursts=N]` prints one line
-//! for each three, or for the standard ones: tab-separated
+//! `cargo bench -p wrun-core --bench placement [NODES SHAPES QUEUE]… [bursts=N] [together=N]`
+//! prints one line for each three, or for the standard ones: tab-separated
 //! `nodes shapes queue fill steady single`, the last three in decisions a second. With `bursts`
-//! the steady states last so long, and not for a time: what simulates a processor is slow.
+//! the steady states last so long, and not for a time: what simulates a processor is slow. With
+//! `together` there is one of them alone, in which so many tasks end at a time.
 //!
 //! - fill: distinct jobs of one task wait, then every node connects.
 //! - steady: the cluster is full; tasks end on 256 nodes at a time, and others are placed.
@@ -54,7 +55,9 @@ const STANDARD: [(u64, u64, u64); 11] = [
 ];
 
 fn main() {
-    let bursts = std::env::args().find_map(|text| text.strip_prefix("bursts=")?.parse().ok());
+    let option = |name| std::env::args().find_map(|text| text.strip_prefix(name)?.parse().ok());
+    let (bursts, together) = (option("bursts="), option("together="));
+    let states = together.map_or(vec![BURST, 1], |together| vec![together as usize]);
     // Cargo adds `--bench`.
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let asked = numbers.chunks_exact(3).map(|three| (three[0], three[1], three[2]));
@@ -63,9 +66,11 @@ fn main() {
         let mut bench = Bench::new(nodes, shapes, queue);
         let fill = bench.fill();
         bench.refill();
-        let steady = bench.steady(BURST, bursts);
-        let single = bench.steady(1, bursts);
-        println!("{nodes}\t{shapes}\t{queue}\t{fill:.0}\t{steady:.0}\t{single:.0}");
+        print!("{nodes}\t{shapes}\t{queue}\t{fill:.0}");
+        for together in &states {
+            print!("\t{:.0}", bench.steady(*together, bursts));
+        }
+        println!();
     }
 }
 
