@@ -358,7 +358,7 @@ impl Core {
             _ => u32::MAX,
         };
         let mut room = |ix: NodeIx| {
-            let room = self.state.nodes.get(ix).map_or(0, |node| node.room_for(&group.key));
+            let room = self.state.nodes.get(ix).map_or(0, |node| node.room_for(group));
             let room = if room > 0 && self.may_join(group_ix, ix) { room.min(at_most) } else { 0 };
             if room > 0 { bound(ix, room) } else { 0 }
         };

@@ -114,7 +114,7 @@ impl Core {
             let Some(busy) = self.state.nodes.get(*ix).filter(|_| *ix != idle) else { continue };
             let waiting = busy.loads.by_group.get(*group).map_or(0, |load| load.waiting);
             let longer = best.is_none_or(|(most, ..)| waiting > most);
-            if longer && busy.session.recalled.is_empty() && node.room_for(&entry.key) > 0 {
+            if longer && busy.session.recalled.is_empty() && node.room_for(entry) > 0 {
                 best = Some((waiting, *group, *ix));
             }
         }

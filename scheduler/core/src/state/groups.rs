@@ -64,6 +64,9 @@ pub(crate) struct Group {
     pub(crate) length: Option<LengthIx>,
     /// The classes of nodes without cards that serve it. Not recorded.
     pub(crate) plain: u64,
+    /// The classes of nodes that carry what it must and nothing that it must not, where
+    /// classes tell. Not recorded.
+    pub(crate) carriers: Option<u64>,
     /// What its next job's specification may be like. Not recorded.
     pub(crate) model: Option<Model>,
     /// What bounds it; empty where nothing does.
@@ -186,6 +189,7 @@ impl Groups {
             wall_us: None,
             length: self.lengths.enter(key.tenant, key.length),
             plain: serving.plain,
+            carriers: (serving.exactly && key.refuses_nothing()).then_some(serving.any),
             model: None,
             quotas: Box::default(),
             parked: None,

@@ -23,6 +23,8 @@ pub(crate) struct Serving {
     /// Of nodes without cards.
     pub(crate) plain: u64,
     pub(crate) any: u64,
+    /// Every node of these classes carries the set, and no other does.
+    pub(crate) exactly: bool,
 }
 
 /// Every set that has classes. Derived; none is ever forgotten.
@@ -46,7 +48,8 @@ impl Labels {
             Some(self.sets.len() - 1)
         });
         let shift = place.map_or(0, |place| 2 * (place + 1));
-        Serving { plain: PLAIN << shift, any: (PLAIN | WITH_CARDS) << shift }
+        let exactly = wanted.is_empty() || place.is_some();
+        Serving { plain: PLAIN << shift, any: (PLAIN | WITH_CARDS) << shift, exactly }
     }
 
     /// The classes of a node with these labels.
@@ -80,7 +83,7 @@ mod tests {
         let serving = sets.clone().map(|wanted| labels.serving(&wanted));
         assert!(std::mem::take(&mut labels.grown));
         assert_eq!(sets.clone().map(|wanted| labels.serving(&wanted)), serving);
-        assert!(!labels.grown);
+        assert!(!labels.grown && serving.iter().all(|serving| serving.exactly));
         for carried in &sets {
             for (wanted, serving) in sets.iter().zip(serving) {
                 let carries = wanted.iter().all(|(label, value)| carried.get(label) == Some(value));
@@ -104,6 +107,8 @@ mod tests {
             (0..MOST + 5).map(|number| labels.serving(&of(number))).collect();
         let classes = labels.classes(&of(MOST - 1), false);
         assert_eq!(serving.iter().filter(|serving| classes & serving.plain != 0).count(), 1 + 5);
-        assert_eq!(labels.serving(&set(&[])), serving[MOST]);
+        let (all, late) = (labels.serving(&set(&[])), serving[MOST]);
+        assert_eq!((all.plain, all.any), (late.plain, late.any));
+        assert!(all.exactly && serving[MOST - 1].exactly && !late.exactly);
     }
 }

@@ -64,6 +64,11 @@ impl GroupKey {
         self.labels.iter().all(carries) && !refused.is_some_and(|all| all.iter().any(carries))
     }
 
+    /// Whether there is no label that a node must not carry.
+    pub(crate) fn refuses_nothing(&self) -> bool {
+        self.wishes.as_ref().is_none_or(|wishes| wishes.refused_labels.is_empty())
+    }
+
     /// Whether a node of that size that it may go to could hold a task if it were empty.
     pub(crate) fn fits(&self, capacity: &Resources, offer: &Offer) -> bool {
         self.needs().any(|need| {

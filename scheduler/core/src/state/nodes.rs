@@ -8,7 +8,7 @@ use wrun_protocol::node::{NodeInfo, NodeState};
 use wrun_protocol::wire::worker::Assignment;
 use wrun_protocol::{JobId, NodeId, Resources, TaskId, Timestamp};
 
-use super::groups::{GroupIx, GroupKey};
+use super::groups::{Group, GroupIx, GroupKey};
 use super::jobs::NodeIx;
 use super::labels::Labels;
 use super::load::Loads;
@@ -121,9 +121,12 @@ impl Node {
     /// Whether it is in the group's partition, carries what it must, and nothing that it
     /// must not.
     pub(crate) fn admits(&self, group: &GroupKey) -> bool {
+        self.is_within(group) && self.info.as_ref().is_some_and(|info| group.allows(&info.labels))
+    }
+
+    fn is_within(&self, group: &GroupKey) -> bool {
         let partition = group.wishes.as_deref().and_then(|wishes| wishes.partition.as_ref());
-        let within = partition.map_or(self.by_default, |name| self.partitions.contains(name));
-        within && self.info.as_ref().is_some_and(|info| group.allows(&info.labels))
+        partition.map_or(self.by_default, |name| self.partitions.contains(name))
     }
 
     /// Whether it has a task of the job.
@@ -142,11 +145,18 @@ impl Node {
     }
 
     /// How many tasks of the group it can hold now. None while others wait there first.
-    pub(crate) fn room_for(&self, group: &GroupKey) -> u32 {
-        if self.loads.waiting > 0 || !self.takes_tasks() || !self.suits(group) {
+    pub(crate) fn room_for(&self, group: &Group) -> u32 {
+        // What it carries is far away in memory, and its classes mostly tell.
+        let admits = || match group.carriers {
+            Some(classes) => self.classes & classes != 0 && self.is_within(&group.key),
+            None => self.admits(&group.key),
+        };
+        let key = &group.key;
+        let suits = || admits() && key.fits(&self.capacity, &self.stock.offer);
+        if self.loads.waiting > 0 || !self.takes_tasks() || !suits() {
             return 0;
         }
-        group.needs().map(|need| self.room_for_need(&need)).max().unwrap_or_default()
+        key.needs().map(|need| self.room_for_need(&need)).max().unwrap_or_default()
     }
 
     /// How many tasks that are served by that request fit beside what is held.

@@ -116,7 +116,7 @@ impl Core {
                 return Some(PendingReason::OutsideReservation { name: name.to_owned(), nodes });
             }
         }
-        let room = node.room_for(key);
+        let room = node.room_for(group);
         if room == 0 {
             return Some(full(node, key));
         }
