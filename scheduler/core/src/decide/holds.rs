@@ -52,6 +52,7 @@ impl Core {
         // Which tasks of a group hold and which wait for them is not known: together they
         // take as long as one after the other. So do more than are worth counting.
         let many = node.tasks.runs() > MAX_RUNS;
+        self.state.bring_jobs_near(node.tasks.iter().filter(|_| !many).map(|(run, _)| run.job));
         let as_one = |load: &Load| many || load.waiting > 0;
         for (run, at) in node.tasks.iter().filter(|_| !many) {
             let Some(job) = self.state.jobs.get(run.job) else { continue };

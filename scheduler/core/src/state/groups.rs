@@ -81,6 +81,7 @@ pub(crate) struct Group {
 impl Group {
     /// Looks at each part of it that is used when a task comes or goes.
     pub(super) fn touch(&self) {
+        black_box(self.model.as_ref().and_then(|model| model.first()));
         black_box((self.key.wanted.slots, self.jobs, self.ready.first(), self.ready_tasks));
         black_box((self.on.len(), self.wall_us, self.plain, self.queued));
     }

@@ -21,10 +21,19 @@ impl State {
             node.touch();
         }
         if let Some(job) = job {
-            self.bring_group_near(job.group);
-            let tenant = self.groups.get(job.group).map(|group| group.key.tenant);
-            black_box(tenant.zip(submit).map(|(tenant, id)| self.submits.touch(tenant, id)));
+            let tenant = self.groups.get(job.group).map(|group| {
+                group.touch();
+                group.on.touch(ix);
+                group.key.tenant
+            });
+            tenant.zip(submit).inspect(|(tenant, id)| self.submits.touch(*tenant, *id));
         }
+    }
+
+    /// The records of those jobs and of their groups are about to be looked at.
+    pub(crate) fn bring_jobs_near(&self, jobs: impl Iterator<Item = JobId>) {
+        let groups = jobs.filter_map(|id| Some(self.jobs.get(id)?.group));
+        black_box(groups.fold(0, GroupIx::max));
     }
 
     /// Tasks of the group are about to be placed: the records of its next two jobs.
@@ -35,11 +44,5 @@ impl State {
         let submitted = |id: Option<JobId>| self.jobs.get(id?).map(|job| job.submitted);
         black_box((submitted(first), submitted(second)));
         entry.touch();
-    }
-
-    fn bring_group_near(&self, group: GroupIx) {
-        if let Some(group) = self.groups.get(group) {
-            group.touch();
-        }
     }
 }

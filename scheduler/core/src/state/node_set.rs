@@ -3,6 +3,8 @@
 //! Of a few nodes of many only the words that are not empty are kept, of more all of them:
 //! then a node is found without a search.
 
+use std::hint::black_box;
+
 use super::jobs::NodeIx;
 
 /// A set of nodes.
@@ -46,6 +48,14 @@ fn find(words: &[(NodeIx, u64)], number: NodeIx) -> Result<usize, usize> {
 impl NodeSet {
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Looks where a node stands, or would.
+    pub(super) fn touch(&self, ix: NodeIx) {
+        match &self.words {
+            Words::Few(words) => _ = black_box(words.first()),
+            Words::All(words) => _ = black_box(words.get(place(ix).0 as usize).copied()),
+        }
     }
 
     pub(crate) fn insert(&mut self, ix: NodeIx) {

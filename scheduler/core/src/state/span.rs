@@ -88,6 +88,11 @@ impl<T: Copy + Eq> Spans<T> {
             .or_else(|| self.runs.from(at).next().filter(|(start, _)| *start < job.task(end)))
     }
 
+    /// Looks where its tasks are.
+    pub(super) fn touch(&self) {
+        self.runs.touch();
+    }
+
     /// Calls `found` for every run of the set within `tasks` that has their attempt.
     pub(crate) fn overlaps(&self, tasks: Assignment, mut found: impl FnMut(Assignment, T)) {
         let (mut at, end) = (tasks.tasks.first, tasks.tasks.end());

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hint::black_box;
 
 use wrun_protocol::{JobId, SubmitId};
 
@@ -98,9 +99,12 @@ impl Submits {
         found.map(job).or_else(|| self.late.get(&key).copied())
     }
 
-    /// Looks where a submission stands.
-    pub(super) fn touch(&self, tenant: TenantIx, id: SubmitId) -> bool {
-        self.index.touch(hash(&(id, tenant)))
+    /// Looks where a submission stands whose job is about to end, and where that which may be
+    /// forgotten for it.
+    pub(super) fn touch(&self, tenant: TenantIx, id: SubmitId) {
+        let oldest = self.ended.front().map(|(id, tenant, _)| hash(&(*id, *tenant)));
+        black_box(self.index.touch(hash(&(id, tenant))));
+        black_box(oldest.map(|hash| self.index.touch(hash)));
     }
 
     /// A job has come.
