@@ -313,19 +313,19 @@ impl Core {
             }
             return self.least_in_the_way(group, None).map(|ix| (ix, 1)).into_iter().collect();
         }
-        let any = self.plain_nodes_with_room(group, 1, round, |_, room| room);
-        if any.is_empty() && self.least_in_the_way(group, None).is_none() {
+        let mut nodes = self.plain_nodes_with_room(group, 1, round, |_, room| room);
+        if nodes.is_empty() && self.least_in_the_way(group, None).is_none() {
             return Vec::new();
         }
         let mut outlook = std::mem::take(&mut round.outlook);
         self.promise_blocked(group, round, &mut outlook);
         let mut in_time = |ix, room| self.room_in_time(ix, group, room, &mut outlook);
         // The first that has room now is the first in time too, if it has room then.
-        let first = any.first().filter(|_| tasks == 1).map(|(ix, room)| (*ix, in_time(*ix, *room)));
-        let mut nodes = match first.filter(|(_, room)| *room > 0) {
-            Some(first) => vec![first],
-            None => self.plain_nodes_with_room(group, tasks, round, in_time),
-        };
+        nodes.truncate(usize::from(tasks == 1));
+        nodes.iter_mut().for_each(|(ix, room)| *room = in_time(*ix, *room));
+        if nodes.first().is_none_or(|(_, room)| *room == 0) {
+            nodes = self.plain_nodes_with_room(group, tasks, round, in_time);
+        }
         if nodes.is_empty() {
             nodes.extend(self.least_in_the_way(group, Some(&mut outlook)).map(|ix| (ix, 1)));
         }

@@ -60,7 +60,13 @@ impl Jobs {
 
     /// Where a chapter is, or would be.
     fn find(&self, number: u64) -> Result<usize, usize> {
-        self.chapters.binary_search_by_key(&number, |(number, _)| *number)
+        // Mostly none between the first and the last is missing.
+        let first = self.chapters.first().map_or(0, |(first, _)| *first);
+        let guess = usize::try_from(number.wrapping_sub(first)).unwrap_or(usize::MAX);
+        match self.chapters.get(guess) {
+            Some((found, _)) if *found == number => Ok(guess),
+            _ => self.chapters.binary_search_by_key(&number, |(number, _)| *number),
+        }
     }
 
     fn page(&self, number: u64, page: usize) -> Option<&Page> {
