@@ -188,7 +188,10 @@ impl Core {
         quantum: u32,
     ) -> Option<JobId> {
         let groups = &self.state.groups;
-        let entry = groups.get(group).filter(|group| quantum > 1 && group.ready.len() > 1);
+        // Mostly the group's second job stands behind the next head, wherever ranks end.
+        let second = |entry: &Group| entry.ready.second().filter(|_| quantum > 1);
+        let reaches = |job: JobId| next.is_none_or(|next| job < next);
+        let entry = groups.get(group).filter(|entry| second(entry).is_some_and(reaches));
         let below = entry
             .zip(groups.rank_below(Some(rank)))
             .and_then(|(entry, below)| self.first_below(entry, head, below.saturating_add(1)));

@@ -137,9 +137,11 @@ impl Core {
             }
             self.state.succeed(ix, &success);
             self.job_changed(run.job);
-            // Mostly it stays the only one.
-            batch.succeeded.reserve_exact(usize::from(batch.succeeded.is_empty()));
-            batch.succeeded.push(success);
+            match batch.succeeded.is_empty() {
+                // Mostly it stays the only one.
+                true => batch.succeeded = vec![success],
+                false => batch.succeeded.push(success),
+            }
         });
     }
 

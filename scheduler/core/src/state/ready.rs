@@ -29,6 +29,11 @@ impl Ready {
         self.row.front().copied()
     }
 
+    /// The one behind the first.
+    pub(crate) fn second(&self) -> Option<JobId> {
+        self.row.get(1).or_else(|| self.rest.first()).copied()
+    }
+
     pub(crate) fn last(&self) -> Option<JobId> {
         self.rest.last().or(self.row.back()).copied()
     }
@@ -133,6 +138,7 @@ mod tests {
                 (ready.first(), ready.last()),
                 (model.first().copied(), model.last().copied())
             );
+            assert_eq!(ready.second(), model.iter().nth(1).copied());
             assert_eq!(ready.contains(any), model.contains(&any));
             assert!(ready.row.len() <= 2 * ROW && (!ready.row.is_empty() || ready.rest.is_empty()));
             if step.is_multiple_of(64) {
