@@ -59,7 +59,7 @@ impl PartialOrd for Key {
 }
 
 /// Most entries of a leaf, and branches of a branch.
-const MOST: usize = 16;
+const MOST: usize = 32;
 /// Neighbours that have no more together become one.
 const FEW: usize = MOST / 2;
 
