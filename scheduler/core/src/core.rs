@@ -121,8 +121,8 @@ impl Core {
 
     /// The jobs that the fact ends which [`Self::apply`] was given last, as [`Effect::Ended`]
     /// tells them otherwise.
-    pub fn take_ended(&mut self) -> std::vec::Drain<'_, EndedJob> {
-        self.state.ended.drain(..)
+    pub fn take_ended(&mut self) -> impl Iterator<Item = EndedJob> {
+        self.state.ended.drain(..).map(|job| *job)
     }
 
     /// To be called once, after recovery: every node counts as disconnected from now.
@@ -385,7 +385,7 @@ impl Core {
         self.tell_gateways();
         self.effects.append(fact);
         for job in self.state.ended.drain(..) {
-            self.effects.push(Effect::Ended(Box::new(job)));
+            self.effects.push(Effect::Ended(job));
         }
     }
 

@@ -51,7 +51,7 @@ impl EndedJob {
 impl State {
     /// Keeps what a job was that a fact is about to end. Taken by the core's owner.
     pub(crate) fn keep_ended(&mut self, job: JobId) {
-        self.ended.extend(self.ended_job(job));
+        self.ended.extend(self.ended_job(job).map(Box::new));
     }
 
     /// The specification with the priority that the job had last.

@@ -114,7 +114,8 @@ pub(crate) struct State {
     /// Jobs of which something may have to be looked up. Not recorded.
     pub(crate) unlooked: BTreeSet<JobId>,
     /// Jobs that the last fact ended. Not recorded.
-    pub(crate) ended: Vec<EndedJob>,
+    #[expect(clippy::vec_box, reason = "an effect has each in its box: it is moved once")]
+    pub(crate) ended: Vec<Box<EndedJob>>,
 }
 
 /// Who has submitted. Tenants are few, and never forgotten.

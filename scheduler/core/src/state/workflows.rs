@@ -277,7 +277,7 @@ impl State {
         self.submits.end(flow.tenant, flow.submit, id);
         let Some(tenant) = self.tenants.get(flow.tenant) else { return };
         let counts = flow.counts();
-        self.ended.push(EndedJob {
+        self.ended.push(Box::new(EndedJob {
             job: id,
             tenant: tenant.name.clone(),
             submit_id: flow.submit,
@@ -290,7 +290,7 @@ impl State {
             cancelled: counts.cancelled,
             usage: Usage::default(),
             failure: None,
-        });
+        }));
     }
 
     /// As a snapshot has them.
