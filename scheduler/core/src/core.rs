@@ -10,6 +10,7 @@ use wrun_protocol::{JobId, TaskId, Timestamp};
 
 use crate::RestoreError;
 use crate::config::Config;
+use crate::decide::dispatch::Dispatching;
 use crate::decide::near::Near;
 use crate::decide::preempt::Preemption;
 use crate::decide::promise::Promises;
@@ -49,6 +50,8 @@ pub struct Core {
     /// Why attempts with a notice are to be put back.
     pub(crate) asked_back: BTreeMap<TaskId, RequeueCause>,
     pub(crate) promises: Promises,
+    /// What the last round decided and has not yet said.
+    pub(crate) dispatching: Option<Dispatching>,
     /// What the nodes had free that changed before the last round: its memory serves the next.
     pub(crate) spare_rooms: Rooms,
     /// When to look at the reservations.
@@ -90,6 +93,7 @@ impl Core {
             preemption: Preemption::default(),
             asked_back: BTreeMap::new(),
             promises: Promises::default(),
+            dispatching: None,
             spare_rooms: Rooms::default(),
             boundary: None,
             preparing: Preparing::default(),
@@ -147,6 +151,10 @@ impl Core {
 
     /// Takes one event in. `now` is wall time; where it goes back, it is taken to stand still.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
+        // Facts are in the order in which they were applied.
+        while self.dispatching.is_some() {
+            self.dispatch_next();
+        }
         self.now = self.now.max(now);
         self.state.groups.accounts.set_now(self.now);
         self.on_time();
@@ -290,7 +298,7 @@ impl Core {
     }
 
     /// Follows up on what became known of jobs, until nothing follows from anything.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while self.is_unsettled() {
             self.settle_dependents();
             self.advance_workflows();
@@ -325,9 +333,17 @@ impl Core {
     #[inline(never)]
     fn decide(&mut self) {
         self.effects.start_over();
-        if self.wants_placement() {
+        self.dispatch_more();
+        if self.effects.is_empty() && self.wants_placement() {
             self.place_tasks();
-            self.settle();
+            self.dispatch_more();
+        }
+    }
+
+    /// Says more of what the last round decided, if there is more.
+    fn dispatch_more(&mut self) {
+        while self.effects.is_empty() && self.dispatching.is_some() {
+            self.dispatch_next();
         }
     }
 

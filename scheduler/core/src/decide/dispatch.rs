@@ -1,5 +1,7 @@
 //! From a round's plan to facts and messages: per node one fact, then what the worker
-//! needs to know of the jobs, then the assignments.
+//! needs to know of the jobs, then the assignments. A node at a time, when what was said of the
+//! one before has been taken: a round may place a million tasks, and what is said of them is
+//! many times as large as the plan.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +12,64 @@ use super::MAX_BATCH;
 use super::place::{GangParts, Plan};
 use crate::core::Core;
 use crate::fact::Fact;
+use crate::state::groups::GroupIx;
 use crate::state::jobs::{NodeIx, Tasks};
 use crate::state::nodes::node_id;
 
+/// What a round has decided, and applied, and not yet said.
+#[derive(Debug)]
+pub(crate) struct Dispatching {
+    /// In order of nodes.
+    plan: Plan,
+    /// Where in it the next node's tasks begin.
+    next: usize,
+    /// Groups that found no room in the round.
+    blocked: Vec<GroupIx>,
+    /// A node's tasks: its memory serves the next.
+    tasks: Vec<Assignment>,
+}
+
+impl Dispatching {
+    pub(crate) fn new(plan: Plan, blocked: Vec<GroupIx>) -> Self {
+        Self { plan, next: 0, blocked, tasks: Vec::new() }
+    }
+
+    /// The next node, whose tasks it gathers.
+    fn next_node(&mut self) -> Option<NodeIx> {
+        let rest = self.plan.get(self.next..)?;
+        let (ix, _) = *rest.first()?;
+        self.tasks.clear();
+        for (_, run) in rest.iter().take_while(|(of, _)| *of == ix) {
+            push_joined(&mut self.tasks, *run);
+            self.next += 1;
+        }
+        Some(ix)
+    }
+}
+
 impl Core {
+    /// Says what is for the next node of the round. After the last one, what follows from the
+    /// round is decided: nothing else may have changed since.
+    pub(crate) fn dispatch_next(&mut self) {
+        let Some(mut round) = self.dispatching.take() else { return };
+        let Some(ix) = round.next_node() else {
+            self.preempt_for(&round.blocked);
+            return self.settle();
+        };
+        for batch in round.tasks.chunks(MAX_BATCH) {
+            let (at, node) = (self.now, node_id(ix));
+            self.append_applied(Fact::Placed { at, node, tasks: batch.to_vec() });
+            self.send_assignments(ix, batch);
+        }
+        self.dispatching = Some(round);
+    }
+
     /// What is held apart comes first, as it would otherwise seem free to what only waits
     /// on the node when the facts are read again; gangs, which never wait there, follow.
-    pub(crate) fn dispatch(
+    pub(crate) fn dispatch_apart(
         &mut self,
         grants: BTreeMap<NodeIx, Vec<(Assignment, Grant)>>,
         gangs: Vec<GangParts>,
-        plan: &Plan,
     ) {
         for (ix, tasks) in grants {
             for tasks in tasks.chunks(MAX_BATCH).map(<[_]>::to_vec) {
@@ -30,17 +79,6 @@ impl Core {
             }
         }
         gangs.into_iter().for_each(|parts| self.dispatch_gang(parts));
-        let mut tasks = Vec::new();
-        for of_node in plan.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((ix, _)) = of_node.first() else { continue };
-            tasks.clear();
-            of_node.iter().for_each(|(_, run)| push_joined(&mut tasks, *run));
-            for batch in tasks.chunks(MAX_BATCH) {
-                let (at, node) = (self.now, node_id(*ix));
-                self.append_applied(Fact::Placed { at, node, tasks: batch.to_vec() });
-                self.send_assignments(*ix, batch);
-            }
-        }
     }
 
     /// One fact for the whole gang, so that no part of it is ever recorded, or starts,

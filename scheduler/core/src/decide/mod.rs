@@ -9,7 +9,7 @@ mod backfill;
 mod backlog;
 mod change;
 mod depend;
-mod dispatch;
+pub(crate) mod dispatch;
 mod gang;
 mod gang_life;
 mod gang_members;

@@ -11,6 +11,7 @@ use wrun_protocol::JobId;
 use wrun_protocol::scheduling::Arrangement;
 use wrun_protocol::wire::worker::{Assignment, Grant};
 
+use super::dispatch::Dispatching;
 use super::outlook::Outlook;
 use crate::core::Core;
 use crate::state::groups::{Glance, Group, GroupIx, Line, Rank};
@@ -102,8 +103,8 @@ impl Core {
         self.save_promises(&mut round);
         let Round { plan, grants, gangs, blocked, fresh, .. } = round;
         self.spare_rooms = fresh.unwrap_or_default();
-        self.dispatch(grants, gangs, &plan);
-        self.preempt_for(&blocked);
+        self.dispatch_apart(grants, gangs);
+        self.dispatching = Some(Dispatching::new(plan, blocked));
     }
 
     fn fill_capacity(&mut self, round: &mut Round) {

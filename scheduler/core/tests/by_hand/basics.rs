@@ -1,9 +1,9 @@
 //! Hand-worked cases, a few lines each.
 
-use crate::cluster::{BEGIN, Cluster, answer, assigned, ended, job, run, second, submit_id};
+use crate::cluster::{BEGIN, Cluster, answer, assigned, ended, facts, job, run, second, submit_id};
 use std::time::Duration;
 
-use wrun_core::{Answer, Config, Effect, Fact, Input, PendingReason, RequestId};
+use wrun_core::{Answer, Config, Core, Effect, Fact, Input, PendingReason, RequestId};
 use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::{Content, Failure, Outcome, Usage};
 use wrun_protocol::wire::user::ErrorCode;
@@ -243,4 +243,42 @@ fn the_usage_of_earlier_attempts_is_told_with_the_end_of_their_job() {
     cluster.handle(Input::Heartbeat { node: NodeId(1), beat: 1 });
     let cancel = Input::Cancel { request: RequestId(1), job: JobId(1) };
     assert_eq!(ended(&cluster.handle(cancel))[0].usage, used);
+}
+
+#[test]
+fn what_a_round_decided_is_said_before_anything_that_comes_while_it_is_polled() {
+    let mut cluster = Cluster::new();
+    cluster.node(1, 1);
+    cluster.node(2, 1);
+    cluster.submit(&job(4));
+    let mut journal = cluster.journal.clone();
+    let core = &mut cluster.core;
+    for node in [1, 2] {
+        let tasks = run(1, 1, node - 1, 1);
+        let reports = vec![Report::Succeeded { tasks, usage: Usage::default() }];
+        let node = NodeId(node.into());
+        core.handle(cluster.now, Input::Reports { node, first: 1, reports });
+    }
+    let is_placed = |effect: &Effect| matches!(effect, Effect::Append(Fact::Placed { .. }));
+    let mut effects = Vec::new();
+    while !effects.last().is_some_and(is_placed) {
+        effects.push(core.poll_effect().expect("a task is placed"));
+    }
+    let later = cluster.now.after(Duration::from_secs(1));
+    let tasks = run(1, 1, 2, 1);
+    let reports = vec![Report::Succeeded { tasks, usage: Usage::default() }];
+    core.handle(later, Input::Reports { node: NodeId(1), first: 2, reports });
+    effects.extend(std::iter::from_fn(|| core.poll_effect()));
+
+    assert_eq!(assigned(&effects), [(1, run(1, 1, 2, 1)), (2, run(1, 1, 3, 1))]);
+    let told = facts(&effects);
+    let placed = told.iter().filter(|fact| matches!(fact, Fact::Placed { .. }));
+    assert!(placed.clone().count() == 2 && placed.clone().all(|fact| fact.at() == cluster.now));
+    journal.extend(told);
+    let mut second = Core::new(core.config().clone());
+    journal.iter().for_each(|fact| second.apply(fact));
+    assert!(
+        second.snapshot() == core.snapshot(),
+        "facts are in the order in which they were made so"
+    );
 }
