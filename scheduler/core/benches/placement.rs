@@ -14,7 +14,7 @@
 //! A decision is counted when its message to the worker has been polled, and all facts
 //! and other messages with it. Making the inputs is not timed, nor are the submits. Time is
 //! that of the one thread on a processor, as Linux tells it, so that a busy machine does
-//! not spoil it; elsewhere it is the clock's.
+//! not spoil it; elsewhere it is the clock's. Memory comes from the allocator that `wrun` has.
 
 #![allow(
     clippy::expect_used,
@@ -33,6 +33,9 @@ use wrun_protocol::scheduling::Offer;
 use wrun_protocol::task::Usage;
 use wrun_protocol::wire::worker::{Assignment, ComponentKind, Report, ToWorker};
 use wrun_protocol::{Digest, JobSpec, NodeId, Resources, SubmitId, Timestamp};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Ends that come together.
 const BURST: usize = 256;
