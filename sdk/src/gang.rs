@@ -180,7 +180,8 @@ pub fn try_receive_from(from: u32) -> Result<Option<Vec<u8>>, GangError> {
 /// Waits until every task of the gang has come here.
 ///
 /// # Errors
-/// A task that is waited for has ended, or the gang is over.
+/// A task that is waited for has ended, or the gang is over. No barrier can be passed after
+/// that; others may wait for this task until it ends or tells them.
 pub fn barrier() -> Result<(), GangError> {
     platform::barrier()
 }

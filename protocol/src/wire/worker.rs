@@ -120,7 +120,8 @@ pub enum ToWorker {
     },
     /// Where the tasks of a gang are, so that they can exchange messages; sent before its
     /// assignment, again when one of its nodes has come back, and in answer to
-    /// [`FromWorker::AskMembers`]. It takes the place of what was said before of this job.
+    /// [`FromWorker::AskMembers`]. It takes the place of what was said before of this job: a
+    /// task that was named before and is not any more has ended.
     Gang {
         /// The job.
         job: JobId,

@@ -108,6 +108,7 @@ impl Core {
     /// The recorded state as bytes. It holds every fact that was appended so far, so that
     /// effects must have been polled to the end for it to belong to a place in the journal.
     pub fn snapshot(&self) -> Vec<u8> {
+        debug_assert!(self.dispatching.is_none(), "effects were not polled to the end");
         self.state.snapshot()
     }
 

@@ -164,21 +164,30 @@ impl Gang {
         let Some(Route { from, to }) = route_of(frame) else {
             return Err("a gang was opened twice");
         };
-        let inner = self.inner();
-        let members = &inner.state.members;
+        let state = &mut self.inner().state;
+        let members = &state.members;
         if members.node(from) != Some(node) || members.node(to) != Some(self.node) {
             return Err("a node speaks for or to a task that is elsewhere");
         }
-        let FromPeer::Message { route, size } = frame else { return Ok(None) };
-        inner.state.expects(*route, *size).map(|taken| Some((*size, taken)))
+        let FromPeer::Message { route, size } = frame else {
+            state.on_heard(node, Some(Instant::now()));
+            return Ok(None);
+        };
+        state.on_heard(node, None);
+        state.expects(*route, *size).map(|taken| Some((*size, taken)))
     }
 
+    /// What that node has said, whole.
     pub(super) fn on_frame(
         self: &Arc<Self>,
+        node: NodeId,
         frame: FromPeer,
         content: Bytes,
     ) -> Result<(), Violation> {
-        self.with(|state| state.on_frame(frame, content))
+        self.with(|state| {
+            state.on_heard(node, Some(Instant::now()));
+            state.on_frame(frame, content)
+        })
     }
 
     pub(super) fn begin_replies(&self, node: NodeId) -> Arc<Notify> {

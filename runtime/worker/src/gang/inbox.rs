@@ -207,9 +207,9 @@ impl Inbox {
         self.from.contains_key(&from)
     }
 
-    /// Whether nothing may come any more of so many senders.
-    pub(super) fn are_over(&self, senders: u32) -> bool {
-        self.ended == senders && self.order.is_empty()
+    /// How many senders have ended.
+    pub(super) fn ended(&self) -> u32 {
+        self.ended
     }
 
     pub(super) fn on_ended(&mut self, from: u32) {

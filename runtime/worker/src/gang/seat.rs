@@ -1,11 +1,12 @@
 //! A task's seat in its gang: what the sandbox calls for the guest. Waiting here is waiting
 //! for the state to change; nothing is held meanwhile.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use wrun_protocol::NodeId;
 use wrun_protocol::wire::peer::Route;
 use wrun_sandbox::{Charge, GangError, GangSeat, GangWait, Received, TaskMemory};
@@ -18,27 +19,31 @@ pub(super) struct Seat {
     rank: u32,
     /// Only this task waits for it, one call at a time.
     changed: Arc<Notify>,
+    /// Who had ended when it wanted to meet all.
+    missing: OnceLock<u32>,
 }
 
-/// How long a task waits for others before the server is asked: longer each time.
+/// When a task that waits for others has the server asked next: more and more rarely.
 struct Patience {
     pause: Duration,
+    until: Instant,
 }
 
 impl Patience {
-    const LONGEST: Duration = Duration::from_secs(8);
-}
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(32);
+    /// How often what the server has said is looked at again.
+    const LOOK: Duration = Duration::from_secs(2);
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self { pause: Duration::from_secs(1) }
+    fn new() -> Self {
+        Self { pause: Self::FIRST, until: Instant::now() + Self::FIRST }
     }
 }
 
 impl Seat {
     pub(super) fn take(gang: Arc<Gang>, rank: u32, memory: TaskMemory) -> Self {
         let changed = gang.with(|state| state.sit(rank, memory));
-        Self { gang, rank, changed }
+        Self { gang, rank, changed, missing: OnceLock::new() }
     }
 
     async fn send_now(&self, to: u32, message: Bytes, charge: Charge) -> Result<(), GangError> {
@@ -54,12 +59,13 @@ impl Seat {
     }
 
     async fn receive_next(&self, from: Option<u32>) -> Result<Received, GangError> {
-        let mut patience = Patience::default();
+        let mut patience = Patience::new();
         loop {
             if let Some(received) = self.try_receive(from)? {
                 return Ok(received);
             }
-            if from.is_none() && self.gang.with(|state| state.is_last(self.rank)) {
+            let now = Instant::now();
+            if from.is_none() && self.gang.with(|state| state.is_last(self.rank, now)) {
                 let rank = u32::from(self.rank == 0);
                 return Err(GangError::Ended { rank });
             }
@@ -67,14 +73,18 @@ impl Seat {
         }
     }
 
-    /// Waits for something of other tasks. Where nothing comes for long, they may have ended:
-    /// the server is asked.
+    /// Waits for something of other tasks. Where what is waited for does not come for long, it
+    /// may have ended: the server is asked.
     async fn hear_of_others(&self, patience: &mut Patience) {
-        let heard = tokio::time::timeout(patience.pause, self.changed.notified()).await;
-        if heard.is_err() {
+        let now = Instant::now();
+        if patience.until <= now {
             self.gang.ask(patience.pause);
             patience.pause = (patience.pause * 2).min(Patience::LONGEST);
+            patience.until = now + patience.pause;
         }
+        let until = patience.until.min(now + Patience::LOOK);
+        // Whatever woke it: it looks again.
+        let _ = tokio::time::timeout_at(until, self.changed.notified()).await;
     }
 
     /// Dissemination: in round k every task lets the one 2^k ranks on know, and waits for the
@@ -88,13 +98,27 @@ impl Seat {
             let (Ok(to), Ok(from)) = (place(distance), place(size - distance)) else { break };
             let route = Route { from: self.rank, to };
             self.gang.with(|state| state.send_barrier(route))?;
-            let mut patience = Patience::default();
-            while !self.gang.with(|state| state.pass(self.rank, from))? {
+            let mut patience = Patience::new();
+            while !self.gang.with(|state| state.pass(self.rank, from, Instant::now()))? {
                 self.hear_of_others(&mut patience).await;
             }
             distance *= 2;
         }
         Ok(())
+    }
+
+    /// Once a barrier cannot be passed none can: others would be told of arrivals at barriers
+    /// to which they will never come.
+    async fn meet(&self) -> Result<(), GangError> {
+        if let Some(rank) = self.missing.get() {
+            return Err(GangError::Ended { rank: *rank });
+        }
+        let met = self.meet_all().await;
+        if let Err(GangError::Ended { rank }) = met {
+            // Only this task sets it, one call at a time.
+            let _ = self.missing.set(rank);
+        }
+        met
     }
 }
 
@@ -124,10 +148,10 @@ impl GangSeat for Seat {
     }
 
     fn try_receive(&self, from: Option<u32>) -> Result<Option<Received>, GangError> {
-        self.gang.with(|state| state.receive(self.rank, from))
+        self.gang.with(|state| state.receive(self.rank, from, Instant::now()))
     }
 
     fn barrier(&self) -> GangWait<'_, ()> {
-        Box::pin(self.meet_all())
+        Box::pin(self.meet())
     }
 }

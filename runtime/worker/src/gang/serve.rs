@@ -70,7 +70,7 @@ async fn read(gang: &Arc<Gang>, node: NodeId, recv: &mut RecvStream) -> End {
             },
             Err(violation) => return End::Lost(violation.to_owned()),
         };
-        if let Err(violation) = gang.on_frame(frame, content) {
+        if let Err(violation) = gang.on_frame(node, frame, content) {
             return End::Lost(violation.to_owned());
         }
     }

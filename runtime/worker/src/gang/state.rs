@@ -3,6 +3,7 @@
 //! another node waits here for the task that writes to it. No I/O, never waits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +22,11 @@ use super::members::Members;
 /// Bytes taken for one node at a time, about.
 const BATCH: usize = 128 << 10;
 
-/// How long after the server has said that a task has ended what it has sent to a task here
-/// may still be on its way: as long as another node may take to open its stream, and then be
-/// silent, before the gang counts as lost.
-pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(20);
+/// How long after the server has said that a task has ended, and after the last that came from
+/// its node, what it has sent may still be on its way: longer than its node may take to open
+/// its stream, and then be silent, before the gang counts as lost (`link::OPEN_FOR` and one more
+/// try, and the idle time of `wrun_net::Limits::between_nodes`).
+pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct State {
@@ -32,6 +34,8 @@ pub(super) struct State {
     pub(super) members: Members,
     /// Ranks that have ended, by what the server says, and when it first said so.
     absent: BTreeMap<u32, Instant>,
+    /// When something last came from a node; `None` while a message does.
+    heard: BTreeMap<NodeId, Option<Instant>>,
     here: BTreeMap<u32, Here>,
     out: BTreeMap<Route, Outbound>,
     links: BTreeMap<NodeId, Link>,
@@ -56,6 +60,8 @@ struct Here {
 struct Link {
     /// Routes that may have something to say.
     ready: BTreeSet<Route>,
+    /// The one that spoke last: the others have their turn before it has another.
+    last: Option<Route>,
     wake: Arc<Notify>,
 }
 
@@ -65,12 +71,23 @@ struct Replies {
     wake: Arc<Notify>,
 }
 
+impl Link {
+    /// Whose turn it is.
+    fn next(&mut self) -> Option<Route> {
+        let behind = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.ready.range((behind, Bound::Unbounded)).next();
+        self.last = next.or(self.ready.first()).copied();
+        self.last
+    }
+}
+
 impl State {
     pub(super) fn new(node: NodeId, members: Members) -> Self {
         Self {
             node,
             members,
             absent: BTreeMap::new(),
+            heard: BTreeMap::new(),
             here: BTreeMap::new(),
             out: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -79,29 +96,45 @@ impl State {
         }
     }
 
-    /// The server says which tasks have not ended. One that ended elsewhere and has sent nothing
-    /// to a task here for so long that nothing can be on its way will send nothing. Of one that
-    /// has, its node tells the end itself, after all else.
+    /// The server says which tasks have not ended. Those here are known without it.
     pub(super) fn learn(&mut self, members: &[GangMember], now: Instant) {
         self.members.learn(members);
-        let absent = self.members.not_among(members);
+        let mut absent = self.members.not_among(members);
+        absent.retain(|rank| self.members.node(*rank) != Some(self.node));
         self.absent.retain(|rank, _| absent.contains(rank));
         for rank in absent {
-            let since = *self.absent.entry(rank).or_insert(now);
-            if now.saturating_duration_since(since) < ARRIVES_WITHIN {
-                continue;
-            }
-            for here in self.here.values_mut().filter(|here| !here.inbox.has_heard_of(rank)) {
-                here.inbox.on_ended(rank);
-                here.wake.notify_one();
-            }
+            self.absent.entry(rank).or_insert(now);
         }
+        self.here.values().for_each(|here| here.wake.notify_one());
+    }
+
+    /// Something of a node has come, or, with `None`, is coming.
+    pub(super) fn on_heard(&mut self, node: NodeId, at: Option<Instant>) {
+        self.heard.insert(node, at);
+    }
+
+    /// Whether a task has ended elsewhere that has sent nothing to that one here, and of which
+    /// nothing can be on its way. Of one that has sent something, its node tells the end
+    /// itself, after all else.
+    fn is_silent(&self, from: u32, to: u32, now: Instant) -> bool {
+        let Some(said) = self.absent.get(&from) else { return false };
+        let heard = self.members.node(from).and_then(|node| self.heard.get(&node).copied());
+        let last = match heard {
+            // A message is coming: there may be more behind it.
+            Some(None) => return false,
+            Some(Some(heard)) => heard.max(*said),
+            None => *said,
+        };
+        now.saturating_duration_since(last) >= ARRIVES_WITHIN
+            && self.here.get(&to).is_some_and(|here| !here.inbox.has_heard_of(from))
     }
 
     /// Whether all others have ended, and nothing of them is left to receive.
-    pub(super) fn is_last(&self, rank: u32) -> bool {
-        let others = self.members.size().saturating_sub(1);
-        others > 0 && self.here.get(&rank).is_some_and(|here| here.inbox.are_over(others))
+    pub(super) fn is_last(&self, rank: u32, now: Instant) -> bool {
+        let (size, Some(here)) = (self.members.size(), self.here.get(&rank)) else { return false };
+        let may_be = here.inbox.ended() as usize + self.absent.len() + 1 >= size as usize;
+        let is_over = |from| here.inbox.is_over(from) || self.is_silent(from, rank, now);
+        may_be && size > 1 && (0..size).filter(|from| *from != rank).all(is_over)
     }
 
     /// The task takes its seat: what waits for its memory gets it. Returns what tells it that
@@ -179,6 +212,7 @@ impl State {
         &mut self,
         rank: u32,
         from: Option<u32>,
+        now: Instant,
     ) -> Result<Option<Received>, GangError> {
         self.check(from.unwrap_or(rank))?;
         let here = self.here.get_mut(&rank).ok_or(GangError::Stopping)?;
@@ -192,9 +226,13 @@ impl State {
             self.answer_all(rank, replies);
             return Ok(Some((sender, content)));
         }
-        if let Some(from) = from.filter(|from| here.inbox.is_over(*from)) {
+        let is_over = here.inbox.is_over(from.unwrap_or(rank));
+        if let Some(from) = from
+            && (is_over || self.is_silent(from, rank, now))
+        {
             return Err(GangError::Ended { rank: from });
         }
+        let here = self.here.get_mut(&rank).ok_or(GangError::Stopping)?;
         let opened = here.inbox.open_windows(from, &memory, true)?;
         self.answer_all(rank, opened);
         let here = self.here.get_mut(&rank).ok_or(GangError::Stopping)?;
@@ -206,14 +244,16 @@ impl State {
     }
 
     /// Whether that rank has come to the barrier; takes note of it.
-    pub(super) fn pass(&mut self, rank: u32, from: u32) -> Result<bool, GangError> {
+    pub(super) fn pass(&mut self, rank: u32, from: u32, now: Instant) -> Result<bool, GangError> {
         self.check(from)?;
         let here = self.here.get_mut(&rank).ok_or(GangError::Stopping)?;
-        let arrived = here.inbox.take_barrier(from);
-        if !arrived && here.inbox.is_over(from) {
+        if here.inbox.take_barrier(from) {
+            return Ok(true);
+        }
+        if here.inbox.is_over(from) || self.is_silent(from, rank, now) {
             return Err(GangError::Ended { rank: from });
         }
-        Ok(arrived)
+        Ok(false)
     }
 
     /// The task has ended: what it has sent still leaves, what has come for it is dropped.
@@ -379,7 +419,7 @@ impl State {
         let mut bytes = 0;
         while bytes < BATCH {
             let Some(link) = self.links.get_mut(&node) else { break };
-            let Some(route) = link.ready.first().copied() else { break };
+            let Some(route) = link.next() else { break };
             let mut next = || self.out.get_mut(&route).and_then(Outbound::next);
             while bytes < BATCH
                 && let Some(leaving) = next()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use wrun_net::{Authority, Identity, PrivateKey, signing_request};
 use wrun_protocol::limits::{GANG_MESSAGE_COST, GANG_WINDOW};
 use wrun_protocol::wire::peer::{FromPeer, Refusal, Route, ToPeer, stream_code};
@@ -210,19 +211,31 @@ fn apart(size: u32) -> (State, Vec<GangMember>) {
 #[tokio::test]
 async fn who_ended_without_a_word_is_known_to_have_ended_when_nothing_can_be_on_its_way() {
     let (mut state, members) = apart(3);
-    let told = tokio::time::Instant::now();
+    let told = Instant::now();
+    let (soon, late) = (told + ARRIVES_WITHIN - Duration::from_millis(1), told + ARRIVES_WITHIN);
     state.learn(&members[..2], told);
-    state.learn(&members[..2], told + ARRIVES_WITHIN - Duration::from_millis(1));
-    assert_eq!(state.receive(0, Some(2)), Ok(None), "something may be on its way");
-    assert_eq!(state.pass(0, 2), Ok(false));
-    state.learn(&members[..2], told + ARRIVES_WITHIN);
-    assert_eq!(state.receive(0, Some(2)), Err(GangError::Ended { rank: 2 }));
-    assert_eq!(state.pass(0, 2), Err(GangError::Ended { rank: 2 }));
-    assert_eq!(state.receive(0, Some(1)), Ok(None), "it has not ended");
-    assert!(!state.is_last(0));
-    state.learn(&members[..1], told + ARRIVES_WITHIN);
-    state.learn(&members[..1], told + 2 * ARRIVES_WITHIN);
-    assert!(state.is_last(0), "nothing can come of anybody");
+    assert_eq!(state.receive(0, Some(2), soon), Ok(None), "something may be on its way");
+    assert_eq!(state.pass(0, 2, soon), Ok(false));
+    assert_eq!(state.receive(0, Some(2), late), Err(GangError::Ended { rank: 2 }));
+    assert_eq!(state.pass(0, 2, late), Err(GangError::Ended { rank: 2 }));
+    assert_eq!(state.receive(0, Some(1), late), Ok(None), "it has not ended");
+    assert!(!state.is_last(0, late));
+    state.learn(&members[..1], told);
+    assert!(state.is_last(0, late) && !state.is_last(0, soon), "nothing can come of anybody");
+}
+
+#[tokio::test]
+async fn while_something_comes_from_its_node_more_may_be_on_its_way() {
+    let (mut state, members) = apart(2);
+    let told = Instant::now();
+    state.learn(&members[..1], told);
+    state.on_heard(NodeId(2), None);
+    assert_eq!(state.receive(0, Some(1), told + 9 * ARRIVES_WITHIN), Ok(None), "a message comes");
+    let heard = told + 9 * ARRIVES_WITHIN;
+    state.on_heard(NodeId(2), Some(heard));
+    let (soon, late) = (heard + ARRIVES_WITHIN / 2, heard + ARRIVES_WITHIN);
+    assert_eq!(state.receive(0, Some(1), soon), Ok(None));
+    assert_eq!(state.receive(0, Some(1), late), Err(GangError::Ended { rank: 1 }));
 }
 
 #[tokio::test]
@@ -230,19 +243,61 @@ async fn who_said_something_before_it_ended_is_heard_to_the_end() {
     let (mut state, members) = apart(2);
     let route = Route { from: 1, to: 0 };
     state.on_frame(FromPeer::Begin(route), Bytes::new()).unwrap();
-    let told = tokio::time::Instant::now();
-    for later in [0, 1, 2] {
-        state.learn(&members[..1], told + later * ARRIVES_WITHIN);
-    }
-    assert_eq!(state.receive(0, Some(1)), Ok(None), "its node tells the end itself");
+    let told = Instant::now();
+    state.learn(&members[..1], told);
+    let late = told + 2 * ARRIVES_WITHIN;
+    assert_eq!(state.receive(0, Some(1), late), Ok(None), "its node tells the end itself");
     let last = Bytes::from_static(b"last words");
     let message = FromPeer::Message { route, size: 10 };
     state.on_frame(message, last.clone()).unwrap();
     state.on_frame(FromPeer::Ended(route), Bytes::new()).unwrap();
-    assert!(!state.is_last(0));
-    assert_eq!(state.receive(0, Some(1)), Ok(Some((1, last))));
-    assert_eq!(state.receive(0, Some(1)), Err(GangError::Ended { rank: 1 }));
-    assert!(state.is_last(0));
+    assert!(!state.is_last(0, late));
+    assert_eq!(state.receive(0, Some(1), late), Ok(Some((1, last))));
+    assert_eq!(state.receive(0, Some(1), late), Err(GangError::Ended { rank: 1 }));
+    assert!(state.is_last(0, late));
+}
+
+#[tokio::test]
+async fn routes_to_a_node_take_turns() {
+    let of = |rank| GangMember {
+        tasks: IndexRange::one(rank),
+        attempt: 1,
+        node: NodeId(u64::from(rank / 2) + 1),
+        address: None,
+    };
+    let mut state = State::new(NodeId(1), Members::new(&[0, 1, 2].map(of)));
+    let routes = [0, 1].map(|from| Route { from, to: 2 });
+    for route in routes {
+        state.sit(route.from, memory());
+    }
+    let send = |state: &mut State, route, size: usize| {
+        let charge = memory().charge(1, true).unwrap();
+        state.send(route, (vec![0; size].into(), charge)).unwrap().is_none()
+    };
+    let leaving = |state: &mut State| -> Vec<u32> {
+        let frames = state.leaving(NodeId(2)).into_iter();
+        frames.filter_map(|(frame, _)| super::state::route_of(&frame)).map(|it| it.from).collect()
+    };
+    let large = 200_000;
+    assert!(send(&mut state, routes[0], large) && send(&mut state, routes[1], 1));
+    assert_eq!(leaving(&mut state), [0, 0, 1], "both begin, and one offers");
+    state.on_reply(ToPeer::Wanted(routes[0]));
+    assert_eq!(leaving(&mut state), [0], "a large message is a turn");
+    assert!(send(&mut state, routes[0], large));
+    state.on_reply(ToPeer::Credit { route: routes[1], bytes: 1 << 10 });
+    assert_eq!(leaving(&mut state), [1, 0], "who waited speaks before who spoke last");
+}
+
+#[tokio::test]
+async fn a_barrier_that_failed_is_not_announced_again() {
+    let cluster = Cluster::of(1);
+    cluster.place(1, 3);
+    let (first, second) = (cluster.seat(0, 1, &memory()), cluster.seat(1, 1, &memory()));
+    cluster.nodes[0].gangs.on_ended(JOB, 2, 1);
+    for _ in 0..5 {
+        assert_eq!(first.barrier().await, Err(GangError::Ended { rank: 2 }));
+    }
+    assert_eq!(second.barrier().await, Err(GangError::Ended { rank: 2 }), "it is still there");
 }
 
 #[tokio::test]
@@ -262,22 +317,26 @@ async fn the_server_is_asked_for_a_gang_whose_tasks_wait_long() {
     let (_, members) = apart(3);
     let here = GangMember { node: NodeId(1), ..members[1] };
     gangs.on_members(JOB, 1, &[members[0], here, members[2]]);
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
+    let first = gangs.seat(JOB, 0, 1, memory()).unwrap();
     let waiting = [0, 1].map(|rank| {
         let seat = gangs.seat(JOB, rank, 1, memory()).unwrap();
         tokio::spawn(async move { seat.receive(Some(2)).await })
     });
     // Both wait; longer each time, and one asks for both.
-    for asked_after in [1, 3, 7, 15, 23] {
+    for asked_after in [1, 3, 7, 15] {
         gangs.questions().asked().await;
         assert_eq!(begun.elapsed().as_secs(), asked_after);
         assert_eq!(gangs.questions().take(), [JOB].into());
         assert!(!waiting.iter().any(|waiting| waiting.is_finished()));
         gangs.on_members(JOB, 1, &[members[0], here]);
+        // Whatever wakes them up does not put the next question off.
+        send(&first, 0, b"to itself").await.unwrap();
     }
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), Err(GangError::Ended { rank: 2 }));
     }
+    assert_eq!(begun.elapsed(), Duration::from_secs(1) + ARRIVES_WITHIN);
 }
 
 #[tokio::test]

@@ -34,6 +34,10 @@ impl Core {
     /// back, maybe elsewhere, is of concern to the others too.
     pub(crate) fn tell_members<'a>(&mut self, runs: impl Iterator<Item = &'a Assignment>) {
         for job in self.gangs_among(runs) {
+            if self.is_broken_gang(job) {
+                // Who is not named counts as ended; it is told anew when all are placed again.
+                continue;
+            }
             let (nodes, gang) = self.members(job);
             nodes.into_iter().for_each(|ix| self.send(ix, gang.clone()));
         }
@@ -43,11 +47,10 @@ impl Core {
     /// ended, where some have, unless the gang begins anew; a node that has no task of the gang
     /// is told nothing.
     pub(crate) fn on_members_asked(&mut self, ix: NodeIx, job: JobId) {
-        if !self.is_gang(job) || self.highest_ended(job) == 0 || self.is_broken_gang(job) {
-            return;
-        }
-        let (nodes, gang) = self.members(job);
-        if nodes.contains(&ix) {
+        let is_here = self.state.nodes.get(ix).is_some_and(|node| node.has_task_of(job));
+        if is_here && self.is_gang(job) && !self.is_broken_gang(job) && self.highest_ended(job) > 0
+        {
+            let (_, gang) = self.members(job);
             self.send(ix, gang);
         }
     }

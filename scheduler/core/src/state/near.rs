@@ -30,7 +30,7 @@ impl State {
         }
     }
 
-    /// The records of those jobs and of their groups are about to be looked at.
+    /// The records of those jobs are about to be looked at.
     pub(crate) fn bring_jobs_near(&self, jobs: impl Iterator<Item = JobId>) {
         let groups = jobs.filter_map(|id| Some(self.jobs.get(id)?.group));
         black_box(groups.fold(0, GroupIx::max));
