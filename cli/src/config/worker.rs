@@ -120,7 +120,7 @@ pub(crate) struct Configured {
 }
 
 /// How many threads carry requests and messages beside so many that run guests: each of them does
-/// little, and where they are many one wakes up for every request.
+/// little, and the more they are the more often one has to be woken up for it.
 pub(crate) fn io_threads(guest_threads: usize) -> usize {
     (guest_threads / 2).max(1)
 }

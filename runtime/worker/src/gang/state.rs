@@ -226,10 +226,8 @@ impl State {
             self.answer_all(rank, replies);
             return Ok(Some((sender, content)));
         }
-        let is_over = here.inbox.is_over(from.unwrap_or(rank));
-        if let Some(from) = from
-            && (is_over || self.is_silent(from, rank, now))
-        {
+        let is_over = from.is_some_and(|from| here.inbox.is_over(from));
+        if let Some(from) = from.filter(|from| is_over || self.is_silent(*from, rank, now)) {
             return Err(GangError::Ended { rank: from });
         }
         let here = self.here.get_mut(&rank).ok_or(GangError::Stopping)?;
